@@ -1,0 +1,248 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * fentry.bpf.c - the full backend: function entry and exit besides the BTF
+ * tracepoints. Binds bodies of hooks.h to functions, nothing else.
+ *
+ * Which of these functions the running kernel has, and whether the skb stands
+ * where it is expected, is probed by tracer/attach.go before loading.
+ */
+#include "tracepoints.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+/* The value a traced function returned; its position in ctx depends on the
+ * number of arguments, which differs by kernel.
+ */
+static __always_inline s32 returned(void *ctx)
+{
+	u64 ret = 0;
+
+	bpf_get_func_ret(ctx, &ret);
+	return (s32)ret;
+}
+
+#define ARG(n, type) ((type)(unsigned long)ctx[n])
+
+/* --- netfilter --- */
+
+SEC("fentry/nf_hook_slow")
+int nf_hook_slow_in(u64 *ctx)
+{
+	return on_hook_enter(ARG(0, struct sk_buff *),
+			     ARG(1, const struct nf_hook_state *));
+}
+
+SEC("fexit/nf_hook_slow")
+int nf_hook_slow_out(u64 *ctx)
+{
+	if (!in_flight)
+		return 0;
+	return on_hook_exit(ARG(0, struct sk_buff *),
+			    ARG(1, const struct nf_hook_state *), returned(ctx),
+			    FN_nf_hook_slow);
+}
+
+SEC("fexit/ipt_do_table")
+int ipt_do_table_out(u64 *ctx)
+{
+	if (!in_flight)
+		return 0;
+	return on_table(ARG(1, struct sk_buff *), ARG(0, struct xt_table *),
+			ARG(2, const struct nf_hook_state *), returned(ctx),
+			FN_ipt_do_table);
+}
+
+SEC("fexit/ip6t_do_table")
+int ip6t_do_table_out(u64 *ctx)
+{
+	if (!in_flight)
+		return 0;
+	return on_table(ARG(1, struct sk_buff *), ARG(0, struct xt_table *),
+			ARG(2, const struct nf_hook_state *), returned(ctx),
+			FN_ip6t_do_table);
+}
+
+SEC("fentry/nft_do_chain")
+int nft_do_chain_in(u64 *ctx)
+{
+	return on_chain_enter(ARG(0, struct nft_pktinfo *),
+			      ARG(1, struct nft_chain *));
+}
+
+SEC("fexit/nft_do_chain")
+int nft_do_chain_out(u64 *ctx)
+{
+	if (!in_flight)
+		return 0;
+	return on_chain_exit(ARG(0, struct nft_pktinfo *),
+			     ARG(1, struct nft_chain *), returned(ctx),
+			     FN_nft_do_chain);
+}
+
+SEC("fexit/nf_conntrack_in")
+int nf_conntrack_in_out(u64 *ctx)
+{
+	return on_conntrack(ARG(0, struct sk_buff *),
+			    ARG(1, const struct nf_hook_state *),
+			    FN_nf_conntrack_in);
+}
+
+/* --- routing --- */
+
+SEC("fexit/ip_route_input_slow")
+int ip_route_input_slow_out(u64 *ctx)
+{
+	if (!in_flight)
+		return 0;
+	return on_route(ARG(0, struct sk_buff *), returned(ctx),
+			FN_ip_route_input_slow);
+}
+
+SEC("fexit/ip6_route_input")
+int ip6_route_input_out(u64 *ctx)
+{
+	return on_route(ARG(0, struct sk_buff *), 0, FN_ip6_route_input);
+}
+
+SEC("fexit/fib_validate_source")
+int fib_validate_source_out(u64 *ctx)
+{
+	s32 ret;
+
+	if (!in_flight)
+		return 0;
+	ret = returned(ctx);
+	if (ret >= 0)
+		return 0;
+	return on_sight(ARG(0, struct sk_buff *), 0, KIND_RPFILTER,
+			FN_fib_validate_source, ret);
+}
+
+#define SIGHT(func, arg, kind)                                              \
+	SEC("fentry/" #func) int func##_in(u64 *ctx)                        \
+	{                                                                   \
+		return on_sight(ARG(arg, struct sk_buff *), 0, kind, FN_##func, 0); \
+	}
+
+SIGHT(ip_forward, 0, KIND_FORWARD)
+SIGHT(ip6_forward, 0, KIND_FORWARD)
+
+SEC("fentry/neigh_resolve_output")
+int neigh_resolve_output_in(u64 *ctx)
+{
+	return on_neigh(ARG(1, struct sk_buff *), ARG(0, struct neighbour *),
+			FN_neigh_resolve_output);
+}
+
+/* --- bridge --- */
+
+SEC("fentry/br_handle_frame")
+int br_handle_frame_in(u64 *ctx)
+{
+	struct sk_buff *skb = 0;
+	u64 pskb = 0;
+
+	if (!in_flight)
+		return 0;
+	/* a pointer to a pointer cannot be read from ctx, only asked for */
+	bpf_get_func_arg(ctx, 0, &pskb);
+	bpf_probe_read_kernel(&skb, sizeof(skb), (void *)pskb);
+	return on_sight(skb, 0, KIND_BRIDGE, FN_br_handle_frame, 0);
+}
+
+SEC("fentry/br_forward")
+int br_forward_in(u64 *ctx)
+{
+	struct net_bridge_port *to = ARG(0, struct net_bridge_port *);
+
+	if (!in_flight)
+		return 0;
+	return on_sight(ARG(1, struct sk_buff *),
+			to ? BPF_CORE_READ(to, dev) : 0, KIND_BRIDGE,
+			FN_br_forward, 0);
+}
+
+SIGHT(br_pass_frame_up, 0, KIND_BRIDGE)
+
+/* --- VXLAN --- */
+
+SEC("fentry/vxlan_xmit")
+int vxlan_xmit_in(u64 *ctx)
+{
+	return on_sight(ARG(0, struct sk_buff *), ARG(1, struct net_device *),
+			KIND_ENCAP, FN_vxlan_xmit, 0);
+}
+
+SIGHT(vxlan_rcv, 1, KIND_DECAP)
+
+/* --- queueing --- */
+
+SEC("fexit/__dev_queue_xmit")
+int __dev_queue_xmit_out(u64 *ctx)
+{
+	s32 ret;
+
+	if (!in_flight)
+		return 0;
+	ret = returned(ctx);
+	if (!ret)
+		return 0;
+	return on_sight(ARG(0, struct sk_buff *), 0, KIND_QDISC,
+			FN___dev_queue_xmit, ret);
+}
+
+/* --- delivery --- */
+
+#define DELIVER(func, arg)                                                   \
+	SEC("fentry/" #func) int func##_in(u64 *ctx)                         \
+	{                                                                    \
+		return on_deliver(ARG(arg, struct sk_buff *), 0, FN_##func); \
+	}
+
+#define DELIVERED(func, arg)                                       \
+	SEC("fexit/" #func) int func##_out(u64 *ctx)               \
+	{                                                          \
+		return on_delivered(ARG(arg, struct sk_buff *));   \
+	}
+
+DELIVER(tcp_v4_rcv, 0)
+DELIVERED(tcp_v4_rcv, 0)
+DELIVER(tcp_v6_rcv, 0)
+DELIVERED(tcp_v6_rcv, 0)
+DELIVER(udp_queue_rcv_skb, 1)
+DELIVER(udpv6_queue_rcv_skb, 1)
+DELIVER(icmp_rcv, 0)
+DELIVER(icmpv6_rcv, 0)
+DELIVER(sctp_rcv, 0)
+
+/* --- answers of the stack itself --- */
+
+SEC("fentry/__icmp_send")
+int __icmp_send_in(u64 *ctx)
+{
+	return on_sight(ARG(0, struct sk_buff *), 0, KIND_ANSWER, FN___icmp_send,
+			(u32)ctx[1] << 8 | (u8)ctx[2]);
+}
+
+SEC("fentry/icmp6_send")
+int icmp6_send_in(u64 *ctx)
+{
+	return on_sight(ARG(0, struct sk_buff *), 0, KIND_ANSWER, FN_icmp6_send,
+			(u32)(u8)ctx[1] << 8 | (u8)ctx[2]);
+}
+
+SEC("fentry/nf_send_reset")
+int nf_send_reset_in(u64 *ctx)
+{
+	return on_sight(ARG(2, struct sk_buff *), 0, KIND_ANSWER,
+			FN_nf_send_reset, 0);
+}
+
+SEC("fentry/nf_send_reset6")
+int nf_send_reset6_in(u64 *ctx)
+{
+	return on_sight(ARG(2, struct sk_buff *), 0, KIND_ANSWER,
+			FN_nf_send_reset6, 0);
+}

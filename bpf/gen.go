@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bpf holds the kernel half of pathtrace: the C sources, the objects
+// compiled from them (committed, little-endian, so that building the Go
+// program needs no clang) and the Go types of what both halves share.
+//
+// Regenerate with `make generate`; CI proves that the objects match.
+package bpf
+
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -target bpfel -cc clang -cflags "-I/usr/include/x86_64-linux-gnu -O2 -g -Wall -Werror -mcpu=v3 -D__TARGET_ARCH_x86 -fdebug-prefix-map=$PWD=." -no-global-types -type event -type event_table -type event_route -type event_neigh -type event_ct -type event_drop -type event_module -type tracked -type tuple -type tunnel -type filter -type end -type prefix -type counters -type kind -type fn -type dir -type event_flag -type tracked_flag Fentry fentry.bpf.c
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -target bpfel -cc clang -cflags "-I/usr/include/x86_64-linux-gnu -O2 -g -Wall -Werror -mcpu=v3 -D__TARGET_ARCH_x86 -fdebug-prefix-map=$PWD=." -no-global-types Tracepoint tracepoint.bpf.c

@@ -1,0 +1,75 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * tracepoint.bpf.c - the backend for kernels that refuse fentry: BTF
+ * tracepoints, and BPF netfilter links (6.4+) between the tables.
+ *
+ * A link sees a packet pass; it always lets it go on. Links are placed before
+ * the first, between all, and behind the last table or base chain of a hook
+ * (tracer/brackets.go): the bracket a packet passed last before it was freed
+ * names the table that dropped it. One program per bracket number, since a
+ * netfilter program is told its hook but not its priority.
+ */
+#include "tracepoints.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+static __always_inline int bracket(struct bpf_nf_ctx *ctx, u8 index, int last)
+{
+	const struct nf_hook_state *st = ctx->state;
+	struct sk_buff *skb = ctx->skb;
+	struct pkt p = {};
+	struct tracked *t;
+	u64 nfct, dst;
+	u8 hook;
+
+	hook = BPF_CORE_READ(st, hook);
+	if (hook == NF_INET_LOCAL_OUT && index == 0) {
+		/* local output begins here: an entry point */
+		t = enter(skb, network_header(skb), hook_dev(st), &p, 1);
+	} else {
+		t = seen(skb, &p);
+	}
+	if (!t)
+		return NF_ACCEPT;
+	nfct = BPF_CORE_READ(skb, _nfct);
+	if (nfct != t->nfct) {
+		t->nfct = nfct;
+		if (nfct) /* it is cleared on the way to another namespace */
+			tell_conntrack(t, &p, skb, st,
+				       FN_nf_hook_run_bpf);
+	}
+	dst = BPF_CORE_READ(skb, _skb_refdst);
+	if (dst != t->dst && (hook == NF_INET_FORWARD || hook == NF_INET_LOCAL_IN)) {
+		t->dst = dst;
+		tell_route(t, &p, skb, 0, FN_nf_hook_run_bpf);
+	}
+	enter_hook(t, st);
+	t->index = index + 1;
+	emit(t, &p, skb, hook_dev(st), KIND_PASS, FN_nf_hook_run_bpf, last);
+	if (last && hook == NF_INET_LOCAL_IN && !p.encap) {
+		t->flags |= TRACKED_DELIVERED;
+		emit(t, &p, skb, hook_dev(st), KIND_DELIVER, FN_nf_hook_run_bpf, 0);
+	}
+	return NF_ACCEPT;
+}
+
+#define BRACKET(n)                                          \
+	SEC("netfilter") int pass_##n(struct bpf_nf_ctx *ctx) \
+	{                                                   \
+		return bracket(ctx, n, 0);                  \
+	}
+BRACKET(0)
+BRACKET(1)
+BRACKET(2)
+BRACKET(3)
+BRACKET(4)
+BRACKET(5)
+BRACKET(6)
+BRACKET(7)
+
+SEC("netfilter") int pass_last(struct bpf_nf_ctx *ctx)
+{
+	return bracket(ctx, 31, 1);
+}

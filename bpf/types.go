@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+// The types shared with the kernel half, under the names event.h and flow.h
+// give them. Both objects are compiled from the same headers, so one set of
+// generated types serves both.
+type (
+	Counters    = FentryCounters
+	End         = FentryEnd
+	Event       = FentryEvent
+	EventCt     = FentryEventCt
+	EventDrop   = FentryEventDrop
+	EventModule = FentryEventModule
+	EventNeigh  = FentryEventNeigh
+	EventRoute  = FentryEventRoute
+	EventTable  = FentryEventTable
+	Filter      = FentryFilter
+	Fn          = FentryFn
+	Kind        = FentryKind
+	Prefix      = FentryPrefix
+	Tracked     = FentryTracked
+	Tunnel      = FentryTunnel
+	Tuple       = FentryTuple
+)
+
+// Kinds of events: enum kind of event.h.
+const (
+	KindTransmit  = uint8(FentryKindKIND_TRANSMIT)
+	KindReceive   = uint8(FentryKindKIND_RECEIVE)
+	KindBridge    = uint8(FentryKindKIND_BRIDGE)
+	KindHook      = uint8(FentryKindKIND_HOOK)
+	KindTable     = uint8(FentryKindKIND_TABLE)
+	KindPass      = uint8(FentryKindKIND_PASS)
+	KindConntrack = uint8(FentryKindKIND_CONNTRACK)
+	KindRoute     = uint8(FentryKindKIND_ROUTE)
+	KindFib       = uint8(FentryKindKIND_FIB)
+	KindRPFilter  = uint8(FentryKindKIND_RPFILTER)
+	KindForward   = uint8(FentryKindKIND_FORWARD)
+	KindNeigh     = uint8(FentryKindKIND_NEIGH)
+	KindEncap     = uint8(FentryKindKIND_ENCAP)
+	KindDecap     = uint8(FentryKindKIND_DECAP)
+	KindQdisc     = uint8(FentryKindKIND_QDISC)
+	KindDeliver   = uint8(FentryKindKIND_DELIVER)
+	KindAnswer    = uint8(FentryKindKIND_ANSWER)
+	KindDrop      = uint8(FentryKindKIND_DROP)
+	KindEnd       = uint8(FentryKindKIND_END)
+	KindModule    = uint8(FentryKindKIND_MODULE)
+)
+
+// Flags of an event: enum event_flag of event.h.
+const (
+	FlagTentative = uint8(FentryEventFlagFLAG_TENTATIVE)
+	FlagNew       = uint8(FentryEventFlagFLAG_NEW)
+	FlagCopy      = uint8(FentryEventFlagFLAG_COPY)
+	FlagEncap     = uint8(FentryEventFlagFLAG_ENCAP)
+	FlagFragment  = uint8(FentryEventFlagFLAG_FRAGMENT)
+	FlagICMPError = uint8(FentryEventFlagFLAG_ICMP_ERROR)
+	FlagLost      = uint8(FentryEventFlagFLAG_LOST)
+	FlagOrigin    = uint8(FentryEventFlagFLAG_ORIGIN)
+)
+
+// Directions of an event: enum dir of event.h.
+const (
+	DirForward = uint8(FentryDirDIR_FORWARD)
+	DirReturn  = uint8(FentryDirDIR_RETURN)
+)
+
+// Flags of an entry of the skbs map: enum tracked_flag of flow.h.
+const (
+	TrackedTentative = uint8(FentryTrackedFlagTRACKED_TENTATIVE)
+	TrackedDelivered = uint8(FentryTrackedFlagTRACKED_DELIVERED)
+)

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// flags_test.go checks what each command line is understood as, and that every
+// wrong one gets the sentence meant for it.
+
+package main
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+func TestUnderstood(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args string
+		want options
+	}{
+		"short": {"-s 10.0.0.1 -d 10.0.0.2 -p 80", options{src: "10.0.0.1", dst: "10.0.0.2", port: 80}},
+		"all": {
+			"--src node --dst any --proto UDP --port 53 --duration 1m30s --packets 7 --drops-only --backend tracepoint --netns /proc/1/ns/net --ready-file r --no-color -v",
+			options{src: "node", dst: "any", proto: "udp", port: 53, duration: 90 * time.Second, packets: 7, dropsOnly: true,
+				backend: "tracepoint", netns: "/proc/1/ns/net", readyFile: "r", noColor: true, verbose: true},
+		},
+		"command keeps its flags": {"-s a -d b -- ping -c 3 --help", options{src: "a", dst: "b", command: []string{"ping", "-c", "3", "--help"}}},
+		"command with dashes":     {"-s a -d b -- sh -- x", options{src: "a", dst: "b", command: []string{"sh", "--", "x"}}},
+		"equals signs":            {"--src=a --dst=b --port=1", options{src: "a", dst: "b", port: 1}},
+		"help wins":               {"--help", options{action: showHelp}},
+		"help after others":       {"-s a -h", options{action: showHelp}},
+		"version":                 {"--version", options{action: showVersion}},
+		"icmp both ways":          {"-s a -d b --proto icmp", options{src: "a", dst: "b", proto: "icmp"}},
+		"different families":      {"-s 10.0.0.1 -d 10.0.0.1/24", options{src: "10.0.0.1", dst: "10.0.0.1/24"}},
+	} {
+		got, err := parseArgs(strings.Fields(tc.args))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if tc.want.action == doTrace {
+			if tc.want.backend == "" {
+				tc.want.backend = "auto"
+			}
+			if got.format.Name != "text" {
+				t.Errorf("%s: format %s", name, got.format.Name)
+			}
+		}
+		got.format = tc.want.format
+		if !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s:\n got %+v\nwant %+v", name, got, tc.want)
+		}
+	}
+}
+
+// badInputs are command lines and the one line each gets, after "pathtrace: ".
+// The binary is run with them too (main_test.go).
+func badInputs() map[string]string {
+	return map[string]string{
+		"":                              "--src and --dst are missing: give an address, a CIDR, an interface, node or any for each; see pathtrace --help",
+		"-d 10.0.0.2":                   "--src is missing: give an address, a CIDR, an interface, node or any to say where packets start",
+		"-s 10.0.0.1":                   "--dst is missing: give an address, a CIDR, an interface, node or any to say where packets go",
+		"-s 10.0.0.1 -d 10.0.0.1":       "--src and --dst are both 10.0.0.1: name two different ends",
+		"-s ip:10.0.0.1 -d 10.0.0.1":    "--src and --dst are both ip:10.0.0.1: name two different ends",
+		"-s fd00::1 -d fd00:0::1/128":   "--src and --dst are both fd00::1: name two different ends",
+		"-s 10.0.1.0/16 -d 10.0.0/16":   "", // not the same spelling of anything: the resolver's business
+		"-s 10.0.1.0/16 -d 10.0.0.0/16": "--src and --dst are both 10.0.1.0/16: name two different ends",
+		"-s if:cali1 -d cali1":          "--src and --dst are both if:cali1: name two different ends",
+		"-s any -d any":                 "--src and --dst are both any: name at least one end",
+		"-s a -d b -s c":                "--src is given twice: give it once",
+		"-s a -d b -p 0":                `bad port "0": give a number from 1 to 65535`,
+		"-s a -d b -p 65536":            `bad port "65536": give a number from 1 to 65535`,
+		"-s a -d b -p http":             `bad port "http": give a number from 1 to 65535`,
+		"-s a -d b -p -1":               `bad port "-1": give a number from 1 to 65535`,
+		"-s a -d b -p 80 --proto icmp":  "icmp has no ports: leave out --port, or use --proto tcp, udp or sctp",
+		"-s a -d b --proto gre":         `unknown protocol "gre": use one of tcp, udp, icmp, sctp`,
+		"-s a -d b --proto icmpv6":      `unknown protocol "icmpv6": use one of tcp, udp, icmp, sctp; icmp covers ICMPv6 too`,
+		"-s a -d b --duration 10":       `bad duration "10": give a time above 0 with its unit, such as 10s, 2m or 500ms`,
+		"-s a -d b --duration -5s":      `bad duration "-5s": give a time above 0 with its unit, such as 10s, 2m or 500ms`,
+		"-s a -d b --packets 0":         `bad number of packets "0": give a whole number above 0`,
+		"-s a -d b --packets many":      `bad number of packets "many": give a whole number above 0`,
+		"-s a -d b -o yaml":             `unknown output format "yaml": use one of text, json, wide`,
+		"-s a -d b --backend kprobe":    "the kprobe backend is not in this version: use one of auto, fentry, tracepoint",
+		"-s a -d b --backend xdp":       `unknown backend "xdp": use one of auto, fentry, tracepoint`,
+		"-s a -d b extra":               `unexpected argument "extra": a command to run comes after --, an end after --src or --dst`,
+		"10.0.0.1 10.0.0.2":             `unexpected argument "10.0.0.1": a command to run comes after --, an end after --src or --dst`,
+		"-s a -d b --":                  "no command after --: say what to run, as in -- ping -c 3 10.244.1.6",
+		"-s":                            "--src needs a value: see pathtrace --help",
+		"--scr a":                       "unknown flag --scr: did you mean --src?",
+		"--frobnicate":                  "unknown flag --frobnicate: see pathtrace --help",
+		"-Z":                            "unknown flag -Z: see pathtrace --help",
+		"-s a -d b --drops-only=maybe":  `--drops-only takes no value such as "maybe": give it alone`,
+		"doctor":                        "the subcommand doctor is not in this version: run a trace with -v: it says what could not be watched, and why",
+		"read x.pcapng":                 "the subcommand read is not in this version: save and read the output of -o json instead",
+		"-s a -d b --probe icmp":        "--probe is not in this version: send the reproduction yourself, as in -- ping -c 3 10.244.1.6",
+		"-s a -d b --probe":             "--probe is not in this version: send the reproduction yourself, as in -- ping -c 3 10.244.1.6",
+		"-s a -d b -w x.pcapng":         "--write is not in this version: save the output of -o json instead",
+		"-s a -d b --write=x.pcapng":    "--write is not in this version: save the output of -o json instead",
+		"-s a -d b --write-all":         "--write-all is not in this version: save the output of -o json instead",
+		"-s a -d b --snaplen 96":        "--snaplen is not in this version: save the output of -o json instead",
+		"-s a -d b --kubeconfig x":      "--kubeconfig is not in this version: name both ends by address or interface",
+		"-s a -d b --cri-socket x":      "--cri-socket is not in this version: name both ends by address or interface",
+		"-s a -d b --cni-cache x":       "--cni-cache is not in this version: name both ends by address or interface",
+		"-s a -d b -n kube-system":      "--namespace is not in this version: name both ends by address or interface",
+		"-s 10.0.0.1 -d 10.0.0.2 --netns /nonexistent":        "--netns /nonexistent: no such file or directory: give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net",
+		"-s 10.0.0.1 -d 10.0.0.2 --ready-file /nonexistent/r": "--ready-file /nonexistent/r: its folder does not exist: create the folder first",
+		"-s 10.0.0.1 -d 10.0.0.2 --ready-file /etc/passwd":    "--ready-file /etc/passwd: there is something else of this name: remove it or use another name",
+		"-s 10.0.0.1 -d 10.0.0.2 --ready-file /tmp":           "--ready-file /tmp: there is something else of this name: remove it or use another name",
+		"-s 10.0.0.1 -d 10.0.0.2 -- no-such-command-here":     `command "no-such-command-here" is not found in PATH: check its name, or give its path`,
+		"-s 10.0.0.1 -d 10.0.0.2 -- /nonexistent/x":           `command "/nonexistent/x" does not exist: check its path`,
+		"-s 10.0.0.1 -d 10.0.0.2 -- /etc/passwd":              `command "/etc/passwd" is not an executable file: chmod +x it, or name its interpreter before it`,
+		"-s 10.0.0.1 -d 10.0.0.2 -- /etc":                     `command "/etc" is not an executable file: chmod +x it, or name its interpreter before it`,
+	}
+}
+
+// checkedLater are complaints that need more than the command line.
+func checkedLater(want string) bool {
+	return want == "" || strings.HasPrefix(want, "--netns /") || strings.HasPrefix(want, "--ready-file /") || strings.HasPrefix(want, "command ")
+}
+
+func TestRefused(t *testing.T) {
+	for args, want := range badInputs() {
+		_, err := parseArgs(strings.Fields(args))
+		switch {
+		case checkedLater(want) && err != nil:
+			t.Errorf("%s: %v", args, err)
+		case checkedLater(want):
+		case err == nil:
+			t.Errorf("%s: accepted", args)
+		case err.Error() != want:
+			t.Errorf("%s:\n got %s\nwant %s", args, err, want)
+		}
+	}
+}
+
+func TestEmptyValuesAreRefused(t *testing.T) {
+	for _, flag := range []string{"src", "dst", "port", "proto", "duration", "packets", "output", "backend", "netns", "ready-file"} {
+		args := []string{"--" + flag, " "}
+		if flag != "src" {
+			args = append(args, "--src", "a")
+		}
+		if flag != "dst" {
+			args = append(args, "--dst", "b")
+		}
+		_, err := parseArgs(args)
+		if want := "--" + flag + " is empty: give it a value or leave it out"; err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", flag, err, want)
+		}
+	}
+}
+
+// The help fits a screen and names every flag of this version.
+func TestHelp(t *testing.T) {
+	help := helpText()
+	lines := strings.Split(strings.TrimSuffix(help, "\n"), "\n")
+	if len(lines) > 30 {
+		t.Errorf("%d lines", len(lines))
+	}
+	for _, line := range lines {
+		if len(line) > 80 {
+			t.Errorf("%d columns: %s", len(line), line)
+		}
+	}
+	notYet := map[string]bool{"verbose": true} // shown as -v
+	for _, f := range later() {
+		notYet[f.name] = true
+	}
+	newRaw().set.VisitAll(func(f *pflag.Flag) {
+		if strings.Contains(help, "--"+f.Name) == notYet[f.Name] {
+			t.Errorf("--%s in help: %t", f.Name, !notYet[f.Name])
+		}
+	})
+	for _, want := range append(protocols(), backends()...) {
+		if !strings.Contains(help, want) {
+			t.Errorf("%s is not in the help", want)
+		}
+	}
+	if n := strings.Count(help, "\n  pathtrace "); n < 4 {
+		t.Errorf("%d usage and example lines, want 4", n)
+	}
+}
+
+func TestPrivileges(t *testing.T) {
+	const sysAdmin, bpf, perfmon, netAdmin = 1 << 21, 1 << 39, 1 << 38, 1 << 12
+	for name, tc := range map[string]struct {
+		held uint64
+		want string // missing
+	}{
+		"root":         {^uint64(0), ""},
+		"sys_admin":    {sysAdmin, ""},
+		"the three":    {bpf | perfmon | netAdmin, ""},
+		"none":         {0, "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN missing"},
+		"no net_admin": {bpf | perfmon, "(CAP_NET_ADMIN missing)"},
+	} {
+		err := missingPrivileges(tc.held)
+		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+	}
+}

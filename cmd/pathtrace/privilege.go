@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// privilege.go checks what this process may do before anything is tried, since
+// the kernel's own answer would be a bare "operation not permitted".
+
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// checkPrivileges wants CAP_SYS_ADMIN, or the three capabilities that replaced
+// it for BPF in Linux 5.8 (Documentation of bpf(2), include/uapi/linux/
+// capability.h): CAP_BPF to load programs, CAP_PERFMON to trace with them,
+// CAP_NET_ADMIN for network program types and other namespaces' settings.
+func checkPrivileges() error {
+	held, err := effectiveCapabilities()
+	if err != nil {
+		return fmt.Errorf("capabilities of this process: %w", err)
+	}
+	return missingPrivileges(held)
+}
+
+func missingPrivileges(held uint64) error {
+	if held&(1<<unix.CAP_SYS_ADMIN) != 0 {
+		return nil
+	}
+	var missing []string
+	for _, c := range []struct {
+		bit  int
+		name string
+	}{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_PERFMON, "CAP_PERFMON"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}} {
+		if held&(1<<c.bit) == 0 {
+			missing = append(missing, c.name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("not allowed to trace: needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (%s missing): run it with sudo, or as a privileged container",
+		strings.Join(missing, ", "))
+}
+
+// effectiveCapabilities gives the calling thread's effective set as bits.
+func effectiveCapabilities() (uint64, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData // version 3 has 64 bits in two halves
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return 0, err
+	}
+	return uint64(data[0].Effective) | uint64(data[1].Effective)<<32, nil
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// trace.go runs one trace: opens it, announces that it is ready, runs the
+// command, and ends it when the command, the time, a signal or the reader does.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pathtrace/pathtrace/output"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// session is an open trace: package tracer's, or a test's.
+type session interface {
+	// Start describes it.
+	Start() *model.Start
+	// Run sends the start object and the packets to sink until ctx is done,
+	// settles what is under way and ends with the summary.
+	Run(ctx context.Context, sink model.Sink) (*model.Summary, error)
+	// Progress counts while Run runs.
+	Progress() (packets, died int)
+	// Close detaches, which may take seconds.
+	Close() error
+}
+
+// opener opens a trace: when it returns, nothing is missed. warn and verbose
+// take lines for standard error; verbose is nil unless -v was given.
+type opener func(ctx context.Context, opt options, warn, verbose func(string)) (session, error)
+
+// statusEvery is how often the status line changes.
+const statusEvery = time.Second
+
+// tracing is what one trace needs while it runs.
+type tracing struct {
+	opt     options
+	path    string // of the command
+	console *console
+	signals *signals
+	session session
+}
+
+// trace does all that the command line asks for and gives the exit status.
+func trace(opt options, open opener) int {
+	t := &tracing{opt: opt, console: newConsole(len(opt.command) == 0)}
+	if err := t.check(); err != nil {
+		return complain(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	t.signals = watchSignals(stop)
+	t.signals.onAbandon(t.console.endStatus)
+	var verbose func(string)
+	if opt.verbose {
+		verbose = t.console.warn
+	}
+	session, err := open(ctx, opt, t.console.warn, verbose)
+	if t.signals.received() {
+		t.console.warn("stopped before the trace was ready")
+		if err == nil {
+			t.close(session)
+		}
+		return exitInterrupted
+	}
+	if err != nil {
+		return complain(err)
+	}
+	t.session = session
+	status, err := t.run(ctx, stop)
+	if err != nil {
+		status = complain(err)
+	}
+	t.signals.verdictPrinted(status)
+	t.close(session)
+	return status
+}
+
+// close detaches. What goes wrong then changes no verdict.
+func (t *tracing) close(s session) {
+	if err := s.Close(); err != nil {
+		t.console.warn("detaching: " + err.Error())
+	}
+}
+
+// check finds what is wrong before anything is attached.
+func (t *tracing) check() (err error) {
+	if len(t.opt.command) > 0 {
+		if t.path, err = findCommand(t.opt.command); err != nil {
+			return err
+		}
+	}
+	if t.opt.netns != "" {
+		if _, err := os.Stat(t.opt.netns); err != nil {
+			return fmt.Errorf("--netns %s: %w: give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net",
+				t.opt.netns, rootCause(err))
+		}
+	}
+	if t.opt.readyFile != "" {
+		return prepareReady(t.opt.readyFile)
+	}
+	return nil
+}
+
+// run announces, runs the command and the trace, and gives the exit status.
+func (t *tracing) run(ctx context.Context, stop context.CancelFunc) (int, error) {
+	if t.opt.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t.opt.duration)
+		defer cancel()
+	}
+	out := &guard{next: t.sink(), stop: stop}
+	if err := t.ready(t.session.Start()); err != nil {
+		return 0, err
+	}
+	command, err := t.startCommand(stop)
+	if err != nil {
+		return 0, err
+	}
+	endStatus := t.showStatus()
+	summary, err := t.session.Run(ctx, out)
+	endStatus()
+	if command != nil {
+		t.endCommand(command)
+	}
+	switch {
+	case err != nil:
+		return 0, err
+	case out.err != nil && !errors.Is(out.err, syscall.EPIPE):
+		return 0, fmt.Errorf("standard output: %w", rootCause(out.err))
+	}
+	return summary.ExitStatus(), nil
+}
+
+// sink builds the output.
+func (t *tracing) sink() model.Sink {
+	sink := t.opt.format.New(t.console, settings(t.opt.noColor))
+	if t.opt.dropsOnly {
+		sink = output.DropsOnly(sink)
+	}
+	return sink
+}
+
+// ready announces that nothing is missed from now on.
+func (t *tracing) ready(s *model.Start) error {
+	flow := s.Src.Given + " -> " + s.Dst.Given
+	if s.Proto != "" {
+		flow += " " + s.Proto
+	}
+	if s.Port != 0 {
+		flow += fmt.Sprintf(" port %d", s.Port)
+	}
+	t.console.say(fmt.Sprintf("tracing %s (%d hooks, %s)", flow, s.Hooks, s.Backend))
+	if t.opt.readyFile == "" {
+		return nil
+	}
+	return announceReady(t.opt.readyFile)
+}
+
+// startCommand runs the command, if there is one; its end ends the trace.
+func (t *tracing) startCommand(stop context.CancelFunc) (*reproduction, error) {
+	if len(t.opt.command) == 0 {
+		return nil, nil
+	}
+	command, err := startCommand(t.path, t.opt.command)
+	if err != nil {
+		return nil, err
+	}
+	t.signals.onAbandon(func() {
+		t.console.endStatus()
+		command.kill()
+	})
+	go func() {
+		<-command.done
+		stop()
+	}()
+	return command, nil
+}
+
+// endCommand stops a command that outlives the trace and reports how it ended,
+// unless a signal ended both.
+func (t *tracing) endCommand(command *reproduction) {
+	if command.running() {
+		command.stop()
+		if !t.signals.received() {
+			t.console.warn(command.name + " was still running when the trace ended: stopped it")
+		}
+		return
+	}
+	if how := command.ended(); how != "" && !t.signals.received() {
+		t.console.warn(how)
+	}
+}
+
+// showStatus keeps a status line on a terminal up to date until the function
+// it returns is called.
+func (t *tracing) showStatus() (end func()) {
+	if !t.console.live {
+		return func() {}
+	}
+	began := time.Now()
+	tick := time.NewTicker(statusEvery)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-tick.C:
+				t.console.status(t.statusLine(time.Since(began)))
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		tick.Stop()
+		close(done)
+		t.console.endStatus()
+	}
+}
+
+func (t *tracing) statusLine(since time.Duration) string {
+	packets, died := t.session.Progress()
+	return strings.Join([]string{
+		fmt.Sprintf("tracing %d s", int(since.Seconds())),
+		fmt.Sprintf("%d packets", packets),
+		fmt.Sprintf("%d died", died),
+	}, " · ")
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The Calico node: what the Calico CNI plugin does for a pod and Felix for a
+// node, read off the recorded nodes.
+
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	calicoMAC      = "ee:ee:ee:ee:ee:ee"
+	calicoProtocol = 80   // the routing protocol number Felix writes on its routes
+	calicoMetric   = 1024 // of the routes to the pods
+)
+
+var (
+	// calicoGateway is every pod's next hop; no one has it, the node answers
+	// for it by proxy ARP.
+	calicoGateway = netip.MustParseAddr("169.254.1.1")
+	// calicoGateway6 is the link-local address that calicoMAC gives.
+	calicoGateway6 = netip.MustParseAddr("fe80::ecee:eeff:feee:eeee")
+)
+
+func (e *Env) buildCalico(ctx context.Context, node *Node, pods []*Pod) error {
+	if err := e.buildTunnel(node); err != nil {
+		return fmt.Errorf("tunnel: %w", err)
+	}
+	for _, pod := range pods {
+		if err := plugCalicoPod(node, pod); err != nil {
+			return fmt.Errorf("pod %s: %w", pod.FullName(), err)
+		}
+	}
+	err := node.Netns.addRoute(netlink.Route{
+		Dst: ipNet(node.PodNet), Type: unix.RTN_BLACKHOLE, Protocol: calicoProtocol,
+	})
+	if err != nil {
+		return err
+	}
+	if err := e.applySysctls(node); err != nil {
+		return err
+	}
+	if err := e.writeCalicoCache(node, pods); err != nil {
+		return fmt.Errorf("CNI cache: %w", err)
+	}
+	return e.restoreRules(ctx, node)
+}
+
+// plugCalicoPod makes a pod's veth pair and everything on both of its ends.
+func plugCalicoPod(node *Node, pod *Pod) error {
+	hostMAC, err := net.ParseMAC(calicoMAC)
+	if err != nil {
+		return err
+	}
+	podMAC, err := net.ParseMAC(pod.MAC)
+	if err != nil {
+		return err
+	}
+	err = node.Netns.link.LinkAdd(&netlink.Veth{
+		LinkAttrs:        netlink.LinkAttrs{Name: pod.HostInterface, HardwareAddr: hostMAC, MTU: tunnelMTU},
+		PeerName:         "eth0",
+		PeerHardwareAddr: podMAC,
+		PeerMTU:          tunnelMTU,
+		PeerNamespace:    netlink.NsFd(int(pod.Netns.file.Fd())),
+	})
+	if err != nil {
+		return fmt.Errorf("add %s: %w", pod.HostInterface, err)
+	}
+	err = node.Netns.Sysctl(
+		Setting{"ipv4/conf/" + pod.HostInterface + "/proxy_arp", "1"},
+		Setting{"ipv4/conf/" + pod.HostInterface + "/route_localnet", "1"},
+		Setting{"ipv4/neigh/" + pod.HostInterface + "/proxy_delay", "0"}, // Felix, too, answers at once
+		Setting{"ipv6/conf/" + pod.HostInterface + "/proxy_ndp", "1"},
+	)
+	if err != nil {
+		return err
+	}
+	if err := node.Netns.setUp(pod.HostInterface); err != nil {
+		return err
+	}
+	if err := setUpCalicoPod(pod); err != nil {
+		return err
+	}
+	return restoreCalicoEndpoint(pod)
+}
+
+// setUpCalicoPod does the pod's side: addresses and the way out.
+func setUpCalicoPod(pod *Pod) error {
+	ns := pod.Netns
+	index, err := ns.linkIndex("eth0")
+	if err != nil {
+		return err
+	}
+	if err := ns.setUp("eth0"); err != nil {
+		return err
+	}
+	if err := ns.addAddr(index, hostPrefix(pod.IPv4)); err != nil {
+		return err
+	}
+	if err := ns.addAddr(index, hostPrefix(pod.IPv6)); err != nil {
+		return err
+	}
+	routes := []netlink.Route{
+		{LinkIndex: index, Dst: ipNet(hostPrefix(calicoGateway)), Scope: unix.RT_SCOPE_LINK},
+		{LinkIndex: index, Dst: ipNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: calicoGateway.AsSlice()},
+		{LinkIndex: index, Dst: ipNet(netip.MustParsePrefix("::/0")), Gw: calicoGateway6.AsSlice()},
+	}
+	for _, r := range routes {
+		if err := ns.addRoute(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoreCalicoEndpoint does the node's side that Felix keeps in place: routes
+// to the pod and permanent neighbours. The kernel takes both away when the
+// interface goes down.
+func restoreCalicoEndpoint(pod *Pod) error {
+	ns := pod.Node.Netns
+	index, err := ns.linkIndex(pod.HostInterface)
+	if err != nil {
+		return err
+	}
+	mac, err := net.ParseMAC(pod.MAC)
+	if err != nil {
+		return err
+	}
+	for _, addr := range []netip.Addr{pod.IPv4, pod.IPv6} {
+		if err := ns.setNeighbor(index, addr, mac); err != nil {
+			return err
+		}
+		r := calicoPodRoute(index, addr)
+		if err := ns.link.RouteReplace(&r); err != nil {
+			return fmt.Errorf("route to %s: %w", addr, err)
+		}
+	}
+	return nil
+}
+
+// calicoPodRoute is the node's route to one of its pods.
+func calicoPodRoute(index int, addr netip.Addr) netlink.Route {
+	r := netlink.Route{LinkIndex: index, Dst: ipNet(hostPrefix(addr)), Priority: calicoMetric}
+	if addr.Is4() {
+		r.Scope = unix.RT_SCOPE_LINK
+	}
+	return r
+}
+
+// writeCalicoCache writes the recorded CNI cache with this environment's
+// namespaces in it.
+func (e *Env) writeCalicoCache(node *Node, pods []*Pod) error {
+	files, err := fs.Glob(testdata, path.Join("testdata", string(e.Dataplane), node.Name, "cni-results", "*"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		text, err := testdata.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		out := string(text)
+		for _, pod := range pods {
+			out = strings.ReplaceAll(out, `"/run/netns/rc-`+pod.Name+`"`, `"`+pod.Netns.Path+`"`)
+		}
+		if err := os.WriteFile(filepath.Join(node.CNICache, "results", path.Base(file)), []byte(out), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The test environment as a whole: what is asked for (Options), what stands
+// (Env, Node, Pod), how it comes up and how it goes.
+
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Options says what to build.
+type Options struct {
+	Dataplane Dataplane
+	// Nodes is 1 or 2; 0 means 1. With one node the pods of node2 are not made.
+	Nodes int
+	// KubeProxy adds the rules of a real kube-proxy in the dataplane's rule
+	// form; Env.Services tells what they serve.
+	KubeProxy bool
+}
+
+// Env is a built environment. Its methods may be called from one goroutine at
+// a time, except traffic, which may run at once with anything.
+type Env struct {
+	Dataplane Dataplane
+	Nodes     []*Node
+	Pods      []*Pod
+	Services  []Service
+	Underlay  *Netns // the network between the nodes, and the world behind it
+	StateDir  string // private files: CNI cache, lock files
+
+	name      string // first part of every namespace's name
+	listeners map[listenKey]*listener
+	mu        sync.Mutex // guards listeners
+}
+
+// Node is one Kubernetes node.
+type Node struct {
+	Number   int // 1 or 2
+	Name     string
+	Addr     netip.Addr // on the underlay
+	PodNet   netip.Prefix
+	Netns    *Netns
+	Uplink   string // interface to the underlay
+	Tunnel   string // VXLAN interface
+	CNICache string // what /var/lib/cni is on a real node
+}
+
+// Pod is one pod.
+type Pod struct {
+	Namespace     string
+	Name          string
+	IPv4          netip.Addr
+	IPv6          netip.Addr
+	MAC           string // of eth0
+	HostInterface string // the veth's end on the node
+	Netns         *Netns
+	Node          *Node
+}
+
+// FullName is namespace/name.
+func (p *Pod) FullName() string { return p.Namespace + "/" + p.Name }
+
+// Addresses of the cluster-to-be, those of the recorded nodes: the rule sets
+// hold them.
+var (
+	underlayGateway = netip.MustParsePrefix("172.30.0.254/24")
+	// ExternalAddr is a host outside the cluster that answers ICMP and the
+	// default ports.
+	ExternalAddr = netip.MustParseAddr("172.30.0.9")
+	// BadNetAddr is an outside address that the Calico nodes' policy denies.
+	BadNetAddr = netip.MustParseAddr("198.51.100.1")
+)
+
+// uplink is the interface that leads off a node.
+const uplink = "eth0"
+
+var envCount atomic.Int64
+
+// New builds an environment and starts the default servers (TCP and UDP echo on
+// DefaultPort in every pod and outside). It needs root. On failure nothing is
+// left behind. First of all it removes what dead owners left.
+func New(ctx context.Context, opts Options) (*Env, error) {
+	if opts.Nodes == 0 {
+		opts.Nodes = 1
+	}
+	if err := check(opts); err != nil {
+		return nil, err
+	}
+	if _, err := CleanStale(); err != nil {
+		return nil, err
+	}
+	e, err := newEnv(opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.build(ctx, opts); err != nil {
+		return nil, errors.Join(fmt.Errorf("build %s test node: %w", opts.Dataplane, err), e.Close())
+	}
+	return e, nil
+}
+
+func check(opts Options) error {
+	if _, err := ParseDataplane(string(opts.Dataplane)); err != nil {
+		return err
+	}
+	if opts.Nodes < 1 || opts.Nodes > 2 {
+		return fmt.Errorf("cannot build %d nodes: take 1 or 2", opts.Nodes)
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("test nodes need root, to make network namespaces: run as root")
+	}
+	return checkTools(opts.Dataplane)
+}
+
+func newEnv(opts Options) (*Env, error) {
+	o, err := self()
+	if err != nil {
+		return nil, err
+	}
+	number := envCount.Add(1)
+	e := &Env{
+		Dataplane: opts.Dataplane,
+		StateDir:  filepath.Join(os.TempDir(), fmt.Sprintf("%s%s-%d", statePrefix, o, number)),
+		name:      fmt.Sprintf("%s%s-%d", prefix, o, number),
+		listeners: map[listenKey]*listener{},
+	}
+	return e, os.Mkdir(e.StateDir, 0o700)
+}
+
+// build makes the namespaces, then the nodes side by side.
+func (e *Env) build(ctx context.Context, opts Options) error {
+	if err := shareNetnsDir(); err != nil {
+		return err
+	}
+	if err := loadModules(ctx); err != nil {
+		return err
+	}
+	if err := e.buildUnderlay(); err != nil {
+		return fmt.Errorf("underlay: %w", err)
+	}
+	plan, err := planPods(e.Dataplane)
+	if err != nil {
+		return err
+	}
+	errs := make(chan error, opts.Nodes)
+	for number := 1; number <= opts.Nodes; number++ {
+		node, err := e.addNode(number)
+		if err != nil {
+			return err
+		}
+		pods, err := e.addPods(node, plan)
+		if err != nil {
+			return err
+		}
+		go func() { errs <- e.buildNode(ctx, node, pods, opts) }()
+	}
+	var all []error
+	for range opts.Nodes {
+		all = append(all, <-errs)
+	}
+	if err := errors.Join(all...); err != nil {
+		return err
+	}
+	return e.startServers()
+}
+
+func (e *Env) buildNode(ctx context.Context, node *Node, pods []*Pod, opts Options) error {
+	build := map[Kind]func(context.Context, *Node, []*Pod) error{
+		Calico: e.buildCalico, Flannel: e.buildFlannel,
+	}[e.Dataplane.Kind()]
+	if err := e.joinUnderlay(node); err != nil {
+		return fmt.Errorf("%s: %w", node.Name, err)
+	}
+	if err := build(ctx, node, pods); err != nil {
+		return fmt.Errorf("%s: %w", node.Name, err)
+	}
+	if opts.KubeProxy {
+		if err := e.restoreKubeProxy(ctx, node); err != nil {
+			return fmt.Errorf("%s: kube-proxy rules: %w", node.Name, err)
+		}
+	}
+	return nil
+}
+
+// addNode makes node's namespace and describes it.
+func (e *Env) addNode(number int) (*Node, error) {
+	name := fmt.Sprintf("node%d", number)
+	ns, err := newNetns(e.name + "-" + name)
+	if err != nil {
+		return nil, err
+	}
+	f := netFacts(e.Dataplane.Kind(), number)
+	node := &Node{
+		Number: number, Name: name, Netns: ns, Uplink: uplink, Tunnel: f.tunnel,
+		Addr: f.addr, PodNet: f.podNet, CNICache: filepath.Join(e.StateDir, name, "cni"),
+	}
+	e.Nodes = append(e.Nodes, node)
+	return node, os.MkdirAll(filepath.Join(node.CNICache, "results"), 0o755)
+}
+
+// addPods makes the namespaces of node's pods.
+func (e *Env) addPods(node *Node, plan []podPlan) ([]*Pod, error) {
+	var pods []*Pod
+	for _, p := range plan {
+		if p.node != node.Number {
+			continue
+		}
+		ns, err := newNetns(e.name + "-" + p.name)
+		if err != nil {
+			return nil, err
+		}
+		pod := &Pod{
+			Namespace: p.namespace, Name: p.name, IPv4: p.ipv4, IPv6: p.ipv6, MAC: p.mac,
+			HostInterface: p.hostInterface, Netns: ns, Node: node,
+		}
+		e.Pods = append(e.Pods, pod)
+		pods = append(pods, pod)
+		if err := ns.Sysctl(noDAD...); err != nil {
+			return nil, err
+		}
+	}
+	return pods, nil
+}
+
+// noDAD makes IPv6 addresses usable at once: nobody else is on these links.
+var noDAD = []Setting{
+	{"ipv6/conf/all/accept_dad", "0"},
+	{"ipv6/conf/default/accept_dad", "0"},
+	{"ipv6/conf/default/dad_transmits", "0"},
+	{"ipv6/conf/default/accept_ra", "0"},
+	{"ipv6/conf/default/router_solicitations", "0"},
+}
+
+// Close stops the servers and removes every namespace and file. It may be
+// called twice.
+func (e *Env) Close() error {
+	e.stopServers()
+	var errs []error
+	for _, pod := range e.Pods {
+		errs = append(errs, pod.Netns.remove())
+	}
+	for _, node := range e.Nodes {
+		errs = append(errs, node.Netns.remove())
+	}
+	if e.Underlay != nil {
+		errs = append(errs, e.Underlay.remove())
+	}
+	errs = append(errs, os.RemoveAll(e.StateDir))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("remove test environment %s: %w", e.name, err)
+	}
+	return nil
+}
+
+// Node returns node 1 or 2, nil when it was not built.
+func (e *Env) Node(number int) *Node {
+	for _, node := range e.Nodes {
+		if node.Number == number {
+			return node
+		}
+	}
+	return nil
+}
+
+// Pod returns a pod by namespace/name, nil when it was not built.
+func (e *Env) Pod(fullName string) *Pod {
+	for _, pod := range e.Pods {
+		if pod.FullName() == fullName {
+			return pod
+		}
+	}
+	return nil
+}
+
+// setUp sets the named link up in the namespace.
+func (n *Netns) setUp(name string) error {
+	link, err := n.link.LinkByName(name)
+	if err == nil {
+		err = n.link.LinkSetUp(link)
+	}
+	if err != nil {
+		return fmt.Errorf("set %s up in %s: %w", name, n.Name, err)
+	}
+	return nil
+}
+
+// linkIndex looks a link's index up.
+func (n *Netns) linkIndex(name string) (int, error) {
+	link, err := n.link.LinkByName(name)
+	if err != nil {
+		return 0, fmt.Errorf("find %s in %s: %w", name, n.Name, err)
+	}
+	return link.Attrs().Index, nil
+}
+
+// addAddr gives a link an address; IPv6 ones without duplicate detection.
+func (n *Netns) addAddr(index int, prefix netip.Prefix) error {
+	addr := &netlink.Addr{IPNet: ipNet(prefix)}
+	link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: index}}
+	if prefix.Addr().Is6() {
+		addr.Flags = ifaFlagNoDAD
+	}
+	if err := n.link.AddrAdd(link, addr); err != nil {
+		return fmt.Errorf("add address %s in %s: %w", prefix, n.Name, err)
+	}
+	return nil
+}

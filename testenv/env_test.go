@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Every dataplane comes up, carries traffic, shows the outcomes that were
+// recorded on the real nodes, and leaves nothing behind.
+
+package testenv
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// newTestEnv builds an environment for one test.
+func newTestEnv(t *testing.T, opts Options) *Env {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if testing.Short() {
+			t.Skip("building test nodes needs root")
+		}
+		t.Fatal("building test nodes needs root: run the tests as root, or with -short to leave these out")
+	}
+	start := time.Now()
+	e, err := New(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s with %d nodes stood after %v", opts.Dataplane, len(e.Nodes), time.Since(start).Round(time.Millisecond))
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+		if left := netnsOf(t, e.name); len(left) > 0 {
+			t.Errorf("Close left %v", left)
+		}
+		if _, err := os.Stat(e.StateDir); err == nil {
+			t.Errorf("Close left %s", e.StateDir)
+		}
+	})
+	return e
+}
+
+// netnsOf lists named namespaces that begin with name.
+func netnsOf(t *testing.T, name string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(netnsDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), name) {
+			found = append(found, entry.Name())
+		}
+	}
+	return found
+}
+
+// outcomeCase is an exchange and what must become of it.
+type outcomeCase struct {
+	traffic Traffic
+	want    Outcome
+}
+
+func runCases(t *testing.T, e *Env, cases []outcomeCase) {
+	t.Helper()
+	for _, c := range cases {
+		if c.traffic.Count == 0 {
+			c.traffic.Count = 1
+		}
+		if c.traffic.Timeout == 0 && c.want == TimedOut {
+			c.traffic.Timeout = 300 * time.Millisecond
+		}
+		r, err := e.Send(context.Background(), c.traffic)
+		if err != nil {
+			t.Errorf("%+v: %v", c.traffic, err)
+			continue
+		}
+		if r.Outcome != c.want {
+			t.Errorf("%v; want %s", r, c.want)
+		}
+	}
+}
+
+const (
+	client = "default/client"
+	server = "default/server"
+	db     = "prod/db"
+	web2   = "default/web2"
+)
+
+// TestCalicoKnownOutcomes: what real traffic did on the recorded Calico nodes.
+func TestCalicoKnownOutcomes(t *testing.T) {
+	for _, d := range []Dataplane{CalicoLegacy, CalicoNFT, CalicoNFTables} {
+		t.Run(string(d), func(t *testing.T) {
+			runCases(t, newTestEnv(t, Options{Dataplane: d, Nodes: 2}), []outcomeCase{
+				{Traffic{Proto: "icmp", Src: client, Dst: server}, Answered},
+				{Traffic{Proto: "tcp", Src: client, Dst: server}, Answered},
+				{Traffic{Proto: "tcp", Src: client, Dst: server, Port: 9999}, TimedOut},
+				{Traffic{Proto: "tcp", Src: db, Dst: server}, TimedOut},
+				{Traffic{Proto: "icmp", Src: db, Dst: server}, TimedOut},
+				{Traffic{Proto: "icmp", Src: client, Dst: db}, TimedOut},
+				{Traffic{Proto: "icmp", Src: server, Dst: db}, Answered},
+				{Traffic{Proto: "tcp", Src: server, Dst: db}, Answered},
+				{Traffic{Proto: "udp", Src: server, Dst: db}, Answered},
+				{Traffic{Proto: "udp", Src: server, Dst: client}, Answered},
+				{Traffic{Proto: "tcp", Src: server, Dst: client, Port: 9999}, Refused},
+				{Traffic{Proto: "udp", Src: server, Dst: client, Port: 9999}, Refused},
+				{Traffic{Proto: "tcp", Src: web2, Dst: server}, Answered},
+				{Traffic{Proto: "icmp", Src: web2, Dst: server}, TimedOut},
+				{Traffic{Proto: "icmp", Src: client, Dst: web2}, Answered},
+				{Traffic{Proto: "tcp", Src: client, Dst: web2}, Answered},
+				{Traffic{Proto: "udp", Src: client, Dst: web2}, Answered},
+				{Traffic{Proto: "icmp", Src: client, Dst: BadNetAddr.String()}, TimedOut},
+				{Traffic{Proto: "icmp", Src: client, Dst: "external"}, Answered},
+				{Traffic{Proto: "tcp", Src: client, Dst: "external"}, Answered},
+				{Traffic{Proto: "icmp", Src: "node1", Dst: server}, Answered},
+				{Traffic{Proto: "icmp", Src: client, Dst: server, IPv6: true}, Answered},
+				{Traffic{Proto: "tcp", Src: client, Dst: server, IPv6: true, Size: 4000}, Answered},
+				{Traffic{Proto: "udp", Src: client, Dst: server, IPv6: true}, Answered},
+			})
+		})
+	}
+}
+
+// TestFlannelOutcomes: a flannel node lets everything through.
+func TestFlannelOutcomes(t *testing.T) {
+	for _, d := range []Dataplane{FlannelLegacy, FlannelNFT, FlannelNFTables} {
+		t.Run(string(d), func(t *testing.T) {
+			e := newTestEnv(t, Options{Dataplane: d, Nodes: 2})
+			var cases []outcomeCase
+			for _, proto := range []string{"icmp", "tcp", "udp"} {
+				cases = append(cases,
+					outcomeCase{Traffic{Proto: proto, Src: client, Dst: server}, Answered},
+					outcomeCase{Traffic{Proto: proto, Src: client, Dst: server, IPv6: true}, Answered},
+					outcomeCase{Traffic{Proto: proto, Src: client, Dst: server, Size: 4000}, Answered},
+					outcomeCase{Traffic{Proto: proto, Src: client, Dst: web2}, Answered},
+					outcomeCase{Traffic{Proto: proto, Src: web2, Dst: client, Size: 3000}, Answered},
+					outcomeCase{Traffic{Proto: proto, Src: db, Dst: "external"}, Answered},
+				)
+			}
+			cases = append(cases, outcomeCase{Traffic{Proto: "tcp", Src: client, Dst: server, Port: 9999}, Refused})
+			cases = append(cases, outcomeCase{Traffic{Proto: "tcp", Src: "external", Dst: "node1", Port: 8088}, Answered}) // hostPort of the recorded portmap rules
+			runCases(t, e, cases)
+			if got := e.Pod(client).IPv4.String() + " " + e.Pod(server).IPv4.String(); got != "10.244.1.2 10.244.1.3" {
+				t.Errorf("host-local gave %s; the recorded rules name 10.244.1.2 10.244.1.3", got)
+			}
+		})
+	}
+}
+
+// TestServices: service addresses lead to real pods in every kube-proxy mode.
+func TestServices(t *testing.T) {
+	for _, d := range Dataplanes() {
+		t.Run(string(d), func(t *testing.T) {
+			runCases(t, newTestEnv(t, Options{Dataplane: d, Nodes: 2, KubeProxy: true}), []outcomeCase{
+				{Traffic{Proto: "tcp", Src: client, Dst: "svc:demo/one", Count: 3}, Answered},
+				{Traffic{Proto: "udp", Src: server, Dst: "svc:kube-system/kube-dns", Count: 3}, Answered},
+				{Traffic{Proto: "tcp", Src: "node1", Dst: "svc:demo/one"}, Answered},
+				{Traffic{Proto: "tcp", Src: client, Dst: "svc:demo/empty"}, Refused},
+				{Traffic{Proto: "tcp", Src: client, Dst: server}, Answered},
+			})
+		})
+	}
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Faults of links and neighbours: down, too narrow, unanswered.
+
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+func linkFaults() []Fault {
+	return []Fault{
+		{Name: "interface-down", Code: "interface-down", Kinds: anyKind,
+			Doc: "the destination pod's interface on the node is set down", Apply: interfaceDown},
+		{Name: "interface-down-source", Code: "interface-down", Kinds: anyKind,
+			Doc: "the source pod's interface on the node is set down", Apply: sourceInterfaceDown},
+		{Name: "uplink-down", Code: "interface-down", Kinds: anyKind, Nodes: 2,
+			Doc: "the node's uplink is set down", Apply: uplinkDown},
+		{Name: "mtu", Code: "mtu", Kinds: anyKind,
+			Doc: "the destination pod's interface on the node has an MTU of 1300", Apply: narrowInterface},
+		{Name: "mtu-tunnel", Code: "mtu", Kinds: anyKind, Nodes: 2,
+			Doc: "the source pod's veth has MTU 1500 over a tunnel of 1450", Apply: widePod},
+		{Name: "neighbor-failed", Code: "neighbor-failed", Kinds: anyKind,
+			Doc: "the destination pod does not answer ARP and nobody knows its MAC address any more", Apply: silentPod},
+		{Name: "proxy-arp-off", Code: "neighbor-failed", Kinds: onlyCalico,
+			Doc: "proxy_arp is off on the source pod's interface, so its gateway 169.254.1.1 does not answer", Apply: proxyARPOff},
+	}
+}
+
+// down sets a link down, and up again with what went along.
+func down(ns *Netns, name string, restore func() error) func(*Applied) error {
+	return func(a *Applied) error {
+		link, err := ns.link.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("find %s in %s: %w", name, ns.Name, err)
+		}
+		return a.then(func() error { return ns.link.LinkSetDown(link) }, func() error {
+			if err := ns.setUp(name); err != nil {
+				return err
+			}
+			return restore()
+		})
+	}
+}
+
+// restoreEndpoint puts back what the kernel removed with a pod's interface. On a
+// bridge nothing is.
+func (e *Env) restoreEndpoint(pod *Pod) func() error {
+	return func() error {
+		if e.Dataplane.Kind() == Calico {
+			return restoreCalicoEndpoint(pod)
+		}
+		return nil
+	}
+}
+
+func interfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
+	pod, err := localEnd(f.dst, "destination")
+	if err != nil {
+		return nil, err
+	}
+	return apply(pod.Node.Name, down(pod.Node.Netns, pod.HostInterface, e.restoreEndpoint(pod)))
+}
+
+func sourceInterfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
+	pod, err := localEnd(f.src, "source")
+	if err != nil {
+		return nil, err
+	}
+	return apply(pod.Node.Name, down(pod.Node.Netns, pod.HostInterface, e.restoreEndpoint(pod)))
+}
+
+func uplinkDown(_ context.Context, e *Env, _ flow) (*Applied, error) {
+	node := e.Node(1)
+	return apply(node.Name, down(node.Netns, node.Uplink, func() error {
+		return node.Netns.addRoute(defaultRoute(node))
+	}))
+}
+
+// setMTU changes a link's MTU and puts the old one back.
+func setMTU(ns *Netns, name string, mtu int) func(*Applied) error {
+	return func(a *Applied) error {
+		link, err := ns.link.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("find %s in %s: %w", name, ns.Name, err)
+		}
+		old := link.Attrs().MTU
+		return a.then(func() error { return ns.link.LinkSetMTU(link, mtu) }, func() error { return ns.link.LinkSetMTU(link, old) })
+	}
+}
+
+// narrowMTU and wideMTU are the wrong sizes of the MTU faults.
+const (
+	narrowMTU = 1300
+	wideMTU   = 1500
+)
+
+func narrowInterface(_ context.Context, e *Env, f flow) (*Applied, error) {
+	pod, err := localEnd(f.dst, "destination")
+	if err != nil {
+		return nil, err
+	}
+	return apply(pod.Node.Name, append(keepBridgeMTU(e, tunnelMTU), setMTU(pod.Node.Netns, pod.HostInterface, narrowMTU))...)
+}
+
+// keepBridgeMTU fixes cni0's MTU, which else follows its narrowest port.
+func keepBridgeMTU(e *Env, mtu int) []func(*Applied) error {
+	if e.Dataplane.Kind() != Flannel {
+		return nil
+	}
+	return []func(*Applied) error{setMTU(e.Node(1).Netns, "cni0", mtu)}
+}
+
+func widePod(_ context.Context, e *Env, f flow) (*Applied, error) {
+	pod, err := localEnd(f.src, "source")
+	if err != nil {
+		return nil, err
+	}
+	steps := []func(*Applied) error{
+		setMTU(pod.Node.Netns, pod.HostInterface, wideMTU), setMTU(pod.Netns, "eth0", wideMTU),
+	}
+	return apply(pod.Node.Name, append(steps, keepBridgeMTU(e, wideMTU)...)...)
+}
+
+// arpIgnoreAll is the value of arp_ignore that answers nothing
+// (Documentation/networking/ip-sysctl.rst).
+const arpIgnoreAll = "8"
+
+// silentPod makes the destination deaf to ARP and has everybody forget its MAC
+// address: the node, and on a bridge the source pod too.
+func silentPod(_ context.Context, e *Env, f flow) (*Applied, error) {
+	pod, err := localEnd(f.dst, "destination")
+	if err != nil {
+		return nil, err
+	}
+	steps := []func(*Applied) error{
+		sysctl(pod.Netns, Setting{"ipv4/conf/eth0/arp_ignore", arpIgnoreAll}),
+		forget(pod.Node.Netns, pod.IPv4, e.restoreEndpoint(pod)),
+	}
+	if f.src != nil {
+		steps = append(steps, forget(f.src.Netns, pod.IPv4, func() error { return nil }))
+	}
+	return apply(pod.Node.Name, steps...)
+}
+
+// forget deletes all neighbour entries of an address, now and, as what was
+// learnt under the fault is wrong, at the end.
+func forget(ns *Netns, addr netip.Addr, restore func() error) func(*Applied) error {
+	return func(a *Applied) error {
+		remove := func() error { return ns.forgetNeighbor(addr) }
+		return a.then(remove, func() error {
+			if err := remove(); err != nil {
+				return err
+			}
+			return restore()
+		})
+	}
+}
+
+// forgetNeighbor deletes the entries of an address. None is no error.
+func (n *Netns) forgetNeighbor(addr netip.Addr) error {
+	list, err := n.link.NeighList(0, unix.AF_INET)
+	if err != nil {
+		return fmt.Errorf("list neighbours in %s: %w", n.Name, err)
+	}
+	for _, entry := range list {
+		if got, ok := netip.AddrFromSlice(entry.IP); !ok || got.Unmap() != addr {
+			continue
+		}
+		if err := n.link.NeighDel(&netlink.Neigh{LinkIndex: entry.LinkIndex, IP: entry.IP, Family: entry.Family}); err != nil && err != unix.ENOENT {
+			return fmt.Errorf("delete neighbour %s in %s: %w", addr, n.Name, err)
+		}
+	}
+	return nil
+}
+
+func proxyARPOff(_ context.Context, _ *Env, f flow) (*Applied, error) {
+	pod, err := localEnd(f.src, "source")
+	if err != nil {
+		return nil, err
+	}
+	return apply(pod.Node.Name,
+		sysctl(pod.Node.Netns, Setting{"ipv4/conf/" + pod.HostInterface + "/proxy_arp", "0"}),
+		forget(pod.Netns, calicoGateway, func() error { return nil }))
+}

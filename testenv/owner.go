@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Who owns a namespace: its name says which process made it, so that what a
+// dead owner left behind can be told from what is in use.
+
+package testenv
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// prefix begins the name of every namespace of this package:
+// pt-PID-STARTTIME-NUMBER-ROLE.
+const prefix = "pt-"
+
+// statePrefix begins the name of every state directory, in os.TempDir():
+// pathtrace-testenv-PID-STARTTIME-NUMBER.
+const statePrefix = "pathtrace-testenv-"
+
+// owner is a process: a pid alone is used again, with its start time it is not.
+type owner struct {
+	pid   int
+	start uint64 // clock ticks since boot, field 22 of /proc/PID/stat (proc(5))
+}
+
+func (o owner) String() string { return fmt.Sprintf("%d-%d", o.pid, o.start) }
+
+// self is the owner of what this process makes.
+func self() (owner, error) {
+	start, err := startTime(os.Getpid())
+	return owner{os.Getpid(), start}, err
+}
+
+// startTime reads a process's start time. A process that is gone gives an error
+// that is os.ErrNotExist.
+func startTime(pid int) (uint64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, ok := cutLast(string(text), ") ") // the command's name may hold anything
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 20 {
+		return 0, fmt.Errorf("/proc/%d/stat has no start time", pid)
+	}
+	return strconv.ParseUint(fields[19], 10, 64) // field 22; the rest begins with field 3
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// parseOwner reads the owner out of a namespace's or state directory's name.
+func parseOwner(name string) (owner, bool) {
+	rest, ok := strings.CutPrefix(name, statePrefix)
+	if !ok {
+		if rest, ok = strings.CutPrefix(name, prefix); !ok {
+			return owner{}, false
+		}
+	}
+	parts := strings.SplitN(rest, "-", 3)
+	if len(parts) < 3 {
+		return owner{}, false
+	}
+	pid, err1 := strconv.Atoi(parts[0])
+	start, err2 := strconv.ParseUint(parts[1], 10, 64)
+	return owner{pid, start}, err1 == nil && err2 == nil && pid > 0
+}
+
+// alive tells whether the owning process still runs.
+func (o owner) alive() (bool, error) {
+	start, err := startTime(o.pid)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && start == o.start, err
+}
+
+// CleanStale removes the namespaces and state directories of owners that are
+// gone, and returns their names. What a living process owns is left alone.
+func CleanStale() ([]string, error) {
+	var removed []string
+	var errs []error
+	sweep := func(dir string, remove func(path string) error) {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		for _, entry := range entries {
+			o, ours := parseOwner(entry.Name())
+			if !ours {
+				continue
+			}
+			alive, err := o.alive()
+			if err == nil && !alive {
+				err = remove(filepath.Join(dir, entry.Name()))
+				removed = append(removed, entry.Name())
+			}
+			errs = append(errs, err)
+		}
+	}
+	sweep(netnsDir, removeNetnsName)
+	sweep(os.TempDir(), os.RemoveAll)
+	if err := errors.Join(errs...); err != nil {
+		return removed, fmt.Errorf("clean up after dead owners: %w", err)
+	}
+	return removed, nil
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The table of scenarios: one row per case, from which the scenarios of every
+// dataplane and protocol are made.
+
+package testenv
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// way is where a case's traffic runs.
+type way int
+
+const (
+	same    way = iota // between two pods of node1
+	out                // from node1 to node2
+	in                 // from node2 to node1
+	fixed              // as the row says
+	service            // to a service of a pod of node1
+)
+
+// scenarioCase is one row.
+type scenarioCase struct {
+	name   string
+	fault  string
+	doc    string
+	kinds  []Kind
+	protos []string
+	way    way
+	tweak  func(t *Traffic)         // what is wrong with the traffic itself
+	shape  func(t *Traffic)         // what both twins have
+	expect func(d Dataplane) Expect // by dataplane
+}
+
+var (
+	allProtos  = []string{"icmp", "tcp", "udp"}
+	packets    = []string{"icmp", "udp"}
+	transports = []string{"tcp", "udp"}
+)
+
+// wayOf finds two pods between which the protocol passes on a healthy node:
+// Calico's recorded policies let TCP and ICMP of client into server, TCP of web2
+// into server, and everything into client.
+func wayOf(kind Kind, w way, proto string) (src, dst string) {
+	const client, server, web2 = "default/client", "default/server", "default/web2"
+	switch {
+	case w == out:
+		return client, web2
+	case w == in && kind == Calico && proto != "tcp":
+		return web2, client
+	case w == in:
+		return web2, server
+	case kind == Calico && proto == "udp" && w != service:
+		return server, client
+	}
+	return client, server
+}
+
+// scenario makes a row's scenario for one dataplane and protocol.
+func (c scenarioCase) scenario(d Dataplane, proto string) Scenario {
+	src, dst := wayOf(d.Kind(), c.way, proto)
+	t := Traffic{Proto: proto, Src: src, Dst: dst, Count: 2, Timeout: 400 * time.Millisecond}
+	if c.way == service {
+		t.Dst = "svc:demo/one"
+	}
+	if c.shape != nil {
+		c.shape(&t)
+	}
+	s := Scenario{
+		Name: string(d) + "/" + c.name + "-" + proto, Doc: c.doc, Dataplane: d, Fault: c.fault,
+		CrossNode: c.way == out || c.way == in, KubeProxy: c.way == service, Traffic: t, Healthy: t, Expect: c.expect(d),
+	}
+	if fault, err := FindFault(c.fault); err == nil {
+		s.Expect.Code, s.Doc = fault.Code, fault.Doc
+	}
+	if c.tweak != nil {
+		c.tweak(&s.Traffic)
+	}
+	return s
+}
+
+// always is an expectation that is the same on every dataplane.
+func always(x Expect) func(Dataplane) Expect { return func(Dataplane) Expect { return x } }
+
+// byKind is one that differs between Calico and Flannel.
+func byKind(calico, flannel Expect) func(Dataplane) Expect {
+	return func(d Dataplane) Expect {
+		if d.Kind() == Calico {
+			return calico
+		}
+		return flannel
+	}
+}
+
+// inFilter is an expectation of a rule in the filter table at a hook.
+func inFilter(hook, nativeTable string, x Expect) func(Dataplane) Expect {
+	return func(d Dataplane) Expect {
+		x.Hook, x.Table, x.Stages = hook, "filter", []model.Stage{model.StageNetfilter}
+		if d.Form() == FormNFTables {
+			x.Table = nativeTable
+		}
+		x.Reasons, x.Functions = []string{"NETFILTER_DROP", "NOT_SPECIFIED"}, []string{"nf_hook_slow", "nft_do_chain", "ipt_do_table", "kfree_skb"}
+		return x
+	}
+}
+
+var (
+	died     = []model.Outcome{model.Dropped}
+	told     = []model.Outcome{model.Rejected}
+	forwards = []Role{RoleSrcHost, RoleDstHost, RoleTunnel}
+	silent   = []Outcome{TimedOut}
+)
+
+func scenarioCases() []scenarioCase {
+	return slices.Concat(healthyCases(), ruleCases(), policyCases(), routeCases(), linkCases(), tunnelCases(), endCases())
+}
+
+func healthyCases() []scenarioCase {
+	passes := always(Expect{Outcomes: []model.Outcome{model.Delivered}, Sender: []Outcome{Answered}})
+	leaves := always(Expect{Outcomes: []model.Outcome{model.Delivered, model.LeftNode}, Sender: []Outcome{Answered}})
+	return []scenarioCase{
+		{name: "healthy", doc: "pods of one node talk", kinds: anyKind, protos: allProtos, way: same, expect: passes},
+		{name: "healthy-ipv6", doc: "pods of one node talk over IPv6", kinds: anyKind, protos: allProtos, way: same, expect: passes,
+			shape: func(t *Traffic) { t.IPv6 = true }},
+		{name: "healthy-out", doc: "a pod talks to one on the other node", kinds: anyKind, protos: allProtos, way: out, expect: leaves},
+		{name: "healthy-in", doc: "a pod on the other node talks to one here", kinds: anyKind, protos: allProtos, way: in, expect: leaves},
+		{name: "healthy-service", doc: "a pod talks to a service of its node", kinds: anyKind, protos: []string{"tcp"}, way: service, expect: passes},
+	}
+}
+
+func ruleCases() []scenarioCase {
+	forward := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleNode}, Interface: forwards, Sender: silent}
+	back := forward
+	back.Direction = model.Return
+	rejected := forward
+	rejected.Outcomes, rejected.Sender = told, []Outcome{Refused}
+	inPod := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleDst}, Interface: []Role{RoleDstPod}, Sender: silent}
+	outPod := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleSrc}, Interface: []Role{RoleSrcPod}, Sender: []Outcome{TimedOut, NotSent}}
+	return []scenarioCase{
+		{name: "rule-drop", fault: "rule-drop", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("FORWARD", "site-maintenance-window", forward)},
+		{name: "rule-drop-ipv6", fault: "rule-drop", kinds: anyKind, protos: allProtos, way: same,
+			shape: func(t *Traffic) { t.IPv6 = true }, expect: inFilter("FORWARD", "site-maintenance-window", forward)},
+		{name: "rule-drop-out", fault: "rule-drop", kinds: anyKind, protos: allProtos, way: out, expect: inFilter("FORWARD", "site-maintenance-window", forward)},
+		{name: "rule-reject", fault: "rule-reject", kinds: anyKind, protos: transports, way: same, expect: inFilter("FORWARD", "site-maintenance-window", rejected)},
+		{name: "rule-drop-return", fault: "rule-drop-return", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("FORWARD", "site-egress-lockdown", back)},
+		{name: "rule-drop-return-out", fault: "rule-drop-return", kinds: anyKind, protos: allProtos, way: out, expect: inFilter("FORWARD", "site-egress-lockdown", back)},
+		{name: "split-rulesets", fault: "split-rulesets", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("FORWARD", "filter", forward)},
+		{name: "pod-input-drop", fault: "pod-input-drop", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("INPUT", "site-pod-firewall", inPod)},
+		{name: "pod-output-drop", fault: "pod-output-drop", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("OUTPUT", "site-pod-firewall", outPod)},
+		{name: "forward-policy", fault: "forward-policy", kinds: onlyFlannel, protos: allProtos, way: same, expect: inFilter("FORWARD", "filter", withPolicy(forward))},
+	}
+}
+
+func withPolicy(x Expect) Expect {
+	x.Policy = true
+	return x
+}
+
+// policyCases die by Calico's recorded policies.
+func policyCases() []scenarioCase {
+	deny := func(chain string) func(Dataplane) Expect {
+		return inFilter("FORWARD", "calico", Expect{Code: "policy-deny", Direction: model.Forward, Outcomes: died, Chain: chain,
+			Places: []Role{RoleNode}, Interface: forwards, Sender: silent})
+	}
+	toDB := func(t *Traffic) { t.Src, t.Dst = "default/server", "prod/db" }
+	rpf := func(d Dataplane) Expect {
+		x := inFilter("PREROUTING", "calico", Expect{Direction: model.Forward, Outcomes: died, Chain: "cali-PREROUTING",
+			Places: []Role{RoleNode}, Interface: []Role{RoleSrcHost}, Sender: silent})(d)
+		if d.Form() != FormNFTables {
+			x.Table = "raw"
+		}
+		return x
+	}
+	return []scenarioCase{
+		{name: "policy-deny", fault: "policy-deny", kinds: onlyCalico, protos: []string{"icmp", "tcp"}, way: same, expect: deny("cali-tw-cali7715d358f22")},
+		{name: "policy-deny-db", fault: "policy-deny", kinds: onlyCalico, protos: allProtos, way: fixed, shape: toDB, expect: deny("cali-tw-calibc0d3acf431")},
+		{name: "policy-other-port", doc: "the policy lets port 8080 in, the traffic goes to 9999", kinds: onlyCalico, protos: []string{"tcp"}, way: same,
+			tweak: func(t *Traffic) { t.Port = 9999 }, expect: deny("cali-tw-cali7715d358f22")},
+		{name: "policy-other-pod", doc: "no policy lets prod/db into default/server", kinds: onlyCalico, protos: allProtos, way: fixed,
+			shape: toDB, tweak: func(t *Traffic) { t.Src, t.Dst = "prod/db", "default/server" }, expect: deny("cali-tw-cali7715d358f22")},
+		{name: "policy-explicit-deny", doc: "a policy denies client's ICMP into prod/db", kinds: onlyCalico, protos: []string{"icmp"}, way: fixed,
+			shape: toDB, tweak: func(t *Traffic) { t.Src = "default/client" }, expect: deny("cali-pi-np/prod/db-ingress")},
+		{name: "policy-bad-net", doc: "a global policy denies a foreign network", kinds: onlyCalico, protos: allProtos, way: fixed,
+			shape: func(t *Traffic) { t.Src, t.Dst = "default/client", "external" },
+			tweak: func(t *Traffic) { t.Dst = BadNetAddr.String() }, expect: deny("cali-po-gnp/deny-bad-nets")},
+		{name: "policy-deny-in", doc: "no policy lets web2's ICMP into default/server", kinds: onlyCalico, protos: []string{"icmp"}, way: in,
+			tweak: func(t *Traffic) { t.Dst = "default/server" }, expect: deny("cali-tw-cali7715d358f22")},
+		{name: "calico-rpf", fault: "calico-rpf", kinds: onlyCalico, protos: allProtos, way: fixed,
+			shape: func(t *Traffic) { t.Src, t.Dst = "default/client", "default/web2" },
+			tweak: func(t *Traffic) { t.Source = SecondAddr }, expect: rpf},
+	}
+}
+
+func routeCases() []scenarioCase {
+	noForward := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageRoute}, Places: []Role{RoleNode},
+		Reasons: []string{"IP_INADDRERRORS", "NOT_SPECIFIED"}, Functions: []string{"ip_error"}, Sender: silent}
+	noRoute := noForward
+	// The sender is told, unless the kernel's rate limit for ICMP is used up.
+	noRoute.Outcomes = []model.Outcome{model.Rejected, model.Dropped}
+	noRoute.Reasons, noRoute.Sender = []string{"IP_INNOROUTES", "NOT_SPECIFIED"}, []Outcome{Unreachable, TimedOut}
+	noRouteBack := noRoute
+	noRouteBack.Direction, noRouteBack.Sender = model.Return, silent
+	eaten := noForward
+	eaten.Reasons = []string{"IP_INNOROUTES", "NOT_SPECIFIED"}
+	martian := noForward
+	martian.Reasons, martian.Functions, martian.Interface = []string{"IP_RPFILTER", "NOT_SPECIFIED"}, []string{"ip_rcv_finish", "ip_rcv"}, []Role{RoleTunnel}
+	expired := Expect{Direction: model.Forward, Outcomes: told, Stages: []model.Stage{model.StageForward}, Places: []Role{RoleNode},
+		Reasons: []string{"IP_INHDR", "NOT_SPECIFIED"}, Functions: []string{"ip_forward"}, Sender: []Outcome{TTLExceeded, Unreachable, TimedOut}}
+	one := func(t *Traffic) { t.TTL = 1 }
+	expiredCode := expired
+	expiredCode.Code = "ttl"
+	return []scenarioCase{
+		{name: "ip-forward-off", fault: "ip-forward-off", kinds: onlyCalico, protos: allProtos, way: same, expect: always(noForward)},
+		{name: "ip-forward-off-out", fault: "ip-forward-off", kinds: anyKind, protos: allProtos, way: out, expect: always(noForward)},
+		{name: "rp-filter", fault: "rp-filter", kinds: anyKind, protos: allProtos, way: in, expect: always(martian)},
+		{name: "no-route", fault: "no-route", kinds: onlyCalico, protos: allProtos, way: same, expect: always(noRoute)},
+		{name: "no-route-out", fault: "no-route", kinds: anyKind, protos: allProtos, way: out, expect: always(noRoute)},
+		{name: "no-route-return", fault: "no-route-return", kinds: anyKind, protos: allProtos, way: in, expect: always(noRouteBack)},
+		{name: "blackhole-route", fault: "blackhole-route", kinds: onlyCalico, protos: allProtos, way: same, expect: always(eaten)},
+		{name: "ttl-one", doc: "the packet is sent with a TTL of 1", kinds: onlyCalico, protos: packets, way: same, tweak: one, expect: always(expiredCode)},
+		{name: "ttl-one-out", doc: "the packet is sent with a TTL of 1", kinds: anyKind, protos: packets, way: out, tweak: one, expect: always(expiredCode)},
+		// An odd TTL is used up on node1, which takes the first hop.
+		{name: "ttl-loop", fault: "ttl-loop", kinds: anyKind, protos: packets, way: out, expect: always(expired),
+			shape: func(t *Traffic) { t.TTL = 63 }},
+	}
+}
+
+func linkCases() []scenarioCase {
+	eaten := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageRoute}, Places: []Role{RoleNode},
+		Reasons: []string{"IP_INNOROUTES", "NOT_SPECIFIED"}, Functions: []string{"ip_error"}, Sender: silent}
+	flooded := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageBridge}, Places: []Role{RoleNode}, Sender: silent}
+	unplugged := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageTransmit, model.StageQdisc}, Places: []Role{RoleSrc},
+		Interface: []Role{RoleSrcPod}, Reasons: []string{"QDISC_DROP", "NOT_SPECIFIED"}, Sender: []Outcome{TimedOut, NotSent}}
+	tooBig := Expect{Direction: model.Forward, Outcomes: told, Stages: []model.Stage{model.StageForward}, Places: []Role{RoleNode},
+		Reasons: []string{"PKT_TOO_BIG", "NOT_SPECIFIED"}, Functions: []string{"ip_forward"}, Sender: []Outcome{TooBig, TimedOut}}
+	tooBigBridge := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageBridge}, Places: []Role{RoleNode},
+		Functions: []string{"br_dev_queue_push_xmit", "br_nf_dev_queue_xmit"}, Sender: silent}
+	unanswered := Expect{Direction: model.Forward, Outcomes: told, Stages: []model.Stage{model.StageNeighbor}, Places: []Role{RoleNode},
+		Interface: []Role{RoleDstHost}, Reasons: []string{"NEIGH_FAILED", "NEIGH_QUEUEFULL", "NOT_SPECIFIED"}, Sender: []Outcome{Unreachable, TimedOut}}
+	unansweredPod := unanswered
+	unansweredPod.Outcomes, unansweredPod.Places, unansweredPod.Interface = []model.Outcome{model.Dropped, model.Rejected}, []Role{RoleSrc}, []Role{RoleSrcPod}
+	big := func(size int) func(*Traffic) {
+		return func(t *Traffic) { t.Size, t.DontFragment = size, true }
+	}
+	patient := func(t *Traffic) { t.Timeout, t.Count = 4*time.Second, 1 }
+	return []scenarioCase{
+		{name: "interface-down", fault: "interface-down", kinds: anyKind, protos: allProtos, way: same, expect: byKind(eaten, flooded)},
+		{name: "interface-down-source", fault: "interface-down-source", kinds: anyKind, protos: allProtos, way: same, expect: always(unplugged)},
+		{name: "mtu", fault: "mtu", kinds: anyKind, protos: packets, way: same, shape: big(1372), expect: byKind(tooBig, tooBigBridge)},
+		{name: "mtu-tunnel", fault: "mtu-tunnel", kinds: anyKind, protos: packets, way: out, expect: always(tooBig),
+			shape: big(1400), tweak: big(1452)},
+		{name: "neighbor-failed", fault: "neighbor-failed", kinds: anyKind, protos: allProtos, way: same, shape: patient,
+			expect: byKind(unanswered, unansweredPod)},
+		{name: "neighbor-failed-in", fault: "neighbor-failed", kinds: onlyFlannel, protos: allProtos, way: in, shape: patient,
+			expect: always(onBridge(unanswered))},
+		{name: "proxy-arp-off", fault: "proxy-arp-off", kinds: onlyCalico, protos: allProtos, way: same, shape: patient, expect: always(unansweredPod)},
+	}
+}
+
+func onBridge(x Expect) Expect {
+	x.Interface = []Role{RoleBridge}
+	return x
+}
+
+func tunnelCases() []scenarioCase {
+	blocked := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleNode}, Sender: silent}
+	back := blocked
+	back.Direction = model.Return
+	lost := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageEncapsulate}, Places: []Role{RoleNode},
+		Interface: []Role{RoleTunnel}, Functions: []string{"vxlan_xmit"}, Sender: []Outcome{TimedOut, Unreachable}}
+	astray := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.LeftNode}, Interface: []Role{RoleUplink}, Sender: []Outcome{Unreachable, TimedOut}}
+	return []scenarioCase{
+		{name: "vxlan-blocked", fault: "vxlan-blocked", kinds: anyKind, protos: allProtos, way: out, expect: inFilter("OUTPUT", "site-no-tunnels", blocked)},
+		{name: "vxlan-blocked-return", fault: "vxlan-blocked-return", kinds: anyKind, protos: allProtos, way: out, expect: inFilter("INPUT", "site-no-tunnels", back)},
+		{name: "vxlan-fdb", fault: "vxlan-fdb", kinds: anyKind, protos: allProtos, way: out, expect: always(lost)},
+		{name: "tunnel-down", fault: "tunnel-down", kinds: anyKind, protos: allProtos, way: out, expect: always(astray)},
+		{name: "uplink-down", fault: "uplink-down", kinds: anyKind, protos: allProtos, way: out, expect: always(lost)},
+	}
+}
+
+func endCases() []scenarioCase {
+	nobody := always(Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.Rejected, model.Delivered}, Stages: []model.Stage{model.StageDeliver, model.StageAnswer},
+		Places: []Role{RoleDst}, Interface: []Role{RoleDstPod}, Reasons: []string{"NO_SOCKET", "NOT_SPECIFIED"},
+		Functions: []string{"tcp_v4_rcv", "__udp4_lib_rcv", "udp_queue_rcv"}, Sender: []Outcome{Refused}})
+	untranslated := always(Expect{Direction: model.Return, Outcomes: []model.Outcome{model.Rejected, model.Delivered}, Places: []Role{RoleSrc}, Sender: silent})
+	return []scenarioCase{
+		{name: "no-listener", fault: "no-listener", kinds: anyKind, protos: transports, way: same, expect: nobody},
+		{name: "reply-not-translated", fault: "bridge-nf-off", kinds: onlyFlannel, protos: []string{"tcp"}, way: service, expect: untranslated},
+	}
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Every scenario: its healthy traffic passes, its fault breaks the traffic as
+// the sender is expected to see it, the kernel gives a reason that the table
+// names, and undoing mends it.
+
+package testenv
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestScenarioTable checks the table itself; it needs no root.
+func TestScenarioTable(t *testing.T) {
+	type death struct {
+		kind      Kind
+		proto     string
+		direction string
+	}
+	deaths := map[death]bool{}
+	for _, d := range Dataplanes() {
+		seen := map[string]bool{}
+		for _, s := range Scenarios(d) {
+			if seen[s.Name] {
+				t.Errorf("%s is there twice", s.Name)
+			}
+			seen[s.Name] = true
+			if s.Fault != "" {
+				if _, err := FindFault(s.Fault); err != nil {
+					t.Errorf("%s: %v", s.Name, err)
+				}
+			}
+			if (s.Expect.Code == "") != strings.Contains(s.Name, "/healthy") {
+				t.Errorf("%s expects finding %q", s.Name, s.Expect.Code)
+			}
+			if found, err := FindScenario(s.Name); err != nil || found.Name != s.Name {
+				t.Errorf("FindScenario(%q): %v", s.Name, err)
+			}
+			deaths[death{d.Kind(), s.Traffic.Proto, string(s.Expect.Direction)}] = true
+		}
+	}
+	for _, kind := range anyKind {
+		for _, proto := range allProtos {
+			for _, direction := range []string{"forward", "return"} {
+				if !deaths[death{kind, proto, direction}] {
+					t.Errorf("no scenario in which %s dies %s on a %s node", proto, direction, kind)
+				}
+			}
+		}
+	}
+}
+
+// TestScenarios runs every scenario on every dataplane.
+func TestScenarios(t *testing.T) {
+	for _, d := range Dataplanes() {
+		t.Run(string(d), func(t *testing.T) {
+			t.Parallel() // nearly all of it is waiting for silence
+			plain := newTestEnv(t, Options{Dataplane: d, Nodes: 2})
+			proxied := newTestEnv(t, Options{Dataplane: d, KubeProxy: true})
+			for _, s := range Scenarios(d) {
+				e := plain
+				if s.KubeProxy {
+					e = proxied
+				}
+				t.Run(strings.TrimPrefix(s.Name, string(d)+"/"), func(t *testing.T) { runScenario(t, e, s, func() {}, func() {}) })
+			}
+		})
+	}
+}
+
+// runScenario breaks, sends, mends; before and after enclose the sending.
+func runScenario(t *testing.T, e *Env, s Scenario, before, after func()) {
+	t.Helper()
+	ctx := t.Context()
+	applied, err := s.Apply(ctx, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before()
+	s.Traffic.Count = 1
+	r, err := s.Run(ctx, e)
+	after()
+	if err := applied.Undo(); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(s.Expect.Sender, r.Outcome) {
+		t.Errorf("%v; want one of %v", r, s.Expect.Sender)
+	}
+	if err := s.Check(ctx, e); err != nil {
+		t.Errorf("after the fault: %v", err)
+	}
+}
+
+// TestKernelAgrees compares the table with what this kernel says of each drop:
+// every case once, on one Calico and one Flannel node.
+func TestKernelAgrees(t *testing.T) {
+	for _, d := range []Dataplane{CalicoLegacy, FlannelNFTables} {
+		t.Run(string(d), func(t *testing.T) {
+			e := newTestEnv(t, Options{Dataplane: d, Nodes: 2, KubeProxy: true})
+			kernel := newKernelLog(t)
+			done := map[string]bool{}
+			for _, s := range Scenarios(d) {
+				name := strings.TrimSuffix(s.Name, "-"+s.Traffic.Proto)
+				if done[name] || s.Expect.Code == "" {
+					continue
+				}
+				done[name] = true
+				t.Run(strings.TrimPrefix(s.Name, string(d)+"/"), func(t *testing.T) {
+					var drops []drop
+					runScenario(t, e, s, func() { kernel.mark(t, s.Name) }, func() { drops = kernel.since(t, s.Name) })
+					s.Expect.checkDrops(t, drops)
+				})
+			}
+		})
+	}
+}
+
+// checkDrops wants one drop that the expectation names.
+func (x Expect) checkDrops(t *testing.T, drops []drop) {
+	t.Helper()
+	t.Logf("the kernel reported %v", drops)
+	if len(x.Reasons)+len(x.Functions) == 0 {
+		return
+	}
+	for _, d := range drops {
+		reasonFits := len(x.Reasons) == 0 || slices.Contains(x.Reasons, d.reason)
+		if reasonFits && slices.ContainsFunc(x.Functions, func(f string) bool { return strings.HasPrefix(d.location, f) }) || len(x.Functions) == 0 && reasonFits {
+			return
+		}
+	}
+	t.Errorf("want a drop for one of %v in one of %v; the kernel reported %v", x.Reasons, x.Functions, drops)
+}

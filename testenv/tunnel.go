@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The VXLAN tunnel between nodes, as Felix and flanneld both make it: a device
+// without learning, and for each other node a route, a neighbour and a
+// forwarding entry, all permanent.
+
+package testenv
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// buildTunnel makes the device and the way to the other node.
+func (e *Env) buildTunnel(node *Node) error {
+	ns, own := node.Netns, netFacts(e.Dataplane.Kind(), node.Number)
+	under, err := ns.linkIndex(node.Uplink)
+	if err != nil {
+		return err
+	}
+	mac, err := net.ParseMAC(own.tunnelMAC)
+	if err != nil {
+		return err
+	}
+	err = ns.link.LinkAdd(&netlink.Vxlan{
+		LinkAttrs: netlink.LinkAttrs{Name: own.tunnel, HardwareAddr: mac, MTU: tunnelMTU},
+		VxlanId:   own.vni, Port: own.port, VtepDevIndex: under, SrcAddr: own.addr.AsSlice(),
+		Learning: false, UDPCSum: true,
+	})
+	if err != nil {
+		return fmt.Errorf("add %s: %w", own.tunnel, err)
+	}
+	index, err := ns.linkIndex(own.tunnel)
+	if err != nil {
+		return err
+	}
+	if err := ns.addAddr(index, hostPrefix(own.tunnelIP)); err != nil {
+		return err
+	}
+	if err := ns.setUp(own.tunnel); err != nil {
+		return err
+	}
+	return e.addTunnelPeer(node)
+}
+
+// addTunnelPeer adds route, neighbour and forwarding entry to the other node.
+func (e *Env) addTunnelPeer(node *Node) error {
+	ns, peer := node.Netns, netFacts(e.Dataplane.Kind(), 3-node.Number)
+	index, err := ns.linkIndex(node.Tunnel)
+	if err != nil {
+		return err
+	}
+	mac, err := net.ParseMAC(peer.tunnelMAC)
+	if err != nil {
+		return err
+	}
+	fdb := &netlink.Neigh{
+		LinkIndex: index, Family: unix.AF_BRIDGE, State: netlink.NUD_PERMANENT, Flags: netlink.NTF_SELF,
+		IP: peer.addr.AsSlice(), HardwareAddr: mac,
+	}
+	if err := ns.link.NeighSet(fdb); err != nil {
+		return fmt.Errorf("add forwarding entry for %s: %w", mac, err)
+	}
+	if err := ns.setNeighbor(index, peer.tunnelIP, mac); err != nil {
+		return err
+	}
+	return ns.addRoute(netlink.Route{
+		LinkIndex: index, Dst: ipNet(peer.podNet), Gw: peer.tunnelIP.AsSlice(),
+		Flags: int(netlink.FLAG_ONLINK), MTU: calicoRouteMTU(e.Dataplane.Kind()),
+	})
+}
+
+// calicoRouteMTU: Felix writes the MTU into the tunnel route, flanneld does not.
+func calicoRouteMTU(kind Kind) int {
+	if kind == Calico {
+		return tunnelMTU
+	}
+	return 0
+}
+
+// setNeighbor makes a permanent neighbour entry.
+func (n *Netns) setNeighbor(index int, addr netip.Addr, mac net.HardwareAddr) error {
+	err := n.link.NeighSet(&netlink.Neigh{
+		LinkIndex: index, State: netlink.NUD_PERMANENT, IP: addr.AsSlice(), HardwareAddr: mac,
+	})
+	if err != nil {
+		return fmt.Errorf("set neighbour %s in %s: %w", addr, n.Name, err)
+	}
+	return nil
+}

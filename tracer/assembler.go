@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+import (
+	"sort"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// assembler gathers events into journeys and lets a journey go as a packet
+// once its fate is known.
+type assembler struct {
+	w        *world
+	wall     func(uint64) time.Time
+	active   map[uint64]*journey
+	alias    map[uint64]uint64 // id of a segment, fragment or copy -> id of its packet
+	byFlow   map[bpf.Tuple]map[uint64]*journey
+	seenIDs  uint64
+	number   uint64
+	quiet    time.Duration // how long nothing more must come after an end
+	give     time.Duration // how long an unfinished packet is waited for
+	notOurs  func(bpf.Tuple)
+}
+
+func newAssembler(w *world, wall func(uint64) time.Time, notOurs func(bpf.Tuple)) *assembler {
+	return &assembler{w: w, wall: wall, notOurs: notOurs,
+		active: make(map[uint64]*journey), alias: make(map[uint64]uint64), byFlow: make(map[bpf.Tuple]map[uint64]*journey),
+		quiet: 40 * time.Millisecond, give: 10 * time.Second}
+}
+
+// add takes one event.
+func (a *assembler) add(e *record, now time.Time) {
+	id := e.Id
+	if to, ok := a.alias[id]; ok {
+		id = to
+	}
+	j := a.active[id]
+	if j == nil {
+		a.seenIDs++
+		if whole := a.wholeOf(e); whole != nil {
+			a.alias[e.Id] = whole.id
+			whole.parts = append(whole.parts, e.Id)
+			j = whole
+		} else {
+			j = newJourney(e, now)
+			a.active[e.Id] = j
+		}
+	}
+	j.add(a.w, e, now)
+	a.file(e.T, j)
+}
+
+// file makes a journey findable by a tuple it has had.
+func (a *assembler) file(t bpf.Tuple, j *journey) {
+	if n := len(j.tuples); n > 0 && j.tuples[n-1] == t {
+		return
+	}
+	j.tuples = append(j.tuples, t)
+	m := a.byFlow[t]
+	if m == nil {
+		m = make(map[uint64]*journey)
+		a.byFlow[t] = m
+	}
+	m[j.id] = j
+}
+
+// wholeOf finds the packet that a new skb is a part of: a segment of a GSO
+// packet, a fragment, or a copy in a buffer of its own. A packet begins at an
+// origin (local output, or receive from outside); a part begins midway.
+func (a *assembler) wholeOf(e *record) *journey {
+	if e.Flags&bpf.FlagNew == 0 || e.Flags&bpf.FlagOrigin != 0 {
+		return nil
+	}
+	if e.Flags&bpf.FlagFragment != 0 {
+		// later fragments have no ports: the packet of these addresses with this IP id
+		for _, j := range a.active {
+			if j.first.Ipid == e.Ipid && j.first.T.Saddr == e.T.Saddr && j.first.T.Daddr == e.T.Daddr && j.first.T.Proto == e.T.Proto {
+				return j
+			}
+		}
+		return nil
+	}
+	for _, j := range a.byFlow[e.T] {
+		if partOf(e, j) {
+			return j
+		}
+	}
+	return nil
+}
+
+// partOf compares a new skb with a packet under way on the same flow.
+func partOf(e *record, j *journey) bool {
+	f := &j.first
+	if j.finished() {
+		return false
+	}
+	if e.T.Proto == unix.IPPROTO_TCP {
+		// the same bytes in another buffer, or a segment cut out of them
+		return f.L3len >= e.L3len && e.Seq-f.Seq < f.L3len && e.Ack == f.Ack && e.TcpFlags&^(tcpFIN|tcpPSH) == f.TcpFlags&^(tcpFIN|tcpPSH)
+	}
+	// the same packet in another buffer, or its first fragment
+	return e.Ipid != 0 && e.Ipid == f.Ipid && e.L3len <= f.L3len
+}
+
+// Flags that only the last segment of a cut packet keeps.
+const (
+	tcpFIN = 0x01
+	tcpPSH = 0x08
+)
+
+// finished tells that every skb of the journey arrived or died: what comes
+// after is another packet.
+func (j *journey) finished() bool {
+	for _, c := range j.copies {
+		if !c.delivered && c.drop == nil {
+			return false
+		}
+	}
+	return len(j.copies) > 0
+}
+
+// due takes out the packets whose fate is known and those waited for too
+// long; all of them when closing. They come in the order they began.
+func (a *assembler) due(now time.Time, closing bool) []*model.Packet {
+	var ready []*journey
+	for _, j := range a.active {
+		idle := now.Sub(j.touched)
+		if closing || j.terminal && idle >= a.quiet || idle >= a.give {
+			ready = append(ready, j)
+		}
+	}
+	sort.Slice(ready, func(i, k int) bool { return ready[i].id < ready[k].id })
+	var out []*model.Packet
+	for _, j := range ready {
+		a.forget(j)
+		if j.tentative && j.own {
+			a.notOurs(j.first.T)
+		}
+		if p := j.packet(a.number+1, a.wall); p != nil {
+			a.number++
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// pending counts the packets of the flow whose fate is not known yet.
+func (a *assembler) pending() int {
+	n := 0
+	for _, j := range a.active {
+		if j.own && !j.tentative && !j.terminal {
+			n++
+		}
+	}
+	return n
+}
+
+// forget drops a journey and every way to find it.
+func (a *assembler) forget(j *journey) {
+	delete(a.active, j.id)
+	for _, t := range j.tuples {
+		if m := a.byFlow[t]; m != nil {
+			delete(m, j.id)
+			if len(m) == 0 {
+				delete(a.byFlow, t)
+			}
+		}
+	}
+	for _, p := range j.parts {
+		delete(a.alias, p)
+	}
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sort"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/tracer/node"
+)
+
+// Without fentry a netfilter hook is a black box: a packet goes in, and
+// either comes out or is freed by nf_hook_slow(). BPF netfilter links (Linux
+// 6.4) are put between whatever hangs at the hook:
+//
+//	pass_0 | raw -300 | pass_1 | conntrack -200 | pass_2 | mangle -150 | ... | pass_last
+//
+// They let every packet go on. The one a packet passed last names what
+// dropped it; each further one passed is a verdict "accept" of what lies
+// between. Links live in the namespace they were made in and vanish with the
+// process; they are no rules and change no verdict.
+
+const (
+	numberedBrackets = 8  // pass_0 to pass_7 of tracepoint.bpf.c
+	lastBracket      = 32 // event.index of pass_last: its number + 1
+	// The two extreme priorities are refused by the kernel (net/netfilter/
+	// nf_bpf_link.c: bpf_nf_check_pf_and_hooks).
+	firstPriority = math.MinInt32 + 1
+	lastPriority  = math.MaxInt32 - 1
+)
+
+// hookEntry is one thing that hangs at a netfilter hook.
+type hookEntry struct {
+	Backend  string // legacy, nft; "" for conntrack, NAT core and the like
+	Family   string
+	Table    string
+	Chain    string
+	Function string
+}
+
+// String names it for people.
+func (h hookEntry) String() string {
+	switch {
+	case h.Chain != "":
+		return fmt.Sprintf("%s %s table %s chain %s", h.Backend, h.Family, h.Table, h.Chain)
+	case h.Table != "":
+		return fmt.Sprintf("%s table %s", h.Backend, h.Table)
+	}
+	return h.Function
+}
+
+// isConntrack tells the hook that looks a packet's connection up: ipv4_conntrack_in,
+// ipv4_conntrack_local and their IPv6 twins (net/netfilter/nf_conntrack_proto.c).
+// A packet that passed it without an entry is what rules call INVALID.
+func (h hookEntry) isConntrack() bool {
+	return strings.HasSuffix(h.Function, "_conntrack_in") || strings.HasSuffix(h.Function, "_conntrack_local")
+}
+
+type hookKey struct {
+	netns uint32
+	pf    uint8
+	hook  uint8
+}
+
+// hookGroups is what hangs at one hook: groups[i] lies between bracket i and
+// the next one, the last group behind all brackets.
+type hookGroups struct {
+	groups [][]hookEntry
+	behind []hookEntry
+}
+
+// brackets are the links of all namespaces that matter.
+type brackets struct {
+	links  []link.Link
+	groups map[hookKey]hookGroups
+	done   map[uint32]bool
+}
+
+func newBrackets() *brackets {
+	return &brackets{groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool)}
+}
+
+// bracketPrograms are the programs that add() hangs in.
+func bracketPrograms() []string {
+	names := []string{"pass_last"}
+	for i := 0; i < numberedBrackets; i++ {
+		names = append(names, fmt.Sprintf("pass_%d", i))
+	}
+	return names
+}
+
+// errNoLinks means a kernel before 6.4, or one without BPF netfilter links.
+var errNoLinks = errors.New("kernel has no BPF netfilter links (Linux 6.4+)")
+
+// add places brackets in a namespace. Doing it twice does nothing.
+func (b *brackets) add(ns *node.Namespaces, inode uint32, progs map[string]*ebpf.Program) error {
+	if b.done[inode] {
+		return nil
+	}
+	hooks, err := ns.Hooks(inode)
+	if errors.Is(err, node.ErrNoHookDump) {
+		// tables and chains are known all the same; conntrack's own hooks are not
+		hooks, err = ns.KnownHooks(inode)
+	}
+	if err != nil {
+		return fmt.Errorf("netfilter hooks of %s: %w", ns.Place(inode), err)
+	}
+	b.done[inode] = true
+	return ns.Do(inode, func() error {
+		for _, f := range []struct {
+			name string
+			pf   uint8
+		}{{"ip", unix.NFPROTO_IPV4}, {"ip6", unix.NFPROTO_IPV6}} {
+			for hook := uint8(0); hook <= 4; hook++ {
+				key := hookKey{inode, f.pf, hook}
+				if err := b.bracket(key, hooksAt(hooks, f.name, int(hook)), progs); err != nil {
+					return fmt.Errorf("netfilter link at %s %s of %s: %w", f.name, hookName(hook), ns.Place(inode), err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// hooksAt picks the entries of one hook in the order the kernel calls them.
+func hooksAt(all []node.Hook, family string, num int) []node.Hook {
+	var at []node.Hook
+	for _, h := range all {
+		if h.Family == family && h.HookNum == num {
+			at = append(at, h)
+		}
+	}
+	sort.SliceStable(at, func(i, j int) bool { return at[i].Priority < at[j].Priority })
+	return at
+}
+
+// bracket places the links of one hook. Where nothing hangs, only the end of
+// INPUT gets one: it is how a delivery is seen.
+func (b *brackets) bracket(key hookKey, at []node.Hook, progs map[string]*ebpf.Program) error {
+	g, prios := groupByPriority(at)
+	b.groups[key] = g
+	if len(at) > 0 || key.hook == localOut {
+		if err := b.attach(key, firstPriority, progs["pass_0"]); err != nil {
+			return err
+		}
+	}
+	for i := 1; i < len(g.groups); i++ {
+		// right behind the group before: an entry of equal priority is put in front
+		if err := b.attach(key, prios[i-1]+1, progs[fmt.Sprintf("pass_%d", i)]); err != nil {
+			return err
+		}
+	}
+	if len(at) > 0 || key.hook == localIn {
+		return b.attach(key, lastPriority, progs["pass_last"])
+	}
+	return nil
+}
+
+const (
+	localIn  = 1 // NF_INET_LOCAL_IN
+	localOut = 3 // NF_INET_LOCAL_OUT
+)
+
+// groupByPriority gathers entries that no bracket can part; the priorities
+// are those of each group's last entry.
+func groupByPriority(at []node.Hook) (hookGroups, []int32) {
+	var g hookGroups
+	var prios []int32
+	for _, h := range at {
+		e := hookEntry{Backend: h.Backend, Family: h.Family, Table: h.Table, Chain: h.Chain, Function: h.Function}
+		if h.TableFamily != "" {
+			e.Family = h.TableFamily
+		}
+		n := len(g.groups)
+		switch {
+		case h.Priority >= lastPriority:
+			g.behind = append(g.behind, e)
+		case n > 0 && (prios[n-1] == h.Priority || n == numberedBrackets):
+			g.groups[n-1] = append(g.groups[n-1], e)
+			prios[n-1] = h.Priority
+		default:
+			g.groups = append(g.groups, []hookEntry{e})
+			prios = append(prios, h.Priority)
+		}
+	}
+	return g, prios
+}
+
+func (b *brackets) attach(key hookKey, prio int32, p *ebpf.Program) error {
+	l, err := link.AttachNetfilter(link.NetfilterOptions{Program: p,
+		ProtocolFamily: link.NetfilterProtocolFamily(key.pf), Hook: link.NetfilterInetHook(key.hook), Priority: prio})
+	if err != nil {
+		return fmt.Errorf("priority %d: %w", prio, err)
+	}
+	b.links = append(b.links, l)
+	return nil
+}
+
+// position of a bracket among the groups: it stands before groups[position].
+func (g hookGroups) position(index uint8) int {
+	if index >= lastBracket {
+		return len(g.groups)
+	}
+	return int(index) - 1
+}
+
+// Passed gives what lies between the bracket passed last (0: none) and the
+// one passed now.
+func (b *brackets) Passed(netns uint32, pf, hook, after, upto uint8) []hookEntry {
+	g, ok := b.groups[hookKey{netns, pf, hook}]
+	if !ok || after == 0 {
+		return nil
+	}
+	var out []hookEntry
+	for i := g.position(after); i < g.position(upto) && i < len(g.groups); i++ {
+		out = append(out, g.groups[i]...)
+	}
+	return out
+}
+
+// At gives what lies right behind a bracket.
+func (b *brackets) At(netns uint32, pf, hook, index uint8) []hookEntry {
+	g, ok := b.groups[hookKey{netns, pf, hook}]
+	if !ok {
+		return nil
+	}
+	if i := g.position(index); i < len(g.groups) {
+		return g.groups[i]
+	}
+	return g.behind
+}
+
+// Close takes the links out.
+func (b *brackets) Close() error {
+	var errs []error
+	for _, l := range b.links {
+		errs = append(errs, l.Close())
+	}
+	b.links = nil
+	return errors.Join(errs...)
+}

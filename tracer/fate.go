@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// Functions of event.h's enum fn that the journey treats apart.
+const (
+	fnLink      = uint8(bpf.FentryFnFN_nfHookRunBpf)
+	fnICMPSend  = uint8(bpf.FentryFnFN_icmpSend)
+	fnICMPSend4 = uint8(bpf.FentryFnFN___icmpSend)
+	fnICMPSend6 = uint8(bpf.FentryFnFN_icmp6Send)
+)
+
+// judgement on a kfree_skb: is it the death of the packet?
+type judgement int
+
+const (
+	theDeath      judgement = iota
+	afterDelivery           // its receiver took it and let go of it: it arrived
+	notThePacket            // only somebody's copy: a packet socket's
+)
+
+// afterTCP are reasons TCP gives for letting go of a segment that it received
+// and understood: duplicates, segments of a closed connection, resets it
+// obeyed. The sender's packet arrived (net/ipv4/tcp_input.c, tcp_ipv4.c).
+var afterTCP = map[string]bool{
+	"NOT_SPECIFIED": true, "TCP_RESET": true, "TCP_OLD_ACK": true, "TCP_OLD_DATA": true,
+	"TCP_OLD_SEQUENCE": true, "TCP_OVERWINDOW": true, "TCP_CLOSE": true, "TCP_TOO_OLD_ACK": true,
+	"TCP_ACK_UNSENT_DATA": true, "TCP_RFC7323_PAWS": true, "TCP_RFC7323_PAWS_ACK": true, "TCP_RFC7323_TSECR": true,
+	"TCP_INVALID_SEQUENCE": true, "TCP_INVALID_END_SEQUENCE": true, "TCP_INVALID_ACK_SEQUENCE": true,
+	"TCP_INVALID_SYN": true, "TCP_FLAGS": true, "TCP_FASTOPEN": true, "TCP_OFOMERGE": true, "TCP_ABORT_ON_DATA": true,
+}
+
+// judge tells the death of a packet from an end that only looks like one.
+func judge(c *copyState, e *record, d *model.Drop) judgement {
+	fn, _, _ := strings.Cut(d.Function, "+")
+	switch fn {
+	case "packet_rcv", "tpacket_rcv", "packet_rcv_spkt":
+		return notThePacket // tcpdump's copy
+	case "icmp_rcv", "icmpv6_rcv", "ping_rcv":
+		// raw sockets got their copies before: that nobody uses a ping
+		// socket is no loss
+		if e.IcmpType == 0 && e.T.Proto == unix.IPPROTO_ICMP || e.IcmpType == 129 && e.T.Proto == unix.IPPROTO_ICMPV6 {
+			return afterDelivery
+		}
+		if e.Flags&bpf.FlagICMPError != 0 {
+			return afterDelivery
+		}
+	}
+	if c.delivered && e.T.Proto == unix.IPPROTO_TCP && afterTCP[d.Reason] {
+		return afterDelivery
+	}
+	if c.delivered && e.Flags&bpf.FlagICMPError != 0 {
+		return afterDelivery
+	}
+	return theDeath
+}
+
+// newDrop says where and why.
+func newDrop(w *world, c *copyState, e *record) *model.Drop {
+	d := &model.Drop{
+		Reason: w.Reason(e.drop.Reason), Function: w.Symbol(e.drop.Location),
+		Interface: cString(e.Ifname[:]), IfIndex: e.Ifindex, Netns: e.Netns, Place: w.Place(e.Netns),
+	}
+	if d.Interface == "" {
+		d.Interface, d.IfIndex = cString(c.last.Ifname[:]), c.last.Ifindex
+	}
+	for _, a := range e.drop.Stack {
+		if a == 0 {
+			break
+		}
+		d.Stack = append(d.Stack, w.Symbol(a))
+	}
+	if e.Hook != 0 && inNetfilter(d) {
+		placeInHook(w, c, e, d)
+	}
+	return d
+}
+
+// inNetfilter tells whether a packet was freed by a hook's verdict, going by
+// the function that freed it or one that called it.
+func inNetfilter(d *model.Drop) bool {
+	for i, s := range append([]string{d.Function}, d.Stack...) {
+		if i > 8 {
+			break
+		}
+		fn, _, _ := strings.Cut(s, "+")
+		switch {
+		case fn == "nf_hook_slow", fn == "nft_do_chain", strings.HasPrefix(fn, "nf_hook_slow."):
+			return true
+		case strings.HasPrefix(fn, "0x"):
+			return d.Reason == "NETFILTER_DROP"
+		}
+	}
+	return d.Reason == "NETFILTER_DROP"
+}
+
+// placeInHook names hook and table: by what the kernel told (nft chain, last
+// table's verdict), else by the brackets around it.
+func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
+	d.Hook = hookName(e.Hook - 1)
+	if chain := cString(e.drop.Chain[:]); chain != "" {
+		d.Backend, d.Table, d.Chain, d.Family = "nft", cString(e.drop.Table[:]), chain, familyName(e.drop.Family)
+		return
+	}
+	if c.last.Kind == bpf.KindTable && c.last.Hook == e.Hook && c.verdict == "drop" {
+		d.Backend, d.Table, d.Family = "legacy", c.table, familyName(e.Pf)
+		return
+	}
+	if e.Index == 0 {
+		return
+	}
+	tables := w.tables.At(e.Netns, e.Pf, e.Hook-1, e.Index)
+	if t, ok := onlyTable(tables); ok {
+		d.Backend, d.Table, d.Chain, d.Family = t.Backend, t.Table, t.Chain, t.Family
+		return
+	}
+	for _, t := range tables {
+		d.Candidates = append(d.Candidates, t.String())
+	}
+}
+
+// onlyTable gives the one table among what lies between two brackets. NAT's
+// dispatcher (nf_nat) runs the nat table's chains and is no other suspect.
+func onlyTable(at []hookEntry) (hookEntry, bool) {
+	var found []hookEntry
+	for _, t := range at {
+		if t.Backend != "" || !strings.Contains(t.Function, "nf_nat") {
+			found = append(found, t)
+		}
+	}
+	if len(found) == 1 && found[0].Backend != "" {
+		return found[0], true
+	}
+	return hookEntry{}, false
+}
+
+// fate is drawn from the packet's copies: it arrived if one did, it left if
+// one did, it died if one died and none did either.
+func (j *journey) fate() (model.Outcome, *model.Drop) {
+	var left, ended bool
+	var drop *model.Drop
+	for _, skb := range j.order {
+		c := j.copies[skb]
+		switch {
+		case c.drop != nil:
+			// a flooded copy that a stranger's interface refused says least
+			if drop == nil || drop.Reason == "OTHERHOST" {
+				drop = c.drop
+			}
+		case c.delivered:
+			return model.Delivered, nil
+		case c.left:
+			left = true
+		case c.ended:
+			ended = true
+		}
+	}
+	switch {
+	case left:
+		return model.LeftNode, nil
+	case drop != nil && j.answered:
+		return model.Rejected, drop
+	case drop != nil:
+		return model.Dropped, drop
+	case ended:
+		return model.Consumed, nil
+	}
+	return model.Unknown, nil
+}
+
+func skbName(addr uint64) string { return fmt.Sprintf("%#x", addr) }
+
+func macOf(b [6]uint8) string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5])
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+// This file names kernel addresses: where a packet was freed, and the stack
+// above it. It reads /proc/kallsyms once and keeps text symbols only, in one
+// sorted slice with all names in one string, since a kernel has 100,000 to
+// 250,000 of them and a node has better uses for its memory.
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"sync/atomic"
+)
+
+// procKallsyms has one symbol a line: address, type, name and for modules a
+// tab and the module's name in brackets (kernel/kallsyms.c, s_show).
+const procKallsyms = "/proc/kallsyms"
+
+// maxFunc bounds how far behind a symbol an address may lie and still be named
+// after it. kallsyms tells no sizes; no kernel function comes near 1 MiB, and
+// the gaps between the image, the modules and BPF programs are larger.
+const maxFunc = 1 << 20
+
+// ErrNoSymbols: the kernel has no symbol list.
+var ErrNoSymbols = errors.New("kernel has no symbol list")
+
+// Symbols names kernel text addresses. It is safe for concurrent use.
+type Symbols struct {
+	path  string
+	table atomic.Pointer[symbolTable]
+}
+
+// symbolTable is one reading of the symbol list.
+type symbolTable struct {
+	names   string
+	modules []string // [0] is the image: ""
+	entries []symbol // sorted by address; of one address in the list's own order
+	hidden  bool
+}
+
+// symbol is 16 bytes. A name is names[name : name+length].
+type symbol struct {
+	addr   uint64
+	name   uint32
+	length uint16
+	module uint16
+}
+
+// LoadSymbols reads /proc/kallsyms. Hidden addresses are no error, see Hidden.
+func LoadSymbols() (*Symbols, error) {
+	s := &Symbols{path: procKallsyms}
+	return s, s.Reload()
+}
+
+// Reload reads the list again, for modules and BPF programs that came later.
+// On failure the former list stays in use.
+func (s *Symbols) Reload() error {
+	raw, err := readSymbols(s.path)
+	if err != nil {
+		return err
+	}
+	t, err := parseSymbols(raw)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.path, err)
+	}
+	s.table.Store(t)
+	return nil
+}
+
+// readSymbols reads the whole list. The file tells no size and grows with the
+// kernel: start with what a distribution kernel needs.
+func readSymbols(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w (needs CONFIG_KALLSYMS=y): functions cannot be named", path, ErrNoSymbols)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read kernel symbols: %w", err)
+	}
+	defer f.Close()
+	buf := bytes.NewBuffer(make([]byte, 0, 12<<20))
+	if _, err := buf.ReadFrom(f); err != nil {
+		return nil, fmt.Errorf("read kernel symbols: %s: %w", path, err)
+	}
+	return buf.Bytes(), nil
+}
+
+// parseSymbols keeps the text symbols of a list.
+func parseSymbols(raw []byte) (*symbolTable, error) {
+	b := &symbolBuilder{
+		table: &symbolTable{
+			modules: []string{""},
+			entries: make([]symbol, 0, bytes.Count(raw, []byte{'\n'})+1),
+			hidden:  true,
+		},
+		names:   make([]byte, 0, len(raw)*3/5),
+		modules: map[string]uint16{"": 0},
+	}
+	for number := 1; len(raw) > 0; number++ {
+		line := raw
+		if end := bytes.IndexByte(raw, '\n'); end >= 0 {
+			line, raw = raw[:end], raw[end+1:]
+		} else {
+			raw = nil
+		}
+		if err := b.add(line); err != nil {
+			return nil, fmt.Errorf("line %d: %w", number, err)
+		}
+	}
+	t := b.table
+	t.names = string(b.names)
+	t.entries = slices.Clone(t.entries)
+	slices.SortStableFunc(t.entries, func(x, y symbol) int { return cmp.Compare(x.addr, y.addr) })
+	return t, nil
+}
+
+// symbolBuilder gathers a table line by line.
+type symbolBuilder struct {
+	table   *symbolTable
+	names   []byte
+	modules map[string]uint16
+}
+
+// add takes one line: "ffffffff81000000 T _stext" or "... t name\t[module]".
+func (b *symbolBuilder) add(line []byte) error {
+	addrText, rest, ok := bytes.Cut(line, []byte{' '})
+	if !ok || len(rest) < 3 || rest[1] != ' ' {
+		return fmt.Errorf("%q is no symbol", line)
+	}
+	addr, err := parseHex(addrText)
+	if err != nil {
+		return fmt.Errorf("%q is no symbol: %w", line, err)
+	}
+	if addr != 0 {
+		b.table.hidden = false
+	}
+	switch rest[0] {
+	case 't', 'T', 'w', 'W':
+	default:
+		return nil
+	}
+	name, module, _ := bytes.Cut(rest[2:], []byte{'\t'})
+	if len(name) > 1<<16-1 || len(b.names)+len(name) > 1<<32-1 {
+		return fmt.Errorf("symbol name of %d bytes is too long", len(name))
+	}
+	mod, err := b.module(bytes.Trim(module, "[]"))
+	if err != nil {
+		return err
+	}
+	b.table.entries = append(b.table.entries, symbol{
+		addr: addr, name: uint32(len(b.names)), length: uint16(len(name)), module: mod,
+	})
+	b.names = append(b.names, name...)
+	return nil
+}
+
+func (b *symbolBuilder) module(name []byte) (uint16, error) {
+	if id, ok := b.modules[string(name)]; ok {
+		return id, nil
+	}
+	if len(b.table.modules) == 1<<16 {
+		return 0, fmt.Errorf("more than %d modules", len(b.table.modules))
+	}
+	id := uint16(len(b.table.modules))
+	b.modules[string(name)] = id
+	b.table.modules = append(b.table.modules, string(name))
+	return id, nil
+}
+
+// parseHex is strconv.ParseUint(s, 16, 64) without making a string of each of
+// 200,000 addresses.
+func parseHex(s []byte) (uint64, error) {
+	if len(s) == 0 || len(s) > 16 {
+		return 0, fmt.Errorf("address %q", s)
+	}
+	var n uint64
+	for _, c := range s {
+		switch {
+		case c >= '0' && c <= '9':
+			n = n<<4 | uint64(c-'0')
+		case c >= 'a' && c <= 'f':
+			n = n<<4 | uint64(c-'a'+10)
+		default:
+			return 0, fmt.Errorf("address %q", s)
+		}
+	}
+	return n, nil
+}
+
+// Hidden tells that the kernel shows all addresses as zero, because of
+// kernel.kptr_restrict or a missing capability. Then no address has a name.
+func (s *Symbols) Hidden() bool { return s.table.Load().hidden }
+
+// Note says in one line what to do about hidden symbols; "" when they are not.
+func (s *Symbols) Note() string {
+	if !s.Hidden() {
+		return ""
+	}
+	return "kernel addresses are hidden, so functions show as bare addresses: run as root with CAP_SYSLOG and kernel.kptr_restrict below 2"
+}
+
+// Name is the text symbol an address lies in, how far behind its start in
+// bytes, and the module it belongs to ("" for the image, "bpf" for programs).
+// Of aliases the kernel's own order decides.
+func (s *Symbols) Name(addr uint64) (name string, off uint64, module string, ok bool) {
+	t := s.table.Load()
+	if t.hidden || len(t.entries) == 0 {
+		return "", 0, "", false
+	}
+	i, exact := slices.BinarySearchFunc(t.entries, addr, func(e symbol, a uint64) int { return cmp.Compare(e.addr, a) })
+	if !exact {
+		if i == 0 {
+			return "", 0, "", false
+		}
+		// The last of the entries below; step back to the first alias.
+		for i--; i > 0 && t.entries[i-1].addr == t.entries[i].addr; i-- {
+		}
+	}
+	e := t.entries[i]
+	if off = addr - e.addr; off >= maxFunc {
+		return "", 0, "", false
+	}
+	return t.name(e), off, t.modules[e.module], true
+}
+
+// Addr is the address of a text symbol; of several functions of one name the
+// lowest, see Addrs. It is not known when addresses are hidden.
+func (s *Symbols) Addr(name string) (uint64, bool) {
+	addrs := s.Addrs(name)
+	if len(addrs) == 0 {
+		return 0, false
+	}
+	return addrs[0], true
+}
+
+// Addrs lists the addresses of all text symbols of a name, ascending: static
+// functions of one name may exist several times. It is empty when addresses
+// are hidden.
+func (s *Symbols) Addrs(name string) []uint64 {
+	t := s.table.Load()
+	if t.hidden {
+		return nil
+	}
+	var addrs []uint64
+	for _, e := range t.entries {
+		if int(e.length) == len(name) && t.name(e) == name {
+			addrs = append(addrs, e.addr)
+		}
+	}
+	return addrs
+}
+
+// Has tells whether the kernel has a text symbol of that name, hidden or not.
+func (s *Symbols) Has(name string) bool {
+	t := s.table.Load()
+	return slices.ContainsFunc(t.entries, func(e symbol) bool {
+		return int(e.length) == len(name) && t.name(e) == name
+	})
+}
+
+// Len counts the text symbols.
+func (s *Symbols) Len() int { return len(s.table.Load().entries) }
+
+// Format prints an address as "nf_hook_slow+0x3d", or as "0xffffffff81234567"
+// when it has no name.
+func (s *Symbols) Format(addr uint64) string {
+	name, off, _, ok := s.Name(addr)
+	if !ok {
+		return "0x" + strconv.FormatUint(addr, 16)
+	}
+	return name + "+0x" + strconv.FormatUint(off, 16)
+}
+
+func (t *symbolTable) name(e symbol) string { return t.names[e.name : e.name+uint32(e.length)] }
+
+// HasBuiltin tells, per name, whether the kernel image itself (not a module)
+// has a text symbol of that name. It is the way to ask whether a part of the
+// kernel is there without waking it up. It needs no addresses, so hidden ones
+// do not matter.
+func HasBuiltin(names ...string) (map[string]bool, error) {
+	raw, err := readSymbols(procKallsyms)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]bool, len(names))
+	for _, name := range names {
+		found[name] = hasBuiltin(raw, name)
+	}
+	return found, nil
+}
+
+// hasBuiltin searches a list for a text symbol outside modules.
+func hasBuiltin(raw []byte, name string) bool {
+	for _, kind := range []string{" t ", " T ", " w ", " W "} {
+		if want := []byte(kind + name); bytes.Contains(raw, append(want, '\n')) || bytes.HasSuffix(raw, want) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package model holds what a trace is made of once the kernel's events have
+// been understood: packets with their hops, the drop that ended one, changes
+// of the node, findings and the summary. It is the contract between the
+// tracer, which fills it, and every output, which prints it. It knows nothing
+// of BPF, netlink or terminals.
+//
+// The JSON names are the interface users rely on (docs/json.md): fields may be
+// added, none may change its meaning. A field that is absent is not known;
+// nothing in here is ever guessed.
+package model
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Direction of a packet as seen from the question asked: Forward runs from
+// --src to --dst, Return the other way.
+type Direction string
+
+// The two directions.
+const (
+	Forward Direction = "forward"
+	Return  Direction = "return"
+)
+
+// Outcome is the fate of one packet on this node.
+type Outcome string
+
+// Outcomes. Unknown means the end was not seen: never that it was fine.
+const (
+	Delivered Outcome = "delivered" // reached the socket layer of its receiver
+	Dropped   Outcome = "dropped"   // died here, silently
+	Rejected  Outcome = "rejected"  // died here, and the sender was told (RST or ICMP error)
+	LeftNode  Outcome = "left-node" // was handed to a device that leads off this node
+	Consumed  Outcome = "consumed"  // ended in good order in a place that is neither (a tap, a bridge, a raw socket)
+	Unknown   Outcome = "unknown"   // its end was not seen
+)
+
+// Died tells whether the packet ended on this node against its sender's will.
+func (o Outcome) Died() bool { return o == Dropped || o == Rejected }
+
+// Stage is the part of the network stack a hop belongs to.
+type Stage string
+
+// Stages, in the rough order a packet takes them.
+const (
+	StageTransmit    Stage = "transmit"
+	StageReceive     Stage = "receive"
+	StageBridge      Stage = "bridge"
+	StageNetfilter   Stage = "netfilter"
+	StageConntrack   Stage = "conntrack"
+	StageNAT         Stage = "nat"
+	StageRoute       Stage = "route"
+	StageForward     Stage = "forward"
+	StageNeighbor    Stage = "neighbor"
+	StageEncapsulate Stage = "encapsulate"
+	StageDecapsulate Stage = "decapsulate"
+	StageQdisc       Stage = "qdisc"
+	StageDeliver     Stage = "deliver"
+	StageAnswer      Stage = "answer" // the stack itself answered: a TCP reset or an ICMP error was sent
+	StageDrop        Stage = "drop"
+)
+
+// Rule is one rule of a packet filter.
+type Rule struct {
+	Family  string `json:"family,omitempty"` // ip, ip6, inet, bridge, netdev
+	Table   string `json:"table"`
+	Chain   string `json:"chain"`
+	Number  int    `json:"number,omitempty"` // from 1 within its chain; 0: the chain's policy, or not known
+	Handle  uint64 `json:"handle,omitempty"` // nft only
+	Text    string `json:"text,omitempty"`
+	Comment string `json:"comment,omitempty"`
+}
+
+// RuleSource says how a rule was found.
+type RuleSource string
+
+// Rule sources.
+const (
+	RuleExact    RuleSource = "exact"    // seen matching in the kernel
+	RuleInferred RuleSource = "inferred" // read off the rule set
+)
+
+// Endpoints is an address pair as one hop saw it.
+type Endpoints struct {
+	Src     netip.Addr `json:"src,omitzero"`
+	SrcPort uint16     `json:"sport,omitempty"`
+	Dst     netip.Addr `json:"dst,omitzero"`
+	DstPort uint16     `json:"dport,omitempty"`
+}
+
+// Route is the result of a route lookup made for the packet.
+type Route struct {
+	Type      string `json:"type,omitempty"`  // unicast, local, broadcast, multicast, blackhole, unreachable, prohibit, throw
+	Table     uint32 `json:"table,omitempty"` // routing table number; 254 main, 255 local
+	Interface string `json:"interface,omitempty"`
+	IfIndex   uint32 `json:"ifindex,omitempty"`
+	Gateway   string `json:"gateway,omitempty"`
+	Source    string `json:"source,omitempty"`
+	Error     string `json:"error,omitempty"` // errno name, such as ENETUNREACH
+}
+
+// Neighbor is the state of the next hop's link-layer entry.
+type Neighbor struct {
+	Address   string `json:"address,omitempty"`
+	State     string `json:"state,omitempty"` // none, incomplete, reachable, stale, delay, probe, failed, noarp, permanent
+	Interface string `json:"interface,omitempty"`
+	MAC       string `json:"mac,omitempty"`
+}
+
+// Tunnel is the outer header of an encapsulated packet.
+type Tunnel struct {
+	Kind    string     `json:"kind"` // vxlan
+	VNI     uint32     `json:"vni"`
+	Src     netip.Addr `json:"src,omitzero"`
+	SrcPort uint16     `json:"sport,omitempty"`
+	Dst     netip.Addr `json:"dst,omitzero"`
+	DstPort uint16     `json:"dport,omitempty"`
+}
+
+// Hop is one sighting of a packet.
+type Hop struct {
+	AtNS      int64  `json:"at_ns"` // since the packet's first hop
+	Stage     Stage  `json:"stage"`
+	Netns     uint32 `json:"netns,omitempty"` // inode number
+	Place     string `json:"place,omitempty"` // what people call the netns: node, default/client
+	Interface string `json:"interface,omitempty"`
+	IfIndex   uint32 `json:"ifindex,omitempty"`
+	Function  string `json:"function,omitempty"` // kernel function, or tracepoint as group:name
+
+	// Netfilter.
+	Hook    string `json:"hook,omitempty"` // PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING, INGRESS, EGRESS
+	Family  string `json:"family,omitempty"`
+	Table   string `json:"table,omitempty"`
+	Chain   string `json:"chain,omitempty"` // the base chain, where the kernel named it
+	Backend string `json:"backend,omitempty"`
+	Verdict string `json:"verdict,omitempty"` // accept, drop, stolen, queue, repeat, stop, reject
+	Rules   []Rule `json:"rules,omitempty"`
+
+	// By stage.
+	Before   *Endpoints `json:"before,omitempty"`
+	After    *Endpoints `json:"after,omitempty"`
+	Route    *Route     `json:"route,omitempty"`
+	Neighbor *Neighbor  `json:"neighbor,omitempty"`
+	Tunnel   *Tunnel    `json:"tunnel,omitempty"`
+	Answer   string     `json:"answer,omitempty"` // tcp-reset, icmp-port-unreachable, icmp-frag-needed, ...
+	Result   string     `json:"result,omitempty"` // a stage's own result where it is not success: NET_XMIT_DROP, EHOSTUNREACH, ...
+
+	Mark    uint32 `json:"mark,omitempty"`
+	CTState string `json:"ct_state,omitempty"` // new, established, related, invalid, untracked; "-reply" appended for the reply direction
+	SKB     string `json:"skb,omitempty"`      // address, as a name for the buffer; a changed one tells a copy
+	Length  uint32 `json:"length,omitempty"`   // skb->len at this hop, bytes
+	CPU     uint32 `json:"cpu,omitempty"`
+	Copy    int    `json:"copy,omitempty"` // >0: this hop is of the n-th copy (clone, segment, fragment) of the packet
+}
+
+// Drop is where and why a packet died.
+type Drop struct {
+	Reason     string     `json:"reason"`             // the kernel's name without SKB_DROP_REASON_
+	Function   string     `json:"function,omitempty"` // symbol+0xoffset, or the bare address when symbols are hidden
+	Stack      []string   `json:"stack,omitempty"`
+	Hook       string     `json:"hook,omitempty"`
+	Family     string     `json:"family,omitempty"`
+	Table      string     `json:"table,omitempty"`
+	Chain      string     `json:"chain,omitempty"`
+	Backend    string     `json:"backend,omitempty"`
+	Rule       *Rule      `json:"rule,omitempty"`
+	RuleSource RuleSource `json:"rule_source,omitempty"`
+	Candidates []string   `json:"candidates,omitempty"` // tables of which one dropped it, where the backend cannot tell which
+	Interface  string     `json:"interface,omitempty"`
+	IfIndex    uint32     `json:"ifindex,omitempty"`
+	Netns      uint32     `json:"netns,omitempty"`
+	Place      string     `json:"place,omitempty"`
+}
+
+// Packet is one packet of the flow with everything seen of it.
+type Packet struct {
+	Type      string     `json:"type"` // "packet"
+	ID        uint64     `json:"id"`
+	Direction Direction  `json:"direction"`
+	Time      time.Time  `json:"time"`
+	Proto     string     `json:"proto"` // tcp, udp, icmp, icmpv6, sctp
+	Src       netip.Addr `json:"src"`
+	SrcPort   uint16     `json:"sport,omitempty"`
+	Dst       netip.Addr `json:"dst"`
+	DstPort   uint16     `json:"dport,omitempty"`
+	TCPFlags  string     `json:"tcp_flags,omitempty"` // as tcpdump prints them: S, S., ., P., F., R
+	ICMP      string     `json:"icmp,omitempty"`      // echo-request, echo-reply, ...
+	ICMPID    uint16     `json:"icmp_id,omitempty"`
+	ICMPSeq   uint16     `json:"icmp_seq,omitempty"`
+	Length    uint32     `json:"length"` // IP datagram length, bytes (GSO: of the whole aggregate)
+	TTL       uint8      `json:"ttl,omitempty"`
+	Outcome   Outcome    `json:"outcome"`
+	Hops      []Hop      `json:"hops"`
+	Drop      *Drop      `json:"drop,omitempty"`
+	Lost      bool       `json:"incomplete,omitempty"` // events were lost while it was under way: hops may be missing
+}
+
+// End is one of the two ends asked for.
+type End struct {
+	Given      string   `json:"given"`
+	Kind       string   `json:"kind"` // address, cidr, interface, node, any, pod, service
+	Name       string   `json:"name,omitempty"`
+	Namespace  string   `json:"namespace,omitempty"`
+	Addresses  Prefixes `json:"addresses,omitempty"` // a single address is a full-length prefix
+	Interface  string   `json:"interface,omitempty"` // host side
+	IfIndex    uint32   `json:"ifindex,omitempty"`
+	Netns      uint32   `json:"netns,omitempty"`
+	ResolvedBy string   `json:"resolved_by,omitempty"`
+}
+
+// MissedHook is a hook the backend would have liked and did not get.
+type MissedHook struct {
+	Hook string `json:"hook"`
+	Why  string `json:"why"`
+}
+
+// Start opens a trace.
+type Start struct {
+	Type     string    `json:"type"` // "start"
+	Time     time.Time `json:"time"`
+	Version  string    `json:"version"`
+	Kernel   string    `json:"kernel"`
+	Backend  string    `json:"backend"`
+	Hooks    int       `json:"hooks"`
+	AttachMS float64   `json:"attach_ms"`
+	Src      End       `json:"src"`
+	Dst      End       `json:"dst"`
+	Proto    string    `json:"proto,omitempty"`
+	Port     uint16    `json:"port,omitempty"`
+	// RuleSets counts rules per backend in the node's netns; absent: not read.
+	RuleSets *RuleSets `json:"rulesets,omitempty"`
+}
+
+// RuleSets counts the rules of both iptables backends.
+type RuleSets struct {
+	Legacy int `json:"legacy"`
+	NFT    int `json:"nft"`
+}
+
+// By is who did something to the node.
+type By struct {
+	PID  uint32 `json:"pid"`
+	Comm string `json:"comm"`
+}
+
+// NodeEvent is something that changed on the node during the trace.
+type NodeEvent struct {
+	Type   string    `json:"type"` // "node"
+	Time   time.Time `json:"time"`
+	What   string    `json:"what"`
+	Object string    `json:"object"`
+	By     *By       `json:"by,omitempty"`
+	Text   string    `json:"text"`
+}
+
+// Finding is a cause in words.
+type Finding struct {
+	Type       string    `json:"type"` // "finding"
+	Code       string    `json:"code"`
+	Confidence string    `json:"confidence"` // certain, likely
+	Direction  Direction `json:"direction,omitempty"`
+	Packets    []uint64  `json:"packets,omitempty"`
+	Summary    string    `json:"summary"`
+	Evidence   []string  `json:"evidence"`
+	Fix        []string  `json:"fix,omitempty"`
+}
+
+// Counts sums one direction up. Delivered includes Consumed.
+type Counts struct {
+	Seen      int `json:"seen"`
+	Delivered int `json:"delivered"`
+	Dropped   int `json:"dropped"`
+	Rejected  int `json:"rejected"`
+	LeftNode  int `json:"left_node"`
+	Unknown   int `json:"unknown"`
+}
+
+// Add counts one packet's outcome.
+func (c *Counts) Add(o Outcome) {
+	c.Seen++
+	switch o {
+	case Delivered, Consumed:
+		c.Delivered++
+	case Dropped:
+		c.Dropped++
+	case Rejected:
+		c.Rejected++
+	case LeftNode:
+		c.LeftNode++
+	default:
+		c.Unknown++
+	}
+}
+
+// Died counts the packets that ended on this node against their sender's will.
+func (c Counts) Died() int { return c.Dropped + c.Rejected }
+
+// Summary closes a trace.
+type Summary struct {
+	Type        string       `json:"type"` // "summary"
+	Forward     Counts       `json:"forward"`
+	Return      Counts       `json:"return"`
+	LostEvents  uint64       `json:"lost_events"`  // events the ring buffer had no room for: exact
+	LostPackets uint64       `json:"lost_packets"` // packets not followed because the table of packets in flight was full: exact
+	MissedHooks []MissedHook `json:"missed_hooks"`
+	DurationMS  int64        `json:"duration_ms"`
+}
+
+// ExitStatus is the process's exit status as the interface promises it: 3 no
+// packet of the flow was seen, 2 at least one died on this node, 0 otherwise.
+func (s Summary) ExitStatus() int {
+	switch {
+	case s.Forward.Seen+s.Return.Seen == 0:
+		return 3
+	case s.Forward.Died()+s.Return.Died() > 0:
+		return 2
+	}
+	return 0
+}
+
+// Sink takes the objects of a trace in order. Calls are never concurrent.
+type Sink interface {
+	Start(*Start) error
+	Packet(*Packet) error
+	Node(*NodeEvent) error
+	Finding(*Finding) error
+	Summary(*Summary) error
+}

@@ -1,0 +1,546 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package tracer follows the packets of one flow through the node: it loads
+// the kernel half (package bpf), gathers its events into one journey per
+// packet, and hands finished packets to a sink. It changes nothing on the
+// node, and everything it attached is gone when the process is.
+//
+//	kernel event -> record (event.go) -> journey (journey.go, fate.go)
+//	             -> model.Packet (assembler.go) -> model.Sink
+package tracer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/kernel"
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
+)
+
+// Config says what to trace and how.
+type Config struct {
+	Src, Dst  string // as given on the command line
+	Proto     string // tcp, udp, icmp, sctp; "" all
+	Port      uint16 // of Dst; 0 all
+	Backend   string // auto, fentry, tracepoint
+	NetnsPath string // the node's network namespace; "" the process's own
+	Packets   int    // stop after this many packets whose fate is known; 0 no limit
+	Version   string
+	Warn      func(line string) // worth a person's attention while it runs
+	Verbose   func(line string) // detail for -v
+}
+
+// Tracer is an attached trace.
+type Tracer struct {
+	cfg     Config
+	kern    *kernel.Kernel
+	symbols *kernel.Symbols
+	ns      *node.Namespaces
+	att     *attachment
+	br      *brackets
+	reader  *ringbuf.Reader
+	start   *model.Start
+	fns     map[uint8]string
+	where   *placeBook
+	asm     *assembler
+	clock   clock
+
+	packets, died atomic.Int64
+	warnedLost    uint64
+}
+
+// New resolves both ends, probes the kernel, loads and attaches. When it
+// returns, nothing of the flow is missed any more.
+func New(ctx context.Context, cfg Config) (*Tracer, error) {
+	began := time.Now()
+	t := &Tracer{cfg: cfg}
+	if t.cfg.Warn == nil {
+		t.cfg.Warn = func(string) {}
+	}
+	if t.cfg.Verbose == nil {
+		t.cfg.Verbose = func(string) {}
+	}
+	src, dst, filter, err := t.resolve(ctx)
+	if err != nil {
+		t.Close()
+		return nil, err
+	}
+	if err := t.open(filter, src, dst); err != nil {
+		t.Close()
+		return nil, err
+	}
+	t.start = &model.Start{Type: "start", Time: time.Now(), Version: cfg.Version, Kernel: t.kern.Release(),
+		Backend: t.cfg.Backend, Hooks: t.hooks(), AttachMS: float64(time.Since(began).Microseconds()) / 1000,
+		Src: src.End, Dst: dst.End, Proto: cfg.Proto, Port: cfg.Port}
+	return t, nil
+}
+
+// resolve finds the node's namespaces and both ends' addresses.
+func (t *Tracer) resolve(ctx context.Context) (src, dst endpoint.Endpoint, f bpf.Filter, err error) {
+	if t.ns, err = node.OpenNamespaces(t.cfg.NetnsPath); err != nil {
+		return
+	}
+	r := endpoint.NewResolver(t.ns)
+	if src, err = r.Resolve(ctx, t.cfg.Src); err != nil {
+		err = fmt.Errorf("source: %w", err)
+		return
+	}
+	if dst, err = r.Resolve(ctx, t.cfg.Dst); err != nil {
+		err = fmt.Errorf("destination: %w", err)
+		return
+	}
+	if err = endpoint.Check(src, dst); err != nil {
+		return
+	}
+	uplinks, err := t.ns.Uplinks()
+	if err != nil {
+		return
+	}
+	ports, err := t.ns.VXLANPorts()
+	if err != nil {
+		return
+	}
+	t.where = newPlaceBook(t.ns, uplinks)
+	f, err = newFilter(src, dst, t.cfg.Proto, t.cfg.Port, ports, t.ns.Node().Inode, uplinks)
+	return
+}
+
+// open loads and attaches the first backend that this kernel accepts.
+func (t *Tracer) open(f bpf.Filter, src, dst endpoint.Endpoint) error {
+	var err error
+	if t.kern, err = kernel.Open(); err != nil {
+		return err
+	}
+	if t.symbols, err = kernel.LoadSymbols(); err != nil {
+		return err
+	}
+	if t.symbols.Hidden() {
+		t.cfg.Verbose(t.symbols.Note())
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return fmt.Errorf("lift the limit on locked memory: %w", err)
+	}
+	want := t.cfg.Backend
+	for _, b := range backends {
+		if want != "" && want != "auto" && want != b.name {
+			continue
+		}
+		if err = t.openBackend(b, f, src, dst); err == nil {
+			t.cfg.Backend = b.name
+			return nil
+		}
+		err = fmt.Errorf("backend %s: %w", b.name, err)
+		if want == "auto" || want == "" {
+			t.cfg.Verbose(err.Error())
+		}
+	}
+	return err
+}
+
+// backend is a way to hook into the kernel, the most exact first.
+type backend struct {
+	name     string
+	spec     func() (*ebpf.CollectionSpec, error)
+	plan     []hook
+	programs []string // loaded besides the plan's
+	brackets bool
+}
+
+var backends = []backend{
+	{name: "fentry", spec: bpf.LoadFentry, plan: append(append([]hook{}, fentryHooks...), tracepointHooks...), programs: []string{"sweep"}},
+	{name: "tracepoint", spec: bpf.LoadTracepoint, plan: tracepointHooks, programs: append([]string{"sweep"}, bracketPrograms()...), brackets: true},
+}
+
+func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint) error {
+	spec, err := b.spec()
+	if err != nil {
+		return fmt.Errorf("committed BPF object: %w", err)
+	}
+	if t.fns, err = functionNames(spec.Types); err != nil {
+		return err
+	}
+	if err := spec.Variables["cfg"].Set(f); err != nil {
+		return fmt.Errorf("set the filter: %w", err)
+	}
+	reason := uint8(0)
+	if args, err := t.kern.TracepointArgs("kfree_skb"); err == nil && len(args) >= 3 {
+		reason = 1
+	}
+	if err := spec.Variables["has_drop_reason"].Set(reason); err != nil {
+		return fmt.Errorf("set has_drop_reason: %w", err)
+	}
+	extra := b.programs
+	if b.brackets && !t.kern.HasFunc("bpf_nf_link_attach") {
+		extra = extra[:1]
+		t.cfg.Verbose("left out netfilter links: " + errNoLinks.Error())
+	}
+	if t.att, err = newAttachment(t.kern, spec, b.plan, extra, t.cfg.Verbose); err != nil {
+		return err
+	}
+	if t.reader, err = ringbuf.NewReader(t.att.coll.Maps["events"]); err != nil {
+		return fmt.Errorf("ring buffer: %w", err)
+	}
+	t.br = newBrackets()
+	if b.brackets {
+		t.placeBrackets(len(extra) > 1, src, dst)
+	}
+	t.clock = newClock()
+	t.asm = newAssembler(&world{places: t.where, naming: t, tables: t.br}, t.clock.wall, t.notOurs)
+	return nil
+}
+
+// placeBrackets puts netfilter links into the node's namespace and into those
+// of the two ends, where they are on this node.
+func (t *Tracer) placeBrackets(have bool, src, dst endpoint.Endpoint) {
+	if !have {
+		t.att.missed = append(t.att.missed, missedHook{MissedHook: model.MissedHook{Hook: "netfilter links",
+			Why: errNoLinks.Error() + "; without them not seen: netfilter hooks and tables, delivery"}})
+		return
+	}
+	inodes := append([]uint32{t.ns.Node().Inode}, src.NetnsInodes...)
+	inodes = append(inodes, dst.NetnsInodes...)
+	for _, in := range inodes {
+		if err := t.br.add(t.ns, in, t.att.coll.Programs); err != nil {
+			m := model.MissedHook{Hook: "netfilter links in " + t.ns.Place(in), Why: err.Error() + "; without them not seen there: netfilter hooks and tables, delivery"}
+			t.att.missed = append(t.att.missed, missedHook{MissedHook: m})
+			t.cfg.Verbose("left out " + m.Hook + ": " + m.Why)
+		}
+	}
+}
+
+// hooks counts what is attached.
+func (t *Tracer) hooks() int { return len(t.att.links) + len(t.br.links) }
+
+// Start describes the trace as it was attached.
+func (t *Tracer) Start() *model.Start { return t.start }
+
+// Progress gives the packets whose fate is known so far, and how many died.
+func (t *Tracer) Progress() (packets, died int) { return int(t.packets.Load()), int(t.died.Load()) }
+
+// How long Run waits for what is in flight once it was told to stop.
+const (
+	settleQuiet = 150 * time.Millisecond // without a further event
+	settleLimit = 1500 * time.Millisecond
+	tick        = 20 * time.Millisecond
+)
+
+// Run hands packets to sink until ctx is done or enough were seen, waits for
+// what is in flight, and closes with the summary. Sink errors end it.
+func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, error) {
+	sum := &model.Summary{Type: "summary", MissedHooks: []model.MissedHook{}}
+	if err := sink.Start(t.start); err != nil {
+		return sum, err
+	}
+	began := time.Now()
+	last := began // of an event
+	nextSweep := began.Add(sweepEvery)
+	var stopping time.Time
+	for {
+		n, err := t.read()
+		if err != nil {
+			return sum, err
+		}
+		now := time.Now()
+		if n > 0 {
+			last = now
+		}
+		if err := t.flush(sink, sum, now, false); err != nil {
+			return sum, err
+		}
+		if now.After(nextSweep) {
+			t.sweep()
+			t.tellLosses()
+			nextSweep = now.Add(sweepEvery)
+		}
+		if stopping.IsZero() && (ctx.Err() != nil || t.cfg.Packets > 0 && int(t.packets.Load()) >= t.cfg.Packets) {
+			stopping = now
+		}
+		if !stopping.IsZero() && t.settled(now, stopping, last) {
+			break
+		}
+	}
+	if err := t.flush(sink, sum, time.Now(), true); err != nil {
+		return sum, err
+	}
+	t.account(sum)
+	sum.DurationMS = time.Since(began).Milliseconds()
+	return sum, sink.Summary(sum)
+}
+
+// settled tells that nothing more is to be waited for.
+func (t *Tracer) settled(now, stopping, last time.Time) bool {
+	if t.cfg.Packets > 0 && int(t.packets.Load()) >= t.cfg.Packets {
+		return true
+	}
+	if now.Sub(stopping) >= settleLimit {
+		return true
+	}
+	return now.Sub(last) >= settleQuiet && now.Sub(stopping) >= settleQuiet && t.asm.pending() == 0
+}
+
+// read takes events for one tick.
+func (t *Tracer) read() (int, error) {
+	t.reader.SetDeadline(time.Now().Add(tick))
+	var rec ringbuf.Record
+	for n := 0; ; n++ {
+		err := t.reader.ReadInto(&rec)
+		if errors.Is(err, unix.ETIMEDOUT) || isTimeout(err) {
+			return n, nil
+		}
+		if err != nil {
+			return n, fmt.Errorf("ring buffer: %w", err)
+		}
+		e, err := decode(rec.RawSample)
+		if err != nil {
+			return n, fmt.Errorf("ring buffer: %w", err)
+		}
+		if e.Kind == bpf.KindModule {
+			t.moduleArrived(cString(e.module.Name[:]))
+			continue
+		}
+		t.asm.add(&e, time.Now())
+	}
+}
+
+func isTimeout(err error) bool {
+	var to interface{ Timeout() bool }
+	return errors.As(err, &to) && to.Timeout()
+}
+
+// flush hands over the packets whose fate is known.
+func (t *Tracer) flush(sink model.Sink, sum *model.Summary, now time.Time, closing bool) error {
+	for _, p := range t.asm.due(now, closing) {
+		if t.cfg.Packets > 0 && int(t.packets.Load()) >= t.cfg.Packets {
+			return nil
+		}
+		counts := &sum.Forward
+		if p.Direction == model.Return {
+			counts = &sum.Return
+		}
+		counts.Add(p.Outcome)
+		t.packets.Add(1)
+		if p.Outcome.Died() {
+			t.died.Add(1)
+		}
+		if err := sink.Packet(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// counters reads what the kernel half counted.
+func (t *Tracer) counters() (bpf.Counters, error) {
+	var c bpf.Counters
+	if err := t.att.coll.Variables["stats"].Get(&c); err != nil {
+		return c, fmt.Errorf("read the kernel's counters: %w", err)
+	}
+	return c, nil
+}
+
+// account tells what was missed. Packets none of whose events arrived are
+// known by their ids: the kernel counts what it handed out.
+func (t *Tracer) account(sum *model.Summary) {
+	c, err := t.counters()
+	if err != nil {
+		t.cfg.Warn(err.Error())
+		return
+	}
+	sum.LostEvents = c.LostEvents
+	sum.LostPackets = c.LostPackets
+	if c.LostEvents > 0 && c.Packets > t.asm.seenIDs {
+		sum.LostPackets += c.Packets - t.asm.seenIDs
+	}
+	for _, m := range t.att.missed {
+		if !m.quiet {
+			sum.MissedHooks = append(sum.MissedHooks, m.MissedHook)
+		}
+	}
+	if c.Stale > 0 {
+		t.cfg.Verbose(fmt.Sprintf("%d buffers were freed unseen and recognised when they were used again", c.Stale))
+	}
+}
+
+func (t *Tracer) tellLosses() {
+	c, err := t.counters()
+	if err != nil {
+		return // told by account
+	}
+	if n := c.LostEvents + c.LostPackets; n > t.warnedLost {
+		t.cfg.Warn(fmt.Sprintf("%d events lost so far: the flow is faster than they can be read; narrow it with --port or --proto", n))
+		t.warnedLost = n
+	}
+}
+
+// moduleArrived attaches hooks in a kernel module that was loaded after start.
+func (t *Tracer) moduleArrived(name string) {
+	n, err := t.att.arrived(name)
+	switch {
+	case err != nil:
+		t.cfg.Warn(fmt.Sprintf("kernel module %s was loaded during the trace and is not covered: %v", name, err))
+		t.att.missed = append(t.att.missed, missedHook{MissedHook: model.MissedHook{Hook: "module " + name, Why: err.Error()}})
+	case n > 0:
+		if err := t.symbols.Reload(); err != nil {
+			t.cfg.Verbose(err.Error())
+		}
+		t.cfg.Verbose(fmt.Sprintf("kernel module %s was loaded: %d hooks more", name, n))
+	}
+}
+
+const (
+	sweepEvery = 250 * time.Millisecond
+	// An skb handed to its receiver may be freed without a word: forget it soon.
+	deliveredFor = 200 * time.Millisecond
+	// Anything else that was not seen for so long was freed unseen. Longer
+	// than a neighbour is probed for (3 s) or a qdisc holds a packet.
+	unseenFor = 30 * time.Second
+)
+
+// sweep forgets skbs that will not be seen again, so that the gate closes. The
+// deleting itself is done by the kernel half: it counts.
+func (t *Tracer) sweep() {
+	var inFlight uint64
+	if err := t.att.coll.Variables["in_flight"].Get(&inFlight); err != nil || inFlight == 0 {
+		return
+	}
+	now := t.clock.now()
+	var key uint64
+	var val bpf.Tracked
+	var stale []uint64
+	it := t.att.coll.Maps["skbs"].Iterate()
+	for it.Next(&key, &val) {
+		limit := unseenFor
+		if val.Flags&bpf.TrackedDelivered != 0 {
+			limit = deliveredFor
+		}
+		if now-val.Last > uint64(limit) && now > val.Last {
+			stale = append(stale, key, val.Last+1)
+		}
+	}
+	for i := 0; i < len(stale); i += 2 {
+		args := struct{ A [2]uint64 }{[2]uint64{stale[i], stale[i+1]}}
+		if _, err := t.att.coll.Programs["sweep"].Run(&ebpf.RunOptions{Context: args}); err != nil {
+			t.cfg.Verbose(fmt.Sprintf("sweep: %v", err))
+			return
+		}
+	}
+}
+
+// notOurs keeps the kernel half from following a tuple that turned out to be
+// of another flow, for a while: rules may change what it becomes.
+func (t *Tracer) notOurs(tuple bpf.Tuple) {
+	until := t.clock.now() + uint64(5*time.Second)
+	if err := t.att.coll.Maps["others"].Put(tuple, until); err != nil {
+		t.cfg.Verbose(fmt.Sprintf("others: %v", err))
+	}
+}
+
+// Reason implements naming.
+func (t *Tracer) Reason(code uint32) string { return t.kern.DropReasons().Name(code) }
+
+// Symbol implements naming.
+func (t *Tracer) Symbol(addr uint64) string { return t.symbols.Format(addr) }
+
+// Function implements naming.
+func (t *Tracer) Function(fn uint8) string { return t.fns[fn] }
+
+// Close detaches. It may take seconds: print first.
+func (t *Tracer) Close() error {
+	var errs []error
+	if t.br != nil {
+		errs = append(errs, t.br.Close())
+	}
+	if t.reader != nil {
+		errs = append(errs, t.reader.Close())
+	}
+	if t.att != nil {
+		errs = append(errs, t.att.Close())
+	}
+	if t.ns != nil {
+		errs = append(errs, t.ns.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// clock relates the kernel's CLOCK_MONOTONIC to wall time.
+type clock struct{ offset int64 }
+
+func newClock() clock {
+	var c clock
+	c.offset = time.Now().UnixNano() - int64(c.now())
+	return c
+}
+
+func (clock) now() uint64 {
+	var ts unix.Timespec
+	// cannot fail for this clock and a valid pointer
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return uint64(ts.Nano())
+}
+
+func (c clock) wall(mono uint64) time.Time { return time.Unix(0, int64(mono)+c.offset) }
+
+// placeBook answers where things are; namespaces that turn up during the
+// trace are looked for once in a while.
+type placeBook struct {
+	ns      *node.Namespaces
+	uplinks map[uint32]string
+	known   map[uint32]bool
+	asked   map[uint32]time.Time
+}
+
+func newPlaceBook(ns *node.Namespaces, uplinks map[uint32]string) *placeBook {
+	return &placeBook{ns: ns, uplinks: uplinks, known: make(map[uint32]bool), asked: make(map[uint32]time.Time)}
+}
+
+// Belongs implements places.
+func (p *placeBook) Belongs(inode uint32) bool {
+	if inode == p.ns.Node().Inode {
+		return true
+	}
+	if yes, ok := p.known[inode]; ok && (yes || time.Since(p.asked[inode]) < 2*time.Second) {
+		return yes
+	}
+	if _, ok := p.ns.Lookup(inode); !ok {
+		if err := p.ns.Refresh(); err != nil {
+			return false
+		}
+	}
+	p.known[inode] = p.ns.Belongs(inode)
+	p.asked[inode] = time.Now()
+	return p.known[inode]
+}
+
+// Place implements places.
+func (p *placeBook) Place(inode uint32) string { return p.ns.Place(inode) }
+
+// Uplink implements places.
+func (p *placeBook) Uplink(netns, ifindex uint32) bool {
+	_, ok := p.uplinks[ifindex]
+	return ok && netns == p.ns.Node().Inode
+}
+
+// Node implements places.
+func (p *placeBook) Node() uint32 { return p.ns.Node().Inode }
+
+// uplinkNames lists the uplinks for people.
+func (p *placeBook) uplinkNames() []string {
+	var names []string
+	for _, n := range p.uplinks {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
