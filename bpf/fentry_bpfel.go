@@ -339,6 +339,7 @@ const (
 	FentryProgUdpv6QueueRcvSkbIn   = "udpv6_queue_rcv_skb_in"
 	FentryProgVxlanRcvIn           = "vxlan_rcv_in"
 	FentryProgVxlanXmitIn          = "vxlan_xmit_in"
+	FentryVarArmed                 = "armed"
 	FentryVarCfg                   = "cfg"
 	FentryVarExportDir             = "export_dir"
 	FentryVarExportEvent           = "export_event"
@@ -460,6 +461,7 @@ type FentryMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FentryVariableSpecs struct {
+	Armed             *ebpf.VariableSpec `ebpf:"armed"`
 	Cfg               *ebpf.VariableSpec `ebpf:"cfg"`
 	ExportDir         *ebpf.VariableSpec `ebpf:"export_dir"`
 	ExportEvent       *ebpf.VariableSpec `ebpf:"export_event"`
@@ -523,6 +525,7 @@ func (m *FentryMaps) Close() error {
 //
 // It can be passed to LoadFentryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FentryVariables struct {
+	Armed             *ebpf.Variable `ebpf:"armed"`
 	Cfg               *ebpf.Variable `ebpf:"cfg"`
 	ExportDir         *ebpf.Variable `ebpf:"export_dir"`
 	ExportEvent       *ebpf.Variable `ebpf:"export_event"`

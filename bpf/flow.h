@@ -28,6 +28,11 @@
 
 const volatile struct filter cfg = {};
 
+/* Set once everything is attached: a packet that was under way before would be
+ * told with its middle missing.
+ */
+u32 armed = 0;
+
 /* Zeroed by the loader, read by everybody: see Gate above. */
 u64 in_flight = 0;
 u64 learned_count = 0;

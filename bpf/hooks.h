@@ -130,8 +130,11 @@ static __always_inline struct tracked *enter(struct sk_buff *skb, u64 nh,
 	u32 tentative = 0;
 	u64 key = (u64)skb, head = (u64)BPF_CORE_READ(skb, head);
 	struct tracked *t = 0;
-	int dir = match(nh, p, &tentative);
+	int dir;
 
+	if (!armed)
+		return 0;
+	dir = match(nh, p, &tentative);
 	if (in_flight)
 		t = bpf_map_lookup_elem(&skbs, &key);
 	if (t) {

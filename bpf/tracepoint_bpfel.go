@@ -40,6 +40,7 @@ const (
 	TracepointProgTpNetDevStartXmit = "tp_net_dev_start_xmit"
 	TracepointProgTpNetifReceiveSkb = "tp_netif_receive_skb"
 	TracepointProgTpTcpSendReset    = "tp_tcp_send_reset"
+	TracepointVarArmed              = "armed"
 	TracepointVarCfg                = "cfg"
 	TracepointVarExportDir          = "export_dir"
 	TracepointVarExportEvent        = "export_event"
@@ -138,6 +139,7 @@ type TracepointMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracepointVariableSpecs struct {
+	Armed             *ebpf.VariableSpec `ebpf:"armed"`
 	Cfg               *ebpf.VariableSpec `ebpf:"cfg"`
 	ExportDir         *ebpf.VariableSpec `ebpf:"export_dir"`
 	ExportEvent       *ebpf.VariableSpec `ebpf:"export_event"`
@@ -201,6 +203,7 @@ func (m *TracepointMaps) Close() error {
 //
 // It can be passed to LoadTracepointObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracepointVariables struct {
+	Armed             *ebpf.Variable `ebpf:"armed"`
 	Cfg               *ebpf.Variable `ebpf:"cfg"`
 	ExportDir         *ebpf.Variable `ebpf:"export_dir"`
 	ExportEvent       *ebpf.Variable `ebpf:"export_event"`

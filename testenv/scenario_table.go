@@ -232,7 +232,9 @@ func routeCases() []scenarioCase {
 func linkCases() []scenarioCase {
 	eaten := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageRoute}, Places: []Role{RoleNode},
 		Reasons: []string{"IP_INNOROUTES", "NOT_SPECIFIED"}, Functions: []string{"ip_error"}, Sender: silent}
-	flooded := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageBridge}, Places: []Role{RoleNode}, Sender: silent}
+	// The bridge floods; in hairpin mode the only port left is the source's own.
+	flooded := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleSrc, RoleNode}, Sender: silent,
+		Reasons: []string{"OTHERHOST", "NO_TX_TARGET", "NOT_SPECIFIED"}, Functions: []string{"ip_rcv", "br_"}}
 	unplugged := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageTransmit, model.StageQdisc}, Places: []Role{RoleSrc},
 		Interface: []Role{RoleSrcPod}, Reasons: []string{"QDISC_DROP", "NOT_SPECIFIED"}, Sender: []Outcome{TimedOut, NotSent}}
 	tooBig := Expect{Direction: model.Forward, Outcomes: told, Stages: []model.Stage{model.StageForward}, Places: []Role{RoleNode},
@@ -240,7 +242,8 @@ func linkCases() []scenarioCase {
 	tooBigBridge := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageBridge}, Places: []Role{RoleNode},
 		Functions: []string{"br_dev_queue_push_xmit", "br_nf_dev_queue_xmit"}, Sender: silent}
 	unanswered := Expect{Direction: model.Forward, Outcomes: told, Stages: []model.Stage{model.StageNeighbor}, Places: []Role{RoleNode},
-		Interface: []Role{RoleDstHost}, Reasons: []string{"NEIGH_FAILED", "NEIGH_QUEUEFULL", "NOT_SPECIFIED"}, Sender: []Outcome{Unreachable, TimedOut}}
+		Interface: []Role{RoleDstHost}, Reasons: []string{"NEIGH_FAILED", "NEIGH_QUEUEFULL", "NOT_SPECIFIED"},
+		Functions: []string{"neigh_", "__neigh_event_send", "arp_error_report"}, Sender: []Outcome{Unreachable, TimedOut}}
 	unansweredPod := unanswered
 	unansweredPod.Outcomes, unansweredPod.Places, unansweredPod.Interface = []model.Outcome{model.Dropped, model.Rejected}, []Role{RoleSrc}, []Role{RoleSrcPod}
 	big := func(size int) func(*Traffic) {
@@ -271,7 +274,7 @@ func tunnelCases() []scenarioCase {
 	back := blocked
 	back.Direction = model.Return
 	lost := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageEncapsulate}, Places: []Role{RoleNode},
-		Interface: []Role{RoleTunnel}, Functions: []string{"vxlan_xmit"}, Sender: []Outcome{TimedOut, Unreachable}}
+		Interface: []Role{RoleTunnel}, Functions: []string{"vxlan_xmit"}, Reasons: []string{"NO_TX_TARGET", "IP_OUTNOROUTES", "NOT_SPECIFIED"}, Sender: []Outcome{TimedOut, Unreachable}}
 	astray := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.LeftNode}, Interface: []Role{RoleUplink}, Sender: []Outcome{Unreachable, TimedOut}}
 	return []scenarioCase{
 		{name: "vxlan-blocked", fault: "vxlan-blocked", kinds: anyKind, protos: allProtos, way: out, expect: inFilter("OUTPUT", "site-no-tunnels", blocked)},
@@ -286,7 +289,8 @@ func endCases() []scenarioCase {
 	nobody := always(Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.Rejected, model.Delivered}, Stages: []model.Stage{model.StageDeliver, model.StageAnswer},
 		Places: []Role{RoleDst}, Interface: []Role{RoleDstPod}, Reasons: []string{"NO_SOCKET", "NOT_SPECIFIED"},
 		Functions: []string{"tcp_v4_rcv", "__udp4_lib_rcv", "udp_queue_rcv"}, Sender: []Outcome{Refused}})
-	untranslated := always(Expect{Direction: model.Return, Outcomes: []model.Outcome{model.Rejected, model.Delivered}, Places: []Role{RoleSrc}, Sender: silent})
+	untranslated := always(Expect{Direction: model.Return, Outcomes: []model.Outcome{model.Rejected, model.Delivered}, Places: []Role{RoleSrc},
+		Reasons: []string{"NO_SOCKET", "NOT_SPECIFIED"}, Functions: []string{"tcp_v4_rcv"}, Sender: silent})
 	return []scenarioCase{
 		{name: "no-listener", fault: "no-listener", kinds: anyKind, protos: transports, way: same, expect: nobody},
 		{name: "reply-not-translated", fault: "bridge-nf-off", kinds: onlyFlannel, protos: []string{"tcp"}, way: service, expect: untranslated},

@@ -15,16 +15,16 @@ import (
 // assembler gathers events into journeys and lets a journey go as a packet
 // once its fate is known.
 type assembler struct {
-	w        *world
-	wall     func(uint64) time.Time
-	active   map[uint64]*journey
-	alias    map[uint64]uint64 // id of a segment, fragment or copy -> id of its packet
-	byFlow   map[bpf.Tuple]map[uint64]*journey
-	seenIDs  uint64
-	number   uint64
-	quiet    time.Duration // how long nothing more must come after an end
-	give     time.Duration // how long an unfinished packet is waited for
-	notOurs  func(bpf.Tuple)
+	w       *world
+	wall    func(uint64) time.Time
+	active  map[uint64]*journey
+	alias   map[uint64]uint64 // id of a segment, fragment or copy -> id of its packet
+	byFlow  map[bpf.Tuple]map[uint64]*journey
+	seenIDs uint64
+	number  uint64
+	quiet   time.Duration // how long nothing more must come after an end
+	give    time.Duration // how long an unfinished packet is waited for
+	notOurs func(bpf.Tuple)
 }
 
 func newAssembler(w *world, wall func(uint64) time.Time, notOurs func(bpf.Tuple)) *assembler {

@@ -31,9 +31,14 @@ const (
 	numberedBrackets = 8  // pass_0 to pass_7 of tracepoint.bpf.c
 	lastBracket      = 32 // event.index of pass_last: its number + 1
 	// The two extreme priorities are refused by the kernel (net/netfilter/
-	// nf_bpf_link.c: bpf_nf_check_pf_and_hooks).
+	// nf_bpf_link.c: bpf_nf_check_pf_and_hooks), and so is any that is taken
+	// (net/netfilter/core.c: nf_hook_entries_grow): conntrack confirms at
+	// the last two.
 	firstPriority = math.MinInt32 + 1
-	lastPriority  = math.MaxInt32 - 1
+	lastPriority  = math.MaxInt32 - 2
+	// How many neighbouring priorities are tried when one is taken, by
+	// another trace of the same node, say.
+	neighbours = 8
 )
 
 // hookEntry is one thing that hangs at a netfilter hook.
@@ -81,10 +86,30 @@ type brackets struct {
 	links  []link.Link
 	groups map[hookKey]hookGroups
 	done   map[uint32]bool
+	want   []uint32 // namespaces the flow got to that have none yet
+	use    bool     // this backend has brackets
 }
 
-func newBrackets() *brackets {
-	return &brackets{groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool)}
+func newBrackets(use bool) *brackets {
+	return &brackets{groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use}
+}
+
+// Reached notes that the flow got to a namespace of this node.
+func (b *brackets) Reached(netns uint32) {
+	if b.use && !b.done[netns] {
+		b.done[netns] = true
+		b.want = append(b.want, netns)
+	}
+}
+
+// wanted gives the namespaces to place brackets in, once.
+func (b *brackets) wanted() []uint32 {
+	w := b.want
+	b.want = nil
+	for _, in := range w {
+		delete(b.done, in)
+	}
+	return w
 }
 
 // bracketPrograms are the programs that add() hangs in.
@@ -109,10 +134,10 @@ func (b *brackets) add(ns *node.Namespaces, inode uint32, progs map[string]*ebpf
 		// tables and chains are known all the same; conntrack's own hooks are not
 		hooks, err = ns.KnownHooks(inode)
 	}
+	b.done[inode] = true // tried: not again for every packet
 	if err != nil {
 		return fmt.Errorf("netfilter hooks of %s: %w", ns.Place(inode), err)
 	}
-	b.done[inode] = true
 	return ns.Do(inode, func() error {
 		for _, f := range []struct {
 			name string
@@ -147,18 +172,17 @@ func (b *brackets) bracket(key hookKey, at []node.Hook, progs map[string]*ebpf.P
 	g, prios := groupByPriority(at)
 	b.groups[key] = g
 	if len(at) > 0 || key.hook == localOut {
-		if err := b.attach(key, firstPriority, progs["pass_0"]); err != nil {
+		if err := b.attach(key, firstPriority, +1, progs["pass_0"]); err != nil {
 			return err
 		}
 	}
 	for i := 1; i < len(g.groups); i++ {
-		// right behind the group before: an entry of equal priority is put in front
-		if err := b.attach(key, prios[i-1]+1, progs[fmt.Sprintf("pass_%d", i)]); err != nil {
+		if err := b.attach(key, prios[i-1]+1, +1, progs[fmt.Sprintf("pass_%d", i)]); err != nil {
 			return err
 		}
 	}
 	if len(at) > 0 || key.hook == localIn {
-		return b.attach(key, lastPriority, progs["pass_last"])
+		return b.attach(key, lastPriority, -1, progs["pass_last"])
 	}
 	return nil
 }
@@ -168,8 +192,10 @@ const (
 	localOut = 3 // NF_INET_LOCAL_OUT
 )
 
-// groupByPriority gathers entries that no bracket can part; the priorities
-// are those of each group's last entry.
+// groupByPriority gathers entries that no bracket can part: those of equal
+// priority, those with no number between theirs, and BPF programs of others
+// with whatever runs before them. The priorities are those of each group's
+// last entry.
 func groupByPriority(at []node.Hook) (hookGroups, []int32) {
 	var g hookGroups
 	var prios []int32
@@ -182,7 +208,9 @@ func groupByPriority(at []node.Hook) (hookGroups, []int32) {
 		switch {
 		case h.Priority >= lastPriority:
 			g.behind = append(g.behind, e)
-		case n > 0 && (prios[n-1] == h.Priority || n == numberedBrackets):
+		case n > 0 && h.Function == bpfHook:
+			g.groups[n-1] = append(g.groups[n-1], e)
+		case n > 0 && (h.Priority <= prios[n-1]+1 || n == numberedBrackets):
 			g.groups[n-1] = append(g.groups[n-1], e)
 			prios[n-1] = h.Priority
 		default:
@@ -193,14 +221,25 @@ func groupByPriority(at []node.Hook) (hookGroups, []int32) {
 	return g, prios
 }
 
-func (b *brackets) attach(key hookKey, prio int32, p *ebpf.Program) error {
-	l, err := link.AttachNetfilter(link.NetfilterOptions{Program: p,
-		ProtocolFamily: link.NetfilterProtocolFamily(key.pf), Hook: link.NetfilterInetHook(key.hook), Priority: prio})
-	if err != nil {
-		return fmt.Errorf("priority %d: %w", prio, err)
+// bpfHook is the function every BPF netfilter link hangs in (nf_bpf_link.c).
+const bpfHook = "nf_hook_run_bpf"
+
+// attach hangs a program in at a priority, or at the next free one.
+func (b *brackets) attach(key hookKey, prio, step int32, p *ebpf.Program) error {
+	var err error
+	for i := int32(0); i < neighbours; i++ {
+		var l link.Link
+		l, err = link.AttachNetfilter(link.NetfilterOptions{Program: p,
+			ProtocolFamily: link.NetfilterProtocolFamily(key.pf), Hook: link.NetfilterInetHook(key.hook), Priority: prio + i*step})
+		if err == nil {
+			b.links = append(b.links, l)
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) {
+			break
+		}
 	}
-	b.links = append(b.links, l)
-	return nil
+	return fmt.Errorf("priority %d: %w", prio, err)
 }
 
 // position of a bracket among the groups: it stands before groups[position].

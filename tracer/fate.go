@@ -59,8 +59,8 @@ func judge(c *copyState, e *record, d *model.Drop) judgement {
 	if c.delivered && e.T.Proto == unix.IPPROTO_TCP && afterTCP[d.Reason] {
 		return afterDelivery
 	}
-	if c.delivered && e.Flags&bpf.FlagICMPError != 0 {
-		return afterDelivery
+	if c.delivered && (e.Flags&bpf.FlagICMPError != 0 || d.Reason == "QUEUE_PURGE") {
+		return afterDelivery // the socket closed with it unread: it had arrived
 	}
 	return theDeath
 }
@@ -74,16 +74,41 @@ func newDrop(w *world, c *copyState, e *record) *model.Drop {
 	if d.Interface == "" {
 		d.Interface, d.IfIndex = cString(c.last.Ifname[:]), c.last.Ifindex
 	}
-	for _, a := range e.drop.Stack {
-		if a == 0 {
-			break
-		}
-		d.Stack = append(d.Stack, w.Symbol(a))
-	}
+	d.Stack = stackOf(w, e.drop.Stack[:], d.Function)
 	if e.Hook != 0 && inNetfilter(d) {
 		placeInHook(w, c, e, d)
 	}
 	return d
+}
+
+// stackOf names the frames of a stack, without those that are our own doing:
+// the tracepoint's way to our program at its top, and the BPF trampolines
+// (which have no symbol) with the second frame of the function they wrap.
+func stackOf(w *world, addrs []uint64, location string) []string {
+	var out []string
+	last := ""
+	for _, a := range addrs {
+		if a == 0 {
+			break
+		}
+		s := w.Symbol(a)
+		fn, _, _ := strings.Cut(s, "+")
+		if strings.HasPrefix(fn, "bpf_trace_run") || strings.HasPrefix(fn, "__bpf_trace_") {
+			out, last = nil, ""
+			continue
+		}
+		if !w.Hidden() && strings.HasPrefix(fn, "0x") || strings.HasPrefix(fn, "bpf_trampoline_") || strings.HasPrefix(fn, "bpf_prog_") || fn == last {
+			continue
+		}
+		out, last = append(out, s), fn
+	}
+	// the functions that free for others say nothing: begin where it was decided
+	for i, s := range out {
+		if s == location {
+			return out[i:]
+		}
+	}
+	return out
 }
 
 // inNetfilter tells whether a packet was freed by a hook's verdict, going by
@@ -120,6 +145,9 @@ func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
 		return
 	}
 	tables := w.tables.At(e.Netns, e.Pf, e.Hook-1, e.Index)
+	if w.FreesInChain() {
+		tables = ofBackend(tables, d.Function)
+	}
 	if t, ok := onlyTable(tables); ok {
 		d.Backend, d.Table, d.Chain, d.Family = t.Backend, t.Table, t.Chain, t.Family
 		return
@@ -127,6 +155,22 @@ func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
 	for _, t := range tables {
 		d.Candidates = append(d.Candidates, t.String())
 	}
+}
+
+// ofBackend leaves those that can have freed a packet in this function: nft
+// does it itself, all others leave it to nf_hook_slow.
+func ofBackend(at []hookEntry, function string) []hookEntry {
+	inChain := strings.HasPrefix(function, "nft_do_chain+")
+	if !inChain && !strings.HasPrefix(function, "nf_hook_slow+") {
+		return at
+	}
+	var found []hookEntry
+	for _, t := range at {
+		if (t.Backend == "nft") == inChain {
+			found = append(found, t)
+		}
+	}
+	return found
 }
 
 // onlyTable gives the one table among what lies between two brackets. NAT's

@@ -28,6 +28,10 @@ type naming interface {
 	Reason(code uint32) string
 	Symbol(addr uint64) string
 	Function(fn uint8) string
+	// Hidden tells that the kernel keeps its symbols' addresses to itself.
+	Hidden() bool
+	// FreesInChain tells that nft frees what it drops inside nft_do_chain().
+	FreesInChain() bool
 }
 
 // passedTables tells which tables lie between brackets of a hook (see
@@ -37,6 +41,8 @@ type passedTables interface {
 	Passed(netns uint32, pf, hook, after, upto uint8) []hookEntry
 	// At gives what lies right behind a bracket.
 	At(netns uint32, pf, hook, index uint8) []hookEntry
+	// Reached notes that the flow got to a namespace.
+	Reached(netns uint32)
 }
 
 // copyState is one skb that carried the packet: the original, a clone, a
@@ -250,6 +256,7 @@ func stepTransmit(j *journey, w *world, c *copyState, e *record) {
 }
 
 func stepReceive(j *journey, w *world, c *copyState, e *record) {
+	w.tables.Reached(e.Netns)
 	c.index, c.hook, c.left = 0, 0, false
 	j.push(e, j.hop(w, c, e, model.StageReceive))
 }
@@ -467,9 +474,14 @@ func stepDrop(j *journey, w *world, c *copyState, e *record) {
 	c.drop = d
 }
 
+// stepEnd: freed in good order. In a pod's own namespace, right after it came
+// in, that is its receiver being done with it.
 func stepEnd(j *journey, w *world, c *copyState, e *record) {
 	c.ended = true
 	j.terminal = true
+	if c.last.Kind == bpf.KindReceive && c.last.Netns != w.Node() && c.last.Flags&bpf.FlagEncap == 0 {
+		c.delivered = true
+	}
 }
 
 // packet turns the journey into what is told; nil when there is nothing to

@@ -192,9 +192,12 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 	if t.reader, err = ringbuf.NewReader(t.att.coll.Maps["events"]); err != nil {
 		return fmt.Errorf("ring buffer: %w", err)
 	}
-	t.br = newBrackets()
+	t.br = newBrackets(b.brackets && len(extra) > 1)
 	if b.brackets {
 		t.placeBrackets(len(extra) > 1, src, dst)
+	}
+	if err := t.att.coll.Variables["armed"].Set(uint32(1)); err != nil {
+		return fmt.Errorf("arm the programs: %w", err)
 	}
 	t.clock = newClock()
 	t.asm = newAssembler(&world{places: t.where, naming: t, tables: t.br}, t.clock.wall, t.notOurs)
@@ -209,14 +212,37 @@ func (t *Tracer) placeBrackets(have bool, src, dst endpoint.Endpoint) {
 			Why: errNoLinks.Error() + "; without them not seen: netfilter hooks and tables, delivery"}})
 		return
 	}
-	inodes := append([]uint32{t.ns.Node().Inode}, src.NetnsInodes...)
-	inodes = append(inodes, dst.NetnsInodes...)
-	for _, in := range inodes {
-		if err := t.br.add(t.ns, in, t.att.coll.Programs); err != nil {
-			m := model.MissedHook{Hook: "netfilter links in " + t.ns.Place(in), Why: err.Error() + "; without them not seen there: netfilter hooks and tables, delivery"}
-			t.att.missed = append(t.att.missed, missedHook{MissedHook: m})
-			t.cfg.Verbose("left out " + m.Hook + ": " + m.Why)
-		}
+	for _, in := range t.bracketPlaces(src, dst) {
+		t.bracket(in)
+	}
+}
+
+// maxBracketed bounds the pods that get links of their own when it is not
+// known which of them the flow may reach. Others get theirs when it does.
+const maxBracketed = 64
+
+// bracketPlaces are the node and the two ends; where an end is no pod of this
+// node, it may be a service: then any pod may turn out to be behind it.
+func (t *Tracer) bracketPlaces(src, dst endpoint.Endpoint) []uint32 {
+	places := append([]uint32{t.ns.Node().Inode}, src.NetnsInodes...)
+	places = append(places, dst.NetnsInodes...)
+	if len(src.NetnsInodes) > 0 && len(dst.NetnsInodes) > 0 {
+		return places
+	}
+	members := t.ns.Members()
+	if len(members) > maxBracketed {
+		t.cfg.Verbose(fmt.Sprintf("netfilter links: in %d of the node's %d namespaces at first, in others once the flow gets there", maxBracketed, len(members)))
+		members = members[:maxBracketed]
+	}
+	return append(places, members...)
+}
+
+// bracket places the links of one namespace, and says so if it cannot.
+func (t *Tracer) bracket(in uint32) {
+	if err := t.br.add(t.ns, in, t.att.coll.Programs); err != nil {
+		m := model.MissedHook{Hook: "netfilter links in " + t.ns.Place(in), Why: err.Error() + "; without them not seen there: netfilter hooks and tables, delivery"}
+		t.att.missed = append(t.att.missed, missedHook{MissedHook: m})
+		t.cfg.Verbose("left out " + m.Hook + ": " + m.Why)
 	}
 }
 
@@ -258,6 +284,9 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 		}
 		if err := t.flush(sink, sum, now, false); err != nil {
 			return sum, err
+		}
+		for _, in := range t.br.wanted() {
+			t.bracket(in)
 		}
 		if now.After(nextSweep) {
 			t.sweep()
@@ -455,6 +484,14 @@ func (t *Tracer) Symbol(addr uint64) string { return t.symbols.Format(addr) }
 
 // Function implements naming.
 func (t *Tracer) Function(fn uint8) string { return t.fns[fn] }
+
+// Hidden implements naming.
+func (t *Tracer) Hidden() bool { return t.symbols.Hidden() }
+
+// FreesInChain implements naming. nft drops by NF_DROP_REASON(), which frees at
+// once, since Linux 6.7 (net/netfilter/nf_tables_core.c); before that all drops
+// are freed by nf_hook_slow(). No type or symbol tells, so the release has to.
+func (t *Tracer) FreesInChain() bool { return t.kern.AtLeast(6, 7) }
 
 // Close detaches. It may take seconds: print first.
 func (t *Tracer) Close() error {

@@ -408,7 +408,7 @@ func TestSignals(t *testing.T) {
 		begin(t, cmd)
 		pid := waitForPID(t, pidFile)
 		send(t, cmd, syscall.SIGTERM)
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(2 * sameSignal)
 		send(t, cmd, syscall.SIGTERM)
 		if code := end(t, cmd); code != exitInterrupted {
 			t.Errorf("exit status %d", code)
@@ -420,6 +420,20 @@ func TestSignals(t *testing.T) {
 			if time.Now().After(deadline) {
 				t.Fatalf("the command (pid %d) lives on", pid)
 			}
+		}
+	})
+	t.Run("timeout sends each signal twice", func(t *testing.T) {
+		cmd := play(t, "dropped", flow...)
+		timeout, err := exec.LookPath("timeout")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Path, cmd.Args = timeout, append([]string{"timeout", "--preserve-status", "1", os.Args[0]}, flow...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		r := finish(t, cmd)
+		r.want(t, 2)
+		if !strings.Contains(r.stdout, "forward  1 seen") {
+			t.Errorf("no verdict:\n%s", r.stdout)
 		}
 	})
 	t.Run("before ready", func(t *testing.T) {

@@ -10,7 +10,13 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 )
+
+// sameSignal is how soon after the first a signal still counts as the same:
+// timeout(1) sends its signal to the process and then to its group, so that it
+// arrives twice.
+const sameSignal = 250 * time.Millisecond
 
 // signals acts on what the user or the system sends.
 type signals struct {
@@ -18,7 +24,7 @@ type signals struct {
 	stop    func() // ends the trace in good order
 	abandon func() // called before the process ends at once
 	status  int    // exit status once the verdict was printed, else -1
-	count   int
+	first   time.Time
 }
 
 // watchSignals starts acting on signals. SIGHUP counts as one too unless it is
@@ -45,15 +51,17 @@ func watchSignals(stop func()) *signals {
 func (s *signals) act() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.count++
+	now := time.Now()
 	switch {
-	case s.count > 1:
+	case s.first.IsZero() && s.status >= 0:
+		os.Exit(s.status)
+	case s.first.IsZero():
+		s.first = now
+		s.stop()
+	case now.Sub(s.first) >= sameSignal:
 		s.abandon()
 		os.Exit(exitInterrupted)
-	case s.status >= 0:
-		os.Exit(s.status)
 	}
-	s.stop()
 }
 
 // onAbandon sets what is to be done before the process ends at once.
@@ -75,5 +83,5 @@ func (s *signals) verdictPrinted(status int) {
 func (s *signals) received() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.count > 0
+	return !s.first.IsZero()
 }

@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/netip"
 	"os"
 	"reflect"
@@ -253,6 +254,26 @@ func walk(tree any, visit func(string)) {
 	case []any:
 		for _, child := range node {
 			walk(child, visit)
+		}
+	}
+}
+
+// What a packet of the usual length costs.
+func BenchmarkPacket(b *testing.B) {
+	p := &model.Packet{
+		ID: 1, Direction: model.Forward, Time: time.Now(), Proto: "tcp", Length: 60, Outcome: model.Delivered,
+		Src: netip.MustParseAddr("10.244.1.5"), SrcPort: 40000, Dst: netip.MustParseAddr("10.244.1.6"), DstPort: 80,
+	}
+	for i := range 20 {
+		p.Hops = append(p.Hops, model.Hop{
+			AtNS: int64(i) * 1000, Stage: model.StageNetfilter, Netns: 4026532301, Place: "node", Interface: "cali1a2b3c4d5e6", IfIndex: 12,
+			Function: "ipt_do_table", Hook: "FORWARD", Table: "filter", Backend: "legacy", Verdict: "accept", SKB: "0xffff888101b2c300", Length: 60, CPU: 1,
+		})
+	}
+	w := New(io.Discard)
+	for b.Loop() {
+		if err := w.Packet(p); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -18,14 +18,14 @@ import (
 // were told, all are forgotten and may be told again.
 const maxStories = 4096
 
-// story identifies what a packet's story says.
-type story [sha256.Size]byte
+// storyID identifies what a packet's story says.
+type storyID [sha256.Size]byte
 
 // folds knows the stories told and the packets not yet mentioned. The zero
 // value is ready to use.
 type folds struct {
-	told    map[story]uint64 // first packet that told it
-	pending map[story]*fold
+	told    map[storyID]uint64 // first packet that told it
+	pending map[storyID]*fold
 	fate    map[model.Direction]string // what became of the direction's last packet
 }
 
@@ -38,33 +38,32 @@ type fold struct {
 	outcome   model.Outcome
 }
 
-// add notes p's story. known: it was told before, so p is to be held. turned:
-// p fares otherwise than the last packet of its direction, so whatever is
-// pending is to be printed first.
-func (f *folds) add(p *model.Packet) (known, turned bool) {
+// add notes p's story. known: it was told before, so p is to be held under id.
+// turned: p fares otherwise than the last packet of its direction, so whatever
+// is pending is to be printed first.
+func (f *folds) add(p *model.Packet) (id storyID, known, turned bool) {
 	if f.told == nil || len(f.told) >= maxStories {
-		f.told = map[story]uint64{}
+		f.told = map[storyID]uint64{}
 	}
 	if f.fate == nil {
-		f.fate, f.pending = map[model.Direction]string{}, map[story]*fold{}
+		f.fate, f.pending = map[model.Direction]string{}, map[storyID]*fold{}
 	}
-	key := keyOf(p)
-	if _, known = f.told[key]; !known {
-		f.told[key] = p.ID
+	id = sha256.Sum256([]byte(storyKey(p)))
+	if _, known = f.told[id]; !known {
+		f.told[id] = p.ID
 	}
 	now := fateWords(p)
 	last, seen := f.fate[p.Direction]
 	f.fate[p.Direction] = now
-	return known, seen && last != now
+	return id, known, seen && last != now
 }
 
-// hold adds p, whose story is known, to those to be mentioned later.
-func (f *folds) hold(p *model.Packet) {
-	key := keyOf(p)
-	group := f.pending[key]
+// hold adds p, whose story is known as id, to those to be mentioned later.
+func (f *folds) hold(id storyID, p *model.Packet) {
+	group := f.pending[id]
 	if group == nil {
-		group = &fold{first: f.told[key], direction: p.Direction, fate: fateWords(p), outcome: p.Outcome}
-		f.pending[key] = group
+		group = &fold{first: f.told[id], direction: p.Direction, fate: fateWords(p), outcome: p.Outcome}
+		f.pending[id] = group
 	}
 	group.ids = append(group.ids, p.ID)
 }
@@ -81,8 +80,6 @@ func (f *folds) take() []*fold {
 	slices.SortFunc(groups, func(a, b *fold) int { return cmp.Compare(a.ids[0], b.ids[0]) })
 	return groups
 }
-
-func keyOf(p *model.Packet) story { return sha256.Sum256([]byte(storyKey(p))) }
 
 // fateWords says what became of a packet, as folded lines say it.
 func fateWords(p *model.Packet) string {

@@ -229,23 +229,19 @@ func sourceWords(s model.RuleSource) string {
 	return ""
 }
 
-// stack prints the way through the kernel to the drop, innermost first.
+// stack prints the way through the kernel to the drop, innermost first: wide
+// all of it, else the first callers of the function that dropped.
 func (w *Writer) stack(d *model.Drop) {
-	frames := d.Stack
-	if len(frames) > 0 && frames[0] == d.Function {
-		frames = frames[1:]
-	}
-	if len(frames) == 0 {
+	if w.opt.Wide {
+		name := "stack"
+		for _, frame := range d.Stack {
+			w.label(name, span{frame, plain})
+			name = ""
+		}
 		return
 	}
-	if w.opt.Wide {
-		for i, frame := range frames {
-			name := ""
-			if i == 0 {
-				name = "stack"
-			}
-			w.label(name, span{frame, plain})
-		}
+	frames := callers(d)
+	if len(frames) == 0 {
 		return
 	}
 	shown := frames[:min(len(frames), shownFrames)]
@@ -254,6 +250,18 @@ func (w *Writer) stack(d *model.Drop) {
 		says += glued(fmt.Sprintf(" < %d more", rest))
 	}
 	w.label("", span{says, dim})
+}
+
+// callers gives the part of the stack above the function that dropped. What
+// lies below it is how the kernel tells of a drop.
+func callers(d *model.Drop) []string {
+	name := symbol(d.Function)
+	for i, frame := range d.Stack {
+		if symbol(frame) == name {
+			return d.Stack[i+1:]
+		}
+	}
+	return d.Stack
 }
 
 // tellWide prints every hop of a packet with all that was seen of it.
@@ -302,8 +310,6 @@ func details(h *model.Hop) []string {
 		{"skb", h.SKB},
 		{"mark", hexUnlessZero(h.Mark)},
 		{"len", unlessZero(h.Length)},
-		{"netns", unlessZero(h.Netns)},
-		{"ifindex", unlessZero(h.IfIndex)},
 		{"mac", nextHopMAC(h)},
 	} {
 		if d.value != "" {

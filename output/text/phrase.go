@@ -105,6 +105,9 @@ func tell(h *model.Hop) phrase {
 	if h.Result != "" {
 		p.text += colon(h.Result)
 		p.level = odd
+		if h.Stage == model.StageDeliver {
+			p.level = notable // arrived all the same: its receiver says how it took it
+		}
 	}
 	return p
 }
@@ -202,7 +205,7 @@ func routePhrase(h *model.Hop) phrase {
 	if r.Type != "" && r.Type != "unicast" {
 		parts = append(parts, r.Type)
 	}
-	if r.Gateway != "" {
+	if r.Gateway != "" && r.Type != "local" {
 		parts = append(parts, glued("via "+r.Gateway))
 	}
 	if dev := device(r.Interface, r.IfIndex); dev != "" && r.Type != "local" {
@@ -257,7 +260,12 @@ func tunnelPhrase(h *model.Hop) phrase {
 	}
 }
 
+// deliverPhrase names the receiving protocol's function. Where a netfilter
+// hook is all that was seen (the tracepoint backend), it has no name.
 func deliverPhrase(h *model.Hop) phrase {
+	if strings.HasPrefix(h.Function, "nf_hook") {
+		return phrase{text: "deliver"}
+	}
 	return phrase{text: strings.TrimRight("deliver"+glue+symbol(h.Function), glue)}
 }
 

@@ -8,6 +8,8 @@ package text
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -128,63 +130,90 @@ func (s *step) add(said phrase) {
 // or reset does.
 func storyKey(p *model.Packet) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s %s|%s %t %s\n", p.Direction, p.Proto, ends(p, &model.Endpoints{
-		Src: p.Src, SrcPort: p.SrcPort, Dst: p.Dst, DstPort: p.DstPort,
-	}), turningFlags(p.TCPFlags), p.ICMP, p.Lost, p.Outcome)
-	for i := range p.Hops {
-		keyHop(&b, p, &p.Hops[i])
+	line := func(words ...string) {
+		for _, w := range words {
+			b.WriteString(w)
+			b.WriteByte('|')
+		}
+		b.WriteByte('\n')
+	}
+	seen := model.Endpoints{Src: p.Src, SrcPort: p.SrcPort, Dst: p.Dst, DstPort: p.DstPort}
+	line(string(p.Direction), p.Proto, p.ICMP, turningFlags(p.TCPFlags), fateWords(p), strconv.FormatBool(p.Lost),
+		hostPorts(served(p, &seen)))
+	story, _ := steps(generic(p))
+	for _, s := range story {
+		line(s.place, s.device, s.words())
 	}
 	if d := p.Drop; d != nil {
-		fmt.Fprintf(&b, "%s %s %s %v %s", cause(d), symbol(d.Function), d.RuleSource, d.Candidates, d.Backend)
+		line(append([]string{symbol(d.Function), d.Backend, d.Chain, string(d.RuleSource)}, d.Candidates...)...)
 		if d.Rule != nil {
-			fmt.Fprintf(&b, " %+v", *d.Rule)
+			line(ruleName(*d.Rule), d.Rule.Text)
 		}
 	}
 	return b.String()
 }
 
-func keyHop(b *strings.Builder, p *model.Packet, h *model.Hop) {
-	fmt.Fprintf(b, "%s %d/%s %d/%s %d %s %s %s %s %s %s %s", h.Stage, h.Netns, h.Place, h.IfIndex, h.Interface,
-		h.Copy, h.Hook, h.Family, h.Table, h.Backend, h.Verdict, h.Answer, h.Result)
-	switch {
-	case h.Before != nil && h.After != nil:
-		fmt.Fprintf(b, " %s>%s", ends(p, h.Before), ends(p, h.After))
-	case h.Route != nil:
-		fmt.Fprintf(b, " %+v", *h.Route)
-	case h.Neighbor != nil:
-		fmt.Fprintf(b, " %s %s", h.Neighbor.Address, h.Neighbor.State)
-	case h.Tunnel != nil:
-		fmt.Fprintf(b, " %d %s %s", h.Tunnel.VNI, h.Tunnel.Src, h.Tunnel.Dst)
+// generic gives the packet without what tells apart packets of one story: the
+// ports its hops rewrite freely and the age of a working neighbour entry. The
+// hops are copied only if there is such a thing.
+func generic(p *model.Packet) *model.Packet {
+	if !slices.ContainsFunc(p.Hops, varies) {
+		return p
 	}
-	if h.Stage == model.StageConntrack || strings.HasPrefix(h.CTState, "invalid") {
-		b.WriteString(" " + h.CTState)
+	g := *p
+	g.Hops = slices.Clone(p.Hops)
+	for i := range g.Hops {
+		even(p, &g.Hops[i])
 	}
-	b.WriteByte('\n')
+	return &g
 }
+
+func varies(h model.Hop) bool { return h.Before != nil || h.Tunnel != nil || h.Neighbor != nil }
+
+// even takes out of a hop what varies within a story.
+func even(p *model.Packet, h *model.Hop) {
+	if h.Before != nil && h.After != nil {
+		before, after := served(p, h.Before), served(p, h.After)
+		h.Before, h.After = &before, &after
+	}
+	if h.Tunnel != nil {
+		t := *h.Tunnel
+		t.SrcPort = 0 // a hash of the inner addresses and ports
+		h.Tunnel = &t
+	}
+	if h.Neighbor != nil && slices.Contains(aging, h.Neighbor.State) {
+		n := *h.Neighbor
+		n.State = aging[0]
+		h.Neighbor = &n
+	}
+}
+
+// aging are the states a working neighbour entry goes through by itself.
+var aging = []string{"reachable", "stale", "delay", "probe"}
 
 // ephemeral is where ports that a client's kernel picks start by default
 // (net.ipv4.ip_local_port_range, net/ipv4/af_inet.c, 6.12); Kubernetes' node
 // ports end below it.
 const ephemeral = 32768
 
-// ends writes an address pair with the port of the served side only: the one
+// served gives an address pair with the port of the served side only: the one
 // below the ephemeral range, or else that of the destination on the way
 // forward and of the source on the way back.
-func ends(p *model.Packet, e *model.Endpoints) string {
-	src, dst := e.SrcPort, e.DstPort
+func served(p *model.Packet, e *model.Endpoints) model.Endpoints {
+	out := *e
 	keepDst := p.Direction != model.Return
-	if (src < ephemeral) != (dst < ephemeral) {
-		keepDst = dst < ephemeral
+	if (e.SrcPort < ephemeral) != (e.DstPort < ephemeral) {
+		keepDst = e.DstPort < ephemeral
 	}
 	switch {
 	case p.ICMP != "":
-		src, dst = 0, 0
+		out.SrcPort, out.DstPort = 0, 0
 	case keepDst:
-		src = 0
+		out.SrcPort = 0
 	default:
-		dst = 0
+		out.DstPort = 0
 	}
-	return hostPort(e.Src, src) + ">" + hostPort(e.Dst, dst)
+	return out
 }
 
 // turningFlags keeps the TCP flags that open a connection or break it off.

@@ -72,12 +72,12 @@ func (w *Writer) Packet(p *model.Packet) error {
 		w.tellWide(p)
 		return w.flush()
 	}
-	known, turned := w.folds.add(p)
+	id, known, turned := w.folds.add(p)
 	if turned || !known {
 		w.tellFolded(w.folds.take())
 	}
 	if known {
-		w.folds.hold(p)
+		w.folds.hold(id, p)
 	} else {
 		w.tell(p)
 	}

@@ -9,6 +9,7 @@ package text
 import (
 	"bytes"
 	"flag"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -132,7 +133,7 @@ func dropAtForward(p *model.Packet) *model.Packet {
 	p.Drop = &model.Drop{
 		Reason: "NETFILTER_DROP", Function: "nf_hook_slow+0x6a", Hook: "FORWARD", Family: "ip", Table: "filter", Chain: "FORWARD",
 		Backend: "legacy", Rule: &rule, RuleSource: model.RuleExact, Interface: in, Netns: 1, Place: "node",
-		Stack: []string{"nf_hook_slow+0x6a", "ip_forward+0x4a1", "ip_rcv+0x5e", "__netif_receive_skb_one_core+0x91", "process_backlog+0x8e"},
+		Stack: []string{"0xffffffffc003620f", "bpf_trace_run4+0xfc", "sk_skb_reason_drop+0x90", "nf_hook_slow+0x6a", "ip_forward+0x4a1", "ip_rcv+0x5e", "__netif_receive_skb_one_core+0x91", "process_backlog+0x8e"},
 	}
 	return p
 }
@@ -382,6 +383,8 @@ func TestStoryKey(t *testing.T) {
 		"other interface":    {func(p *model.Packet) { p.Hops[5].Interface = "eth1" }, false},
 		"other verdict":      {func(p *model.Packet) { p.Hops[5].Verdict = "drop" }, false},
 		"other route":        {func(p *model.Packet) { p.Hops[7].Route = &model.Route{Type: "blackhole"} }, false},
+		"older neighbour":    {func(p *model.Packet) { p.Hops[14].Neighbor = &model.Neighbor{Address: p.Dst.String(), State: "stale"} }, true},
+		"failed neighbour":   {func(p *model.Packet) { p.Hops[14].Neighbor = &model.Neighbor{Address: p.Dst.String(), State: "failed"} }, false},
 		"other ct state":     {func(p *model.Packet) { p.Hops[3].CTState = "invalid" }, false},
 		"other outcome":      {func(p *model.Packet) { p.Outcome = model.Unknown }, false},
 		"fewer hops":         {func(p *model.Packet) { p.Hops = p.Hops[1:] }, false},
@@ -389,6 +392,17 @@ func TestStoryKey(t *testing.T) {
 	} {
 		if got := same(tc.change); got != tc.same {
 			t.Errorf("%s: same story %t, want %t", name, got, tc.same)
+		}
+	}
+}
+
+// What a story costs: every packet pays for its key, folded ones for no more.
+func BenchmarkFoldedPacket(b *testing.B) {
+	w := New(io.Discard, Options{})
+	p := podToPod(tcp(1, model.Forward, ".", 40000), "established")
+	for b.Loop() {
+		if err := w.Packet(p); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -26,6 +26,11 @@ func hostPort(addr netip.Addr, port uint16) string {
 	return netip.AddrPortFrom(addr, port).String()
 }
 
+// hostPorts writes a pair of addresses.
+func hostPorts(e model.Endpoints) string {
+	return hostPort(e.Src, e.SrcPort) + " > " + hostPort(e.Dst, e.DstPort)
+}
+
 // place names a network namespace: as people call it, else by its inode.
 func place(name string, netns uint32) string {
 	switch {
@@ -136,7 +141,8 @@ func clock(t time.Time) string { return t.Format("15:04:05.000") }
 // flow writes what a packet is: "TCP 10.0.0.1:1 > 10.0.0.2:80 [S]".
 func flow(p *model.Packet) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s > %s", strings.ToUpper(p.Proto), hostPort(p.Src, p.SrcPort), hostPort(p.Dst, p.DstPort))
+	seen := model.Endpoints{Src: p.Src, SrcPort: p.SrcPort, Dst: p.Dst, DstPort: p.DstPort}
+	fmt.Fprintf(&b, "%s %s", strings.ToUpper(p.Proto), hostPorts(seen))
 	if p.TCPFlags != "" {
 		fmt.Fprintf(&b, " [%s]", p.TCPFlags)
 	}

@@ -263,3 +263,14 @@ func (k *Kernel) enumValues(enum string, modules ...string) ([]btf.EnumValue, er
 	}
 	return e.Values, nil
 }
+
+// AtLeast tells whether the kernel's release is major.minor or later. It is
+// for the few changes of behaviour that leave no trace in types or symbols;
+// whatever can be probed is probed.
+func (k *Kernel) AtLeast(major, minor int) bool {
+	var a, b int
+	if n, err := fmt.Sscanf(k.release, "%d.%d", &a, &b); n < 2 || err != nil {
+		return false
+	}
+	return a > major || a == major && b >= minor
+}

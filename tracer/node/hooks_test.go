@@ -122,6 +122,8 @@ func TestHooks(t *testing.T) {
 	c := nodetest.New(t)
 	c.Add("n1")
 	c.InStdin("n1", someRules, "nft", "-f", "-")
+	c.In("n1", "iptables-legacy -A FORWARD -m conntrack --ctstate INVALID -j DROP",
+		"iptables-legacy -t nat -A POSTROUTING -j RETURN", "ip6tables-legacy -t mangle -A OUTPUT -j ACCEPT")
 	n := openNode(t, c.Path("n1"))
 	has, err := n.has(hookSubsystem)
 	if err != nil {
@@ -146,6 +148,10 @@ func TestHooks(t *testing.T) {
 		"ip PREROUTING -100 nft ip/nats/pre nat accept",
 		"bridge FORWARD -200 nft bridge/br/fw filter accept nft_do_chain_bridge",
 		"netdev INGRESS 3 nft netdev/dev/ing filter accept lo",
+		"ip FORWARD 0 legacy ip/filter/FORWARD filter ipt_do_table",
+		"ip POSTROUTING 100 legacy ip/nat/POSTROUTING nat",
+		"ip6 OUTPUT -150 legacy ip6/mangle/OUTPUT filter ip6table_mangle_hook",
+		"ip PREROUTING -200  // ipv4_conntrack_in",
 	} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("no %q in\n%s", want, strings.Join(lines, "\n"))

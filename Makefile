@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Two commands do everything on a fresh Debian 12 or Ubuntu 24.04 (amd64):
+# "make demo" and "make test". Each first installs, with apt, what it lacks.
+
+KERNELS   ?= 6.1 6.12 6.18 7.3
+SCENARIO  ?=
+LIST      ?=
+VM_TIMEOUT ?= 20m
+
+GO          := .ci/go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# The committed BPF objects are built with this clang, so that the same source
+# gives the same bytes everywhere; deps-test installs it.
+CLANG       := 14
+RELEASE     := $(shell git describe --tags --always --dirty 2>/dev/null)
+
+export CGO_ENABLED := 0
+export VM_TIMEOUT
+export PATH := $(wildcard /usr/lib/llvm-$(CLANG)/bin):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help build generate check-generated fmt-check vet staticcheck check \
+	test test-short test-vm demo deps-demo deps-test clean FORCE
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+build: build/pathtrace ## build/pathtrace, static
+
+build/pathtrace: FORCE
+	$(GO) build -trimpath -ldflags '-s -w $(if $(RELEASE),-X main.release=$(RELEASE))' -o $@ ./cmd/pathtrace
+
+build/vm: FORCE
+	$(GO) build -o $@ ./testenv/cmd/vm
+
+build/demo: FORCE
+	$(GO) build -o $@ ./testenv/cmd/demo
+
+build/scenario.test: FORCE
+	$(GO) test -c -o $@ ./testenv/scenario
+
+generate: ## compile the BPF objects and their Go types again
+	$(GO) generate ./bpf
+
+check-generated: ## fail when the committed BPF objects do not match their source
+	.ci/check-generated $(CLANG)
+
+fmt-check: ## fail when a Go file is not formatted
+	@files=$$($(GO) list -f '{{$$d := .Dir}}{{range .GoFiles}}{{$$d}}/{{.}} {{end}}{{range .TestGoFiles}}{{$$d}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$d}}/{{.}} {{end}}' ./...) && \
+	bad=$$($$($(GO) env GOROOT)/bin/gofmt -l $$files) && \
+	{ [ -z "$$bad" ] || { echo "not formatted: $$bad: run gofmt -w on them"; exit 1; }; }
+
+vet: ## go vet
+	$(GO) vet ./...
+
+staticcheck: ## staticcheck
+	$(GO) run $(STATICCHECK) ./...
+
+check: fmt-check vet staticcheck check-generated ## all checks of the source
+
+test: deps-test ## everything: checks, unit tests, scenarios here and on KERNELS="..."
+	@.ci/test $(KERNELS)
+
+test-short: deps-test ## the same without VMs
+	@.ci/test --short
+
+test-vm: deps-test ## only the scenarios in VMs, on KERNELS="..."
+	@.ci/test --only-vms $(KERNELS)
+
+demo: deps-demo build build/demo ## break a small cluster and watch pathtrace find out; SCENARIO=name, LIST=1
+	@.ci/as-root env PATHTRACE_BIN=$(CURDIR)/build/pathtrace build/demo $(if $(LIST),--list,$(if $(SCENARIO),--scenario '$(SCENARIO)'))
+
+deps-demo: ## install what the demo lacks
+	@.ci/deps.sh demo
+
+deps-test: ## install what the tests lack
+	@.ci/deps.sh test
+
+clean: ## remove build/
+	rm -rf build
