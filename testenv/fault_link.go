@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -43,15 +44,43 @@ func down(ns *Netns, name string, restore func() error) func(*Applied) error {
 			if err := ns.setUp(name); err != nil {
 				return err
 			}
+			if err := ns.waitUp(name); err != nil {
+				return err
+			}
 			return restore()
 		})
 	}
 }
 
-// restoreEndpoint puts back what the kernel removed with a pod's interface. On a
-// bridge nothing is.
+// linkUpLimit bounds the wait for a link; the kernel's link watch looks once a
+// second (net/core/link_watch.c).
+const linkUpLimit = 5 * time.Second
+
+// waitUp waits until a link that was set up is usable: the kernel notices a
+// carrier, and lets a bridge port forward, only some time after.
+func (n *Netns) waitUp(name string) error {
+	for deadline := time.Now().Add(linkUpLimit); ; time.Sleep(10 * time.Millisecond) {
+		link, err := n.link.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("find %s in %s: %w", name, n.Name, err)
+		}
+		state := link.Attrs().OperState
+		if state == netlink.OperUp || state == netlink.OperUnknown { // unknown: a tunnel has no carrier
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s in %s is still %v after %v", name, n.Name, state, linkUpLimit)
+		}
+	}
+}
+
+// restoreEndpoint waits for the pod's end of its veth and puts back what the
+// kernel removed with the node's end. On a bridge nothing is.
 func (e *Env) restoreEndpoint(pod *Pod) func() error {
 	return func() error {
+		if err := pod.Netns.waitUp("eth0"); err != nil {
+			return err
+		}
 		if e.Dataplane.Kind() == Calico {
 			return restoreCalicoEndpoint(pod)
 		}

@@ -74,6 +74,7 @@ func newDrop(w *world, c *copyState, e *record) *model.Drop {
 	if d.Interface == "" {
 		d.Interface, d.IfIndex = cString(c.last.Ifname[:]), c.last.Ifindex
 	}
+	d.Stage = stageOf(d.Function)
 	d.Stack = stackOf(w, e.drop.Stack[:], d.Function)
 	if e.Hook != 0 && inNetfilter(d) {
 		placeInHook(w, c, e, d)
@@ -132,7 +133,7 @@ func inNetfilter(d *model.Drop) bool {
 // placeInHook names hook and table: by what the kernel told (nft chain, last
 // table's verdict), else by the brackets around it.
 func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
-	d.Hook = hookName(e.Hook - 1)
+	d.Hook, d.Stage = hookName(e.Hook-1), model.StageNetfilter
 	if chain := cString(e.drop.Chain[:]); chain != "" {
 		d.Backend, d.Table, d.Chain, d.Family = "nft", cString(e.drop.Table[:]), chain, familyName(e.drop.Family)
 		return

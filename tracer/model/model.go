@@ -160,6 +160,7 @@ type Hop struct {
 // Drop is where and why a packet died.
 type Drop struct {
 	Reason     string     `json:"reason"`             // the kernel's name without SKB_DROP_REASON_
+	Stage      Stage      `json:"stage,omitempty"`    // the part of the stack that the freeing function belongs to
 	Function   string     `json:"function,omitempty"` // symbol+0xoffset, or the bare address when symbols are hidden
 	Stack      []string   `json:"stack,omitempty"`
 	Hook       string     `json:"hook,omitempty"`

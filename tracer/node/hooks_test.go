@@ -140,7 +140,7 @@ func TestHooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := linesOf(got)
-	t.Logf("hooks:\n%s", strings.Join(lines, "\n"))
+	var missing []string
 	for _, want := range []string{
 		"ip FORWARD 5 nft inet/mine/fw filter drop nft_do_chain_inet",
 		"ip6 FORWARD 5 nft inet/mine/fw filter drop nft_do_chain_inet",
@@ -154,8 +154,11 @@ func TestHooks(t *testing.T) {
 		"ip PREROUTING -200  // ipv4_conntrack_in",
 	} {
 		if !slices.Contains(lines, want) {
-			t.Errorf("no %q in\n%s", want, strings.Join(lines, "\n"))
+			missing = append(missing, want)
 		}
+	}
+	if missing != nil {
+		t.Errorf("missing:\n%s\nof:\n%s", strings.Join(missing, "\n"), strings.Join(lines, "\n"))
 	}
 }
 
@@ -171,9 +174,8 @@ func TestLookingChangesNothing(t *testing.T) {
 		}
 		all := string(modules)
 		for _, ns := range []string{"n1", "n2", "a", "b"} {
-			all += c.In(ns,
-				"cat /proc/net/ip_tables_names", "cat /proc/net/ip6_tables_names",
-				"nft list ruleset", "ip link", "ip addr", "ip route show table all", "ip -6 route show table all")
+			all += c.InStdin(ns, "", "sh", "-ec", "cat /proc/net/ip_tables_names /proc/net/ip6_tables_names 2>&1 || true;"+
+				"nft list ruleset; ip link; ip addr; ip route show table all; ip -6 route show table all")
 		}
 		return all
 	}

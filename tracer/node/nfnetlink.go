@@ -27,7 +27,7 @@ const (
 	msgNewChain = 3 // NFT_MSG_NEWCHAIN
 	msgGetChain = 4 // NFT_MSG_GETCHAIN
 
-	nfgenSize = 4 // struct nfgenmsg: family, version, resource id
+	nfgenSize = 4 // struct nfgenmsg
 )
 
 // Attributes of a hook (enum nfnl_hook_attributes and the two nested in it).
@@ -68,22 +68,25 @@ const (
 	inetIngress = 5
 )
 
-// nfgenmsg is the header of every nfnetlink message.
-type nfgenmsg struct{ family uint8 }
+// nfgenmsg is the header of every nfnetlink message: family, version, and a
+// resource id that dumps have no use for.
+func nfgenmsg(family uint8) []byte { return []byte{family, unix.NFNETLINK_V0, 0, 0} }
 
-func (m nfgenmsg) Len() int          { return nfgenSize }
-func (m nfgenmsg) Serialize() []byte { return []byte{m.family, unix.NFNETLINK_V0, 0, 0} }
+// attribute is a netlink attribute with a number in network order.
+func attribute(typ uint16, value uint32) []byte {
+	b := binary.NativeEndian.AppendUint16(nil, unix.SizeofNlAttr+4)
+	b = binary.NativeEndian.AppendUint16(b, typ)
+	return binary.BigEndian.AppendUint32(b, value)
+}
 
 // dumpHooks lists the hooks of the calling thread's namespace.
 func dumpHooks() ([]Hook, error) {
 	var all []Hook
 	for _, proto := range []uint8{protoIPv4, protoIPv6, protoBridge} {
 		family := familyName(proto)
-		nums := 5 // NF_INET_NUMHOOKS without ingress, which is a device's
-		if proto == protoBridge {
-			nums = len(hookNames(family))
-		}
-		for num := range nums {
+		// Five hooks each (NF_INET_NUMHOOKS): ingress is a device's, and
+		// brouting no hook of the list.
+		for num := range 5 {
 			hooks, err := dumpHook(proto, num)
 			if err != nil {
 				return nil, fmt.Errorf("family %s hook %s: %w", family, hookName(family, num), err)
@@ -96,10 +99,7 @@ func dumpHooks() ([]Hook, error) {
 
 func dumpHook(proto uint8, num int) ([]Hook, error) {
 	replies, err := dump(func() ([][]byte, error) {
-		req := nl.NewNetlinkRequest(subsysHook<<8|msgHookGet, unix.NLM_F_DUMP)
-		req.AddData(nfgenmsg{proto})
-		req.AddData(nl.NewRtAttr(hookNum, binary.BigEndian.AppendUint32(nil, uint32(num))))
-		return req.Execute(unix.NETLINK_NETFILTER, subsysHook<<8|msgHookGet)
+		return nfDump(subsysHook<<8|msgHookGet, subsysHook<<8|msgHookGet, append(nfgenmsg(proto), attribute(hookNum, uint32(num))...))
 	})
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) {
 		return nil, nil // this kernel has no hooks of that family
@@ -176,9 +176,7 @@ func (h *Hook) setChain(nest []byte) error {
 // namespace, one per packet family and device they see.
 func nftChains() ([]Hook, error) {
 	replies, err := dump(func() ([][]byte, error) {
-		req := nl.NewNetlinkRequest(subsysNFTables<<8|msgGetChain, unix.NLM_F_DUMP)
-		req.AddData(nfgenmsg{unix.AF_UNSPEC})
-		return req.Execute(unix.NETLINK_NETFILTER, subsysNFTables<<8|msgNewChain)
+		return nfDump(subsysNFTables<<8|msgGetChain, subsysNFTables<<8|msgNewChain, nfgenmsg(unix.AF_UNSPEC))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list nft chains: %w", err)

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// What a run covers, set by the Makefile:
+//
+//	PATHTRACE_BIN         the built program (needed)
+//	PATHTRACE_BACKEND     fentry or tracepoint (needed)
+//	PATHTRACE_DATAPLANES  comma-separated; default all
+//	PATHTRACE_SET         all (default), or core: every case once, the basic ones with every protocol
+type plan struct {
+	bin, backend string
+	dataplanes   []testenv.Dataplane
+	core         bool
+}
+
+func readPlan(t *testing.T) plan {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("scenario tests need root and a built pathtrace: not with -short")
+	}
+	p := plan{bin: os.Getenv("PATHTRACE_BIN"), backend: os.Getenv("PATHTRACE_BACKEND"), core: os.Getenv("PATHTRACE_SET") == "core"}
+	if p.bin == "" || p.backend == "" {
+		t.Skip("PATHTRACE_BIN and PATHTRACE_BACKEND are not set: run by `make test`")
+	}
+	names := os.Getenv("PATHTRACE_DATAPLANES")
+	if names == "" {
+		p.dataplanes = testenv.Dataplanes()
+		return p
+	}
+	for _, n := range strings.Split(names, ",") {
+		d, err := testenv.ParseDataplane(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.dataplanes = append(p.dataplanes, d)
+	}
+	return p
+}
+
+// basic are the cases that a core run makes with every protocol.
+var basic = []string{"healthy", "healthy-out", "rule-drop", "rule-drop-return"}
+
+// scenarios of one dataplane, as the plan wants them.
+func (p plan) scenarios(d testenv.Dataplane) []testenv.Scenario {
+	if !p.core {
+		return testenv.Scenarios(d)
+	}
+	var out []testenv.Scenario
+	seen := map[string]bool{}
+	for _, s := range testenv.Scenarios(d) {
+		name := caseName(s)
+		if slices.Contains(basic, name) || !seen[name] {
+			out = append(out, s)
+		}
+		seen[name] = true
+	}
+	return out
+}
+
+// caseName is a scenario's name without dataplane and protocol.
+func caseName(s testenv.Scenario) string {
+	_, name, _ := strings.Cut(s.Name, "/")
+	return strings.TrimSuffix(name, "-"+s.Traffic.Proto)
+}
+
+// TestScenarios breaks a node in every way of testenv's table while tracing,
+// mends it under the same trace, and compares what was told with what is.
+func TestScenarios(t *testing.T) {
+	p := readPlan(t)
+	for _, d := range p.dataplanes {
+		t.Run(string(d), func(t *testing.T) {
+			plain := newEnv(t, testenv.Options{Dataplane: d, Nodes: 2})
+			proxied := newEnv(t, testenv.Options{Dataplane: d, KubeProxy: true})
+			for _, s := range p.scenarios(d) {
+				e := plain
+				if s.KubeProxy {
+					e = proxied
+				}
+				t.Run(strings.TrimPrefix(s.Name, string(d)+"/"), func(t *testing.T) { run(t, p, e, s) })
+			}
+		})
+	}
+}
+
+func newEnv(t *testing.T, o testenv.Options) *testenv.Env {
+	t.Helper()
+	e, err := testenv.New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// ends gives the addresses of the traffic's ends as a user would give them.
+func ends(t *testing.T, e *testenv.Env, tr testenv.Traffic) (src, dst string) {
+	t.Helper()
+	addr := func(name string) string {
+		if pod := e.Pod(name); pod != nil {
+			if tr.IPv6 {
+				return pod.IPv6.String()
+			}
+			return pod.IPv4.String()
+		}
+		if svc, ok := strings.CutPrefix(name, "svc:"); ok {
+			if s, ok := e.Service(svc); ok {
+				return s.ClusterIP.String()
+			}
+		}
+		if name == "external" {
+			return testenv.ExternalAddr.String()
+		}
+		if a, err := netip.ParseAddr(name); err == nil {
+			return a.String()
+		}
+		t.Fatalf("traffic end %q has no address", name)
+		return ""
+	}
+	src = addr(tr.Src)
+	if tr.Source.IsValid() {
+		src = tr.Source.String()
+	}
+	return src, addr(tr.Dst)
+}
+
+// run makes one scenario: trace, broken traffic, mended traffic.
+func run(t *testing.T, p plan, e *testenv.Env, s testenv.Scenario) {
+	ctx := t.Context()
+	applied, err := s.Apply(ctx, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	undone := false
+	undo := func() {
+		if !undone {
+			undone = true
+			if err := applied.Undo(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	defer undo()
+	src, dst := ends(t, e, s.Traffic)
+	tr := startTrace(t, p, e, src, dst, s.Traffic.Proto)
+	sent, err := s.Run(ctx, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("sender: %v", sent)
+	settle(p)
+	mended := time.Now()
+	undo()
+	hsrc, hdst := ends(t, e, s.Healthy)
+	sameTrace := hsrc == src && hdst == dst
+	if sameTrace && s.Fault != "" {
+		runHealthy(t, ctx, e, s)
+	}
+	sum := stop(t, p, tr)
+	checkStory(t, e, s, applied, before(tr.Packets(), mended), p)
+	if s.Fault == "" && s.Expect.Code == "" {
+		return
+	}
+	if !sameTrace || s.Fault == "" {
+		tr = startTrace(t, p, e, hsrc, hdst, s.Healthy.Proto)
+		mended = time.Now()
+		runHealthy(t, ctx, e, s)
+		sum = stop(t, p, tr)
+	}
+	checkHealthy(t, after(tr.Packets(), mended))
+	if n := sum.LostEvents + sum.LostPackets; n > 0 {
+		t.Errorf("%d events or packets lost", n)
+	}
+}
+
+func runHealthy(t *testing.T, ctx context.Context, e *testenv.Env, s testenv.Scenario) {
+	t.Helper()
+	if r, err := s.RunHealthy(ctx, e); err != nil || r.Outcome != testenv.Answered {
+		t.Errorf("healthy twin: %v: %v", r, err)
+	}
+}
+
+func startTrace(t *testing.T, p plan, e *testenv.Env, src, dst, proto string) *Trace {
+	t.Helper()
+	args := []string{"--backend", p.backend, "--netns", e.Node(1).Netns.Path, "--src", src, "--dst", dst, "--proto", proto}
+	tr, err := StartTrace(t.Context(), p.bin, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+// settle gives packets that were freed last the time to be told.
+func settle(p plan) {
+	if p.backend == "fentry" {
+		time.Sleep(400 * time.Millisecond) // under emulation
+		return
+	}
+	time.Sleep(150 * time.Millisecond)
+}
+
+func stop(t *testing.T, p plan, tr *Trace) *model.Summary {
+	t.Helper()
+	settle(p)
+	sum, err := tr.Stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum
+}
+
+func before(all []model.Packet, at time.Time) (out []model.Packet) {
+	for _, p := range all {
+		if p.Time.Before(at) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func after(all []model.Packet, at time.Time) (out []model.Packet) {
+	for _, p := range all {
+		if !p.Time.Before(at) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// checkHealthy wants both directions to arrive and nothing to die.
+func checkHealthy(t *testing.T, packets []model.Packet) {
+	t.Helper()
+	arrived := map[model.Direction]bool{}
+	for _, p := range packets {
+		switch p.Outcome {
+		case model.Delivered, model.LeftNode:
+			arrived[p.Direction] = true
+		default:
+			t.Errorf("healthy, but told: %s", tell(p))
+		}
+	}
+	if !arrived[model.Forward] || !arrived[model.Return] {
+		t.Errorf("healthy, but not both directions arrived: %d packets told, %v", len(packets), arrived)
+	}
+}
+
+// checkStory compares a broken flow's packets with the expectation.
+func checkStory(t *testing.T, e *testenv.Env, s testenv.Scenario, applied *testenv.Applied, packets []model.Packet, p plan) {
+	t.Helper()
+	if s.Expect.Code == "" {
+		checkHealthy(t, packets)
+		return
+	}
+	found := 0
+	forwardArrived := false
+	for _, pk := range packets {
+		if pk.Direction == model.Forward && (pk.Outcome == model.Delivered || pk.Outcome == model.LeftNode) {
+			forwardArrived = true
+		}
+		wrong := mismatch(e, s, pk)
+		if len(wrong) == 0 {
+			found++
+			continue
+		}
+		if pk.Outcome.Died() || pk.Outcome == model.Unknown {
+			t.Errorf("told %s\n  but: %s", tell(pk), strings.Join(wrong, "; "))
+		}
+	}
+	if found == 0 {
+		t.Errorf("no packet told as expected: %s", wanted(s.Expect))
+		for _, pk := range packets {
+			t.Logf("told: %s", tell(pk))
+		}
+	}
+	if s.Expect.Direction == model.Return && !forwardArrived {
+		t.Error("replies die, but no request was told to have arrived")
+	}
+}
+
+// mismatch lists what in a packet is not as expected; empty: all is.
+func mismatch(e *testenv.Env, s testenv.Scenario, p model.Packet) []string {
+	x := s.Expect
+	var wrong []string
+	note := func(ok bool, format string, args ...any) {
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf(format, args...))
+		}
+	}
+	note(x.Direction == "" || p.Direction == x.Direction, "direction %s, want %s", p.Direction, x.Direction)
+	note(slices.Contains(x.Outcomes, p.Outcome), "outcome %s, want %v", p.Outcome, x.Outcomes)
+	d := p.Drop
+	if d == nil {
+		note(!died(x.Outcomes), "no drop told")
+		return wrong
+	}
+	note(len(x.Stages) == 0 || slices.Contains(x.Stages, d.Stage), "stage %q, want %v", d.Stage, x.Stages)
+	note(len(x.Reasons) == 0 || slices.Contains(x.Reasons, d.Reason), "reason %s, want %v", d.Reason, x.Reasons)
+	note(len(x.Functions) == 0 || hasPrefix(x.Functions, d.Function), "function %s, want %v", d.Function, x.Functions)
+	note(x.Hook == "" || d.Hook == x.Hook, "hook %q, want %s", d.Hook, x.Hook)
+	note(x.Table == "" || d.Table == x.Table, "table %q, want %s", d.Table, x.Table)
+	note(len(x.Places) == 0 || slices.ContainsFunc(x.Places, func(r testenv.Role) bool { return at(e, s, r, d.Netns) }), "place %s, want %v", d.Place, x.Places)
+	note(len(x.Interface) == 0 || slices.ContainsFunc(x.Interface, func(r testenv.Role) bool { return s.InterfaceOf(e, r) == d.Interface }), "interface %q, want %v", d.Interface, x.Interface)
+	return wrong
+}
+
+func died(outcomes []model.Outcome) bool {
+	return len(outcomes) > 0 && !slices.ContainsFunc(outcomes, func(o model.Outcome) bool { return !o.Died() })
+}
+
+func hasPrefix(prefixes []string, s string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
+}
+
+// at tells whether a namespace is the one that plays a role.
+func at(e *testenv.Env, s testenv.Scenario, r testenv.Role, inode uint32) bool {
+	place := s.PlaceOf(r)
+	if r == testenv.RoleNode {
+		return uint32(e.Node(1).Netns.Inode) == inode
+	}
+	pod := e.Pod(place)
+	return pod != nil && uint32(pod.Netns.Inode) == inode
+}
+
+// tell puts a packet into a line for a failing test.
+func tell(p model.Packet) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "#%d %s %s %s:%d > %s:%d %s%s %s", p.ID, p.Direction, p.Proto, p.Src, p.SrcPort, p.Dst, p.DstPort, p.TCPFlags, p.ICMP, p.Outcome)
+	if d := p.Drop; d != nil {
+		fmt.Fprintf(&b, " %s in %s (stage %s) hook %s table %s at %s %s", d.Reason, d.Function, d.Stage, d.Hook, d.Table, d.Place, d.Interface)
+	}
+	b.WriteString(" |")
+	for _, h := range p.Hops {
+		fmt.Fprintf(&b, " %s(%s %s%s%s)", h.Stage, h.Interface, h.Hook, h.Table, h.Verdict)
+	}
+	return b.String()
+}
+
+func wanted(x testenv.Expect) string {
+	return fmt.Sprintf("%s %v stage %v reason %v function %v hook %s table %s place %v interface %v", x.Direction, x.Outcomes, x.Stages, x.Reasons, x.Functions, x.Hook, x.Table, x.Places, x.Interface)
+}
