@@ -235,25 +235,28 @@ type FentryPrefix struct {
 }
 
 type FentryTracked struct {
-	_       structs.HostLayout
-	Id      uint64
-	Sig     uint64
-	Head    uint64
-	Last    uint64
-	Chain   uint64
-	Nfct    uint64
-	Dst     uint64
-	T       FentryTuple
-	First   FentryTuple
-	NfNetns uint32
-	Pad     uint32
-	Dir     uint8
-	Flags   uint8
-	Hook    uint8
-	Pf      uint8
-	Index   uint8
-	Started uint8
-	Pad2    [2]uint8
+	_            structs.HostLayout
+	Id           uint64
+	Sig          uint64
+	Head         uint64
+	Last         uint64
+	Chain        uint64
+	Nfct         uint64
+	Dst          uint64
+	T            FentryTuple
+	First        FentryTuple
+	NfNetns      uint32
+	FirstNetns   uint32
+	FirstIfindex uint32
+	Pad          uint32
+	Dir          uint8
+	Flags        uint8
+	Hook         uint8
+	Pf           uint8
+	Index        uint8
+	Started      uint8
+	Sent         uint8
+	Pad2         uint8
 }
 
 type FentryTrackedFlag uint32

@@ -59,6 +59,8 @@ struct tracked {
 	struct tuple t;
 	struct tuple first; /* as it came in, for learning when NAT settles it */
 	u32 nf_netns; /* netns of the hook below */
+	u32 first_netns; /* where it was first seen */
+	u32 first_ifindex;
 	u32 pad;
 	u8 dir;
 	u8 flags;
@@ -66,14 +68,19 @@ struct tracked {
 	u8 pf;
 	u8 index; /* last bracket passed in that hook, + 1 */
 	u8 started; /* its first event is out */
-	u8 pad2[2];
+	u8 sent; /* was handed to a device since */
+	u8 pad2;
 };
 
 struct head_id {
 	u64 id;
 	u64 sig;
-	u64 ended; /* 0, or when the last skb with this head was freed */
+	u64 ended; /* 0, or when an skb with this head was freed or delivered */
 	u64 last;
+	u32 netns; /* where the packet was first seen */
+	u32 ifindex;
+	u32 dir;
+	u32 pad;
 };
 
 struct {
@@ -391,23 +398,36 @@ static __always_inline int same_tuple(const struct tuple *a, const struct tuple 
 	       x[4] == y[4];
 }
 
+/* From here on equal bytes in this buffer, sent again, are another packet. */
+static __always_inline void end_head(u64 head, u64 id)
+{
+	struct head_id *h = bpf_map_lookup_elem(&heads, &head);
+
+	if (h && h->id == id)
+		h->ended = bpf_ktime_get_ns();
+}
+
 /* Forgets an skb; its head stays known as ended, for clones still under way. */
 static __always_inline void forget(u64 key, struct tracked *t)
 {
-	struct head_id *h;
 	u64 head = t->head, id = t->id;
 
 	if (bpf_map_delete_elem(&skbs, &key))
 		return; /* someone else was faster, and has counted it */
 	__sync_fetch_and_add(&in_flight, -1);
-	h = bpf_map_lookup_elem(&heads, &head);
-	if (h && h->id == id)
-		h->ended = bpf_ktime_get_ns();
+	end_head(head, id);
 }
 
 static __always_inline void remember_head(struct tracked *t, u64 now)
 {
-	struct head_id h = { .id = t->id, .sig = t->sig, .last = now };
+	struct head_id h = {
+		.id = t->id,
+		.sig = t->sig,
+		.last = now,
+		.netns = t->first_netns,
+		.ifindex = t->first_ifindex,
+		.dir = t->dir,
+	};
 	u64 head = t->head;
 
 	bpf_map_update_elem(&heads, &head, &h, BPF_ANY);
@@ -417,11 +437,14 @@ static __always_inline void remember_head(struct tracked *t, u64 now)
 
 /*
  * Makes an entry for an skb that was not known: as a clone of a packet that
- * is under way, or as a new packet. origin says that packets begin here, so
- * that equal bytes in a reused buffer are a new packet.
+ * is under way, or as a new packet. origin says that packets begin here: equal
+ * bytes in a buffer that was used before are a new packet then, unless the
+ * first one is still on its way elsewhere (a bridge floods what its own host
+ * sends).
  */
 static __always_inline struct tracked *track(u64 key, u64 head, struct pkt *p,
-					     int dir, u32 tentative, int origin)
+					     int dir, u32 tentative, int origin,
+					     u32 netns, u32 ifindex)
 {
 	struct head_id *h = bpf_map_lookup_elem(&heads, &head);
 	u64 now = bpf_ktime_get_ns();
@@ -429,8 +452,8 @@ static __always_inline struct tracked *track(u64 key, u64 head, struct pkt *p,
 	int copy = 0;
 	u64 id;
 
-	if (h && h->sig == p->sig && now - h->last < HEAD_VALID_NS &&
-	    !(h->ended && origin)) {
+	if (h && h->sig == p->sig && h->dir == dir && now - h->last < HEAD_VALID_NS &&
+	    !(origin && (h->ended || (h->netns == netns && h->ifindex == ifindex)))) {
 		id = h->id;
 		copy = 1;
 	}
@@ -453,6 +476,8 @@ static __always_inline struct tracked *track(u64 key, u64 head, struct pkt *p,
 	t->t = p->l3.t;
 	t->first = p->l3.t;
 	t->dir = dir;
+	t->first_netns = copy ? h->netns : netns;
+	t->first_ifindex = copy ? h->ifindex : ifindex;
 	t->flags = (tentative ? TRACKED_TENTATIVE : 0) |
 		   (copy ? TRACKED_COPY : 0) | (origin ? TRACKED_ORIGIN : 0);
 	remember_head(t, now);

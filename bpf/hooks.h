@@ -138,8 +138,11 @@ static __always_inline struct tracked *enter(struct sk_buff *skb, u64 nh,
 	if (in_flight)
 		t = bpf_map_lookup_elem(&skbs, &key);
 	if (t) {
-		int known = p->sig == t->sig &&
-			    !(origin && (t->flags & TRACKED_DELIVERED));
+		/* equal bytes again where packets begin: sent again */
+		int again = origin && ((t->flags & TRACKED_DELIVERED) ||
+				       (t->sent && t->first_netns == netns_of(dev) &&
+					t->first_ifindex == BPF_CORE_READ(dev, ifindex)));
+		int known = p->sig == t->sig && !again;
 
 		if (known && (dir || !same_tuple(&t->t, &p->l3.t))) {
 			/* NAT may have taken it out of what matches by itself */
@@ -158,7 +161,8 @@ static __always_inline struct tracked *enter(struct sk_buff *skb, u64 nh,
 	}
 	if (!dir)
 		return 0;
-	return track(key, head, p, dir, tentative, origin);
+	return track(key, head, p, dir, tentative, origin, netns_of(dev),
+		     dev ? BPF_CORE_READ(dev, ifindex) : 0);
 }
 
 /* skb->protocol is one that may carry IP */
@@ -184,6 +188,7 @@ static __always_inline int on_transmit(struct sk_buff *skb,
 	t->hook = 0;
 	t->index = 0;
 	t->chain = 0;
+	t->sent = 1;
 	return emit(t, &p, skb, dev, KIND_TRANSMIT, fn, 0);
 }
 
@@ -325,6 +330,12 @@ static __always_inline int on_sight(struct sk_buff *skb, struct net_device *dev,
 		    result);
 }
 
+static __always_inline void delivered(struct tracked *t)
+{
+	t->flags |= TRACKED_DELIVERED;
+	end_head(t->head, t->id);
+}
+
 /* The skb reached its receiver; deliveries of a tunnel's outer packet do not count. */
 static __always_inline int on_deliver(struct sk_buff *skb,
 				      struct net_device *dev, u8 fn)
@@ -334,7 +345,7 @@ static __always_inline int on_deliver(struct sk_buff *skb,
 
 	if (!t || p.encap)
 		return 0;
-	t->flags |= TRACKED_DELIVERED;
+	delivered(t);
 	return emit(t, &p, skb, dev ? dev : BPF_CORE_READ(skb, dev),
 		    KIND_DELIVER, fn, 0);
 }

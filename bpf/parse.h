@@ -121,7 +121,8 @@ SUBPROG int parse_l4(u64 l4, struct pkt *p)
 
 	if (!p)
 		return 0;
-	h = mix(p->l3.t.proto, ((u64)p->l3.ipid << 32) | p->l3.len);
+	/* no length: a fragment stays the same packet when it is reassembled */
+	h = mix(p->l3.t.proto, p->l3.ipid);
 	p->sig = h;
 	p->l3.t.sport = 0;
 	p->l3.t.dport = 0;
@@ -146,6 +147,7 @@ SUBPROG int parse_l4(u64 l4, struct pkt *p)
 			return 0;
 		p->l3.t.sport = bpf_ntohs(*(u16 *)&b[0]);
 		p->l3.t.dport = bpf_ntohs(*(u16 *)&b[2]);
+		h = mix(h, *(u16 *)&b[4]);
 		if (bpf_ntohs(*(u16 *)&b[4]) >= 16)
 			h = mix(h, *(u64 *)&b[8]);
 		break;

@@ -70,10 +70,9 @@ func (a *assembler) file(t bpf.Tuple, j *journey) {
 }
 
 // wholeOf finds the packet that a new skb is a part of: a segment of a GSO
-// packet, a fragment, or a copy in a buffer of its own. A packet begins at an
-// origin (local output, or receive from outside); a part begins midway.
+// packet, a fragment, or a copy in a buffer of its own.
 func (a *assembler) wholeOf(e *record) *journey {
-	if e.Flags&bpf.FlagNew == 0 || e.Flags&bpf.FlagOrigin != 0 {
+	if e.Flags&bpf.FlagNew == 0 {
 		return nil
 	}
 	if e.Flags&bpf.FlagFragment != 0 {
@@ -93,19 +92,28 @@ func (a *assembler) wholeOf(e *record) *journey {
 	return nil
 }
 
-// partOf compares a new skb with a packet under way on the same flow.
+// partOf compares a new skb with a packet under way on the same flow. Where
+// packets begin (FlagOrigin) equal bytes are a packet of their own, sent again;
+// only what is smaller than the other can be a part of it there.
 func partOf(e *record, j *journey) bool {
 	f := &j.first
-	if j.finished() {
+	origin := e.Flags&bpf.FlagOrigin != 0
+	if j.finished() || origin && e.L3len >= f.L3len || e.L3len > f.L3len {
 		return false
 	}
 	if e.T.Proto == unix.IPPROTO_TCP {
-		// the same bytes in another buffer, or a segment cut out of them
-		return f.L3len >= e.L3len && e.Seq-f.Seq < f.L3len && e.Ack == f.Ack && e.TcpFlags&^(tcpFIN|tcpPSH) == f.TcpFlags&^(tcpFIN|tcpPSH)
+		// the same bytes in another buffer, or a segment cut out of them;
+		// segments get the IP ids that follow
+		return e.Seq-f.Seq < f.L3len && e.Ack == f.Ack && e.Ipid-f.Ipid < maxSegments &&
+			e.TcpFlags&^(tcpFIN|tcpPSH) == f.TcpFlags&^(tcpFIN|tcpPSH)
 	}
 	// the same packet in another buffer, or its first fragment
-	return e.Ipid != 0 && e.Ipid == f.Ipid && e.L3len <= f.L3len
+	return e.Ipid != 0 && e.Ipid == f.Ipid
 }
+
+// maxSegments bounds how many packets a GSO packet is cut into: 64 KiB in
+// segments of 536 bytes.
+const maxSegments = 123
 
 // Flags that only the last segment of a cut packet keeps.
 const (
