@@ -30,8 +30,12 @@ static __always_inline s32 returned(void *ctx)
 SEC("fentry/nf_hook_slow")
 int nf_hook_slow_in(u64 *ctx)
 {
-	return on_hook_enter(ARG(0, struct sk_buff *),
-			     ARG(1, const struct nf_hook_state *));
+	const struct nf_hook_state *st = ARG(1, const struct nf_hook_state *);
+	int local_out = st->hook == NF_INET_LOCAL_OUT && st->pf != PF_BRIDGE;
+
+	if (!in_flight && !local_out)
+		return 0;
+	return on_hook_enter(ARG(0, struct sk_buff *), st, local_out);
 }
 
 SEC("fexit/nf_hook_slow")

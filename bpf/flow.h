@@ -399,12 +399,13 @@ static __always_inline int same_tuple(const struct tuple *a, const struct tuple 
 }
 
 /* From here on equal bytes in this buffer, sent again, are another packet. */
-static __always_inline void end_head(u64 head, u64 id)
+SUBPROG int end_head(u64 head, u64 id)
 {
 	struct head_id *h = bpf_map_lookup_elem(&heads, &head);
 
 	if (h && h->id == id)
 		h->ended = bpf_ktime_get_ns();
+	return 0;
 }
 
 /* Forgets an skb; its head stays known as ended, for clones still under way. */
@@ -418,19 +419,22 @@ static __always_inline void forget(u64 key, struct tracked *t)
 	end_head(head, id);
 }
 
-static __always_inline void remember_head(struct tracked *t, u64 now)
+SUBPROG int remember_head(struct tracked *t, u64 now)
 {
-	struct head_id h = {
-		.id = t->id,
-		.sig = t->sig,
-		.last = now,
-		.netns = t->first_netns,
-		.ifindex = t->first_ifindex,
-		.dir = t->dir,
-	};
-	u64 head = t->head;
+	struct head_id h = {};
+	u64 head;
 
+	if (!t)
+		return 0;
+	head = t->head;
+	h.id = t->id;
+	h.sig = t->sig;
+	h.last = now;
+	h.netns = t->first_netns;
+	h.ifindex = t->first_ifindex;
+	h.dir = t->dir;
 	bpf_map_update_elem(&heads, &head, &h, BPF_ANY);
+	return 0;
 }
 
 #define HEAD_VALID_NS 30000000000ULL

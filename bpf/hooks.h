@@ -273,7 +273,9 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, u64 location,
 		forget(key, t);
 		return 0;
 	}
-	fill(&e->e, t, &p, skb, dev, KIND_DROP, fn);
+	read_dst(skb, t->t.family, &e->dst_oif, &e->dst_error, &e->dst_type, &out);
+	/* the device is often cleared by now: the route knows it */
+	fill(&e->e, t, &p, skb, dev ? dev : out, KIND_DROP, fn);
 	e->location = location;
 	e->reason = reason;
 	__builtin_memset(e->stack, 0, sizeof(e->stack));
@@ -290,10 +292,8 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, u64 location,
 					  BPF_CORE_READ(c, table, name));
 		e->family = BPF_CORE_READ(c, table, family);
 	}
-	read_dst(skb, t->t.family, &e->dst_oif, &e->dst_error, &e->dst_type, &out);
-	/* the device is often cleared by now: the hook knew its netns */
-	if (!e->e.netns)
-		e->e.netns = t->hook ? t->nf_netns : netns_of(out);
+	if (!e->e.netns && t->hook)
+		e->e.netns = t->nf_netns;
 	__builtin_memset(e->pad, 0, sizeof(e->pad));
 	bpf_ringbuf_submit(e, 0);
 	forget(key, t);
@@ -384,15 +384,21 @@ static __always_inline void enter_hook(struct tracked *t,
 	t->nf_netns = BPF_CORE_READ(st, net, ns.inum);
 }
 
+/*
+ * local_out: local output begins here, which makes this hook an entry point
+ * (transmit comes after OUTPUT's rules).
+ */
 static __always_inline int on_hook_enter(struct sk_buff *skb,
-					 const struct nf_hook_state *st)
+					 const struct nf_hook_state *st,
+					 int local_out)
 {
 	struct tracked *t;
 	struct pkt p = {};
 
-	if (!in_flight)
-		return 0;
-	t = seen(skb, &p);
+	if (local_out)
+		t = enter(skb, network_header(skb), hook_dev(st), &p, 1);
+	else
+		t = seen(skb, &p);
 	if (t)
 		enter_hook(t, st);
 	return 0;

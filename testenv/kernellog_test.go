@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -32,10 +33,17 @@ type kernelLog struct {
 // drop is one reported drop. Kernels before 5.17 give no reason.
 type drop struct{ reason, location string }
 
+// symbolic tells whether the location is a function: before 6.12 the tracepoint
+// prints a bare or hashed address.
+func (d drop) symbolic() bool {
+	_, err := strconv.ParseUint(d.location, 16, 64)
+	return err != nil
+}
+
 func (d drop) String() string { return d.reason + " at " + d.location }
 
-// newKernelLog starts a record; the test is skipped where the kernel has no
-// tracefs or is too old to name functions.
+// newKernelLog starts a record; the test is skipped where tracefs cannot be
+// mounted.
 func newKernelLog(t *testing.T) *kernelLog {
 	t.Helper()
 	k := &kernelLog{instance: fmt.Sprintf("pathtrace-%d", os.Getpid())}

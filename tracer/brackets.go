@@ -63,8 +63,12 @@ func (h hookEntry) String() string {
 
 // isConntrack tells the hook that looks a packet's connection up: ipv4_conntrack_in,
 // ipv4_conntrack_local and their IPv6 twins (net/netfilter/nf_conntrack_proto.c).
-// A packet that passed it without an entry is what rules call INVALID.
-func (h hookEntry) isConntrack() bool {
+// A packet that passed it without an entry is what rules call INVALID. One that
+// is only assumed to be there proves nothing, unless others got their entries.
+func (h hookEntry) isConntrack(seen bool) bool {
+	if h.Function == assumedConntrack {
+		return seen
+	}
 	return strings.HasSuffix(h.Function, "_conntrack_in") || strings.HasSuffix(h.Function, "_conntrack_local")
 }
 
@@ -131,8 +135,10 @@ func (b *brackets) add(ns *node.Namespaces, inode uint32, progs map[string]*ebpf
 	}
 	hooks, err := ns.Hooks(inode)
 	if errors.Is(err, node.ErrNoHookDump) {
-		// tables and chains are known all the same; conntrack's own hooks are not
+		// tables and chains are known all the same; conntrack's own hooks
+		// are not, but where they would be
 		hooks, err = ns.KnownHooks(inode)
+		hooks = append(hooks, conntrackHooks()...)
 	}
 	b.done[inode] = true // tried: not again for every packet
 	if err != nil {
@@ -153,6 +159,26 @@ func (b *brackets) add(ns *node.Namespaces, inode uint32, progs map[string]*ebpf
 		return nil
 	})
 }
+
+// conntrackHooks are where conntrack hangs if it is in use in a namespace
+// (net/netfilter/nf_conntrack_proto.c; NF_IP_PRI_CONNTRACK and its confirmation,
+// include/uapi/linux/netfilter_ipv4.h, netfilter_ipv6.h).
+func conntrackHooks() []node.Hook {
+	var all []node.Hook
+	for _, family := range []string{"ip", "ip6"} {
+		for _, h := range []struct {
+			hook int
+			prio int32
+			fn   string
+		}{{preRouting, -200, assumedConntrack}, {localOut, -200, assumedConntrack}, {localIn, math.MaxInt32 - 1, "nf_confirm"}, {postRouting, math.MaxInt32, "nf_confirm"}} {
+			all = append(all, node.Hook{Family: family, HookNum: h.hook, Priority: h.prio, Function: h.fn})
+		}
+	}
+	return all
+}
+
+// assumedConntrack names a conntrack hook that nobody listed.
+const assumedConntrack = "nf_conntrack_in"
 
 // hooksAt picks the entries of one hook in the order the kernel calls them.
 func hooksAt(all []node.Hook, family string, num int) []node.Hook {
@@ -187,9 +213,12 @@ func (b *brackets) bracket(key hookKey, at []node.Hook, progs map[string]*ebpf.P
 	return nil
 }
 
+// enum nf_inet_hooks, include/uapi/linux/netfilter.h
 const (
-	localIn  = 1 // NF_INET_LOCAL_IN
-	localOut = 3 // NF_INET_LOCAL_OUT
+	preRouting  = 0
+	localIn     = 1
+	localOut    = 3
+	postRouting = 4
 )
 
 // groupByPriority gathers entries that no bracket can part: those of equal

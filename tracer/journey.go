@@ -90,6 +90,7 @@ type world struct {
 	places
 	naming
 	tables passedTables
+	tracks map[uint32]bool // namespaces in which conntrack was seen at work
 }
 
 // add takes one event into the journey.
@@ -303,7 +304,7 @@ func stepPass(j *journey, w *world, c *copyState, e *record) {
 	c.index = e.Index
 	named := 0
 	for _, t := range tables {
-		if t.isConntrack() && e.Ct == 0 {
+		if t.isConntrack(w.tracks[e.Netns]) && e.Ct == 0 {
 			h := j.hop(w, c, e, model.StageConntrack)
 			h.Hook, h.CTState = hookName(e.Hook-1), "invalid"
 			j.push(e, h)
@@ -329,6 +330,9 @@ func stepPass(j *journey, w *world, c *copyState, e *record) {
 }
 
 func stepConntrack(j *journey, w *world, c *copyState, e *record) {
+	if e.Ct != 0 {
+		w.tracks[e.Netns] = true
+	}
 	h := j.hop(w, c, e, model.StageConntrack)
 	if e.Hook != 0 {
 		h.Hook = hookName(e.Hook - 1)

@@ -200,7 +200,7 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 		return fmt.Errorf("arm the programs: %w", err)
 	}
 	t.clock = newClock()
-	t.asm = newAssembler(&world{places: t.where, naming: t, tables: t.br}, t.clock.wall, t.notOurs)
+	t.asm = newAssembler(&world{places: t.where, naming: t, tables: t.br, tracks: make(map[uint32]bool)}, t.clock.wall, t.notOurs)
 	return nil
 }
 

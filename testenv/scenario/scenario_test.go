@@ -5,7 +5,6 @@ package scenario
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -114,32 +113,11 @@ func newEnv(t *testing.T, o testenv.Options) *testenv.Env {
 // ends gives the addresses of the traffic's ends as a user would give them.
 func ends(t *testing.T, e *testenv.Env, tr testenv.Traffic) (src, dst string) {
 	t.Helper()
-	addr := func(name string) string {
-		if pod := e.Pod(name); pod != nil {
-			if tr.IPv6 {
-				return pod.IPv6.String()
-			}
-			return pod.IPv4.String()
-		}
-		if svc, ok := strings.CutPrefix(name, "svc:"); ok {
-			if s, ok := e.Service(svc); ok {
-				return s.ClusterIP.String()
-			}
-		}
-		if name == "external" {
-			return testenv.ExternalAddr.String()
-		}
-		if a, err := netip.ParseAddr(name); err == nil {
-			return a.String()
-		}
-		t.Fatalf("traffic end %q has no address", name)
-		return ""
+	src, dst, err := e.Ends(tr)
+	if err != nil {
+		t.Fatal(err)
 	}
-	src = addr(tr.Src)
-	if tr.Source.IsValid() {
-		src = tr.Source.String()
-	}
-	return src, addr(tr.Dst)
+	return src, dst
 }
 
 // run makes one scenario: trace, broken traffic, mended traffic.
@@ -171,8 +149,9 @@ func run(t *testing.T, p plan, e *testenv.Env, s testenv.Scenario) {
 	undo()
 	hsrc, hdst := ends(t, e, s.Healthy)
 	sameTrace := hsrc == src && hdst == dst
+	var port uint16
 	if sameTrace && s.Fault != "" {
-		runHealthy(t, ctx, e, s)
+		port = runHealthy(t, ctx, e, s)
 	}
 	sum := stop(t, p, tr)
 	checkStory(t, e, s, begunHere(before(tr.Packets(), mended)))
@@ -182,20 +161,27 @@ func run(t *testing.T, p plan, e *testenv.Env, s testenv.Scenario) {
 	if !sameTrace || s.Fault == "" {
 		tr = startTrace(t, p, e, hsrc, hdst, s.Healthy.Proto)
 		mended = time.Now()
-		runHealthy(t, ctx, e, s)
+		port = runHealthy(t, ctx, e, s)
 		sum = stop(t, p, tr)
 	}
-	checkHealthy(t, begunHere(after(tr.Packets(), mended)))
+	checkHealthy(t, ofPort(after(tr.Packets(), mended), port))
 	if n := sum.LostEvents + sum.LostPackets; n > 0 {
 		t.Errorf("%d events or packets lost", n)
 	}
 }
 
-func runHealthy(t *testing.T, ctx context.Context, e *testenv.Env, s testenv.Scenario) {
+// runHealthy sends the twin's traffic and gives the client's port, by which it
+// is told from what the fault held back and let go only now.
+func runHealthy(t *testing.T, ctx context.Context, e *testenv.Env, s testenv.Scenario) uint16 {
 	t.Helper()
-	if r, err := s.RunHealthy(ctx, e); err != nil || r.Outcome != testenv.Answered {
+	r, err := s.RunHealthy(ctx, e)
+	if err != nil || r.Outcome != testenv.Answered {
 		t.Errorf("healthy twin: %v: %v", r, err)
 	}
+	if r.Traffic.Proto == "icmp" {
+		return 0
+	}
+	return r.Local.Port()
 }
 
 func startTrace(t *testing.T, p plan, e *testenv.Env, src, dst, proto string) *Trace {
@@ -245,17 +231,40 @@ func after(all []model.Packet, at time.Time) (out []model.Packet) {
 	return out
 }
 
-// begunHere leaves out replies of connections that were made before the trace:
-// the warm-up's, whose end (FIN) may come late and die of the fault as well.
+// begunHere leaves out the packets of TCP connections that were made before the
+// trace: the warm-up's, whose end (FIN) may come late and die of the fault too.
 func begunHere(all []model.Packet) (out []model.Packet) {
 	clients := map[uint16]bool{}
 	for _, p := range all {
-		if p.Direction == model.Forward {
+		if p.Direction == model.Forward && p.TCPFlags == "S" {
 			clients[p.SrcPort] = true
 		}
 	}
 	for _, p := range all {
-		if p.Direction == model.Forward || p.Proto != "tcp" || clients[p.DstPort] {
+		if p.Proto != "tcp" || clients[clientPort(p)] {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// clientPort is the port of the side that asked, as itself knows it.
+func clientPort(p model.Packet) uint16 {
+	if p.Direction == model.Forward {
+		return p.SrcPort
+	}
+	for _, h := range slices.Backward(p.Hops) {
+		if h.After != nil {
+			return h.After.DstPort // masquerade undone
+		}
+	}
+	return p.DstPort
+}
+
+// ofPort keeps the packets of one client port; of ICMP all.
+func ofPort(all []model.Packet, port uint16) (out []model.Packet) {
+	for _, p := range all {
+		if port == 0 || clientPort(p) == port {
 			out = append(out, p)
 		}
 	}

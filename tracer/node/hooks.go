@@ -98,8 +98,10 @@ func hookName(family string, num int) string {
 
 // Hooks lists what hangs on the hooks of a namespace for ip, ip6 and bridge
 // packets, in the order it runs, and the chains of netdev and arp tables. Nat
-// chains hang below a function of nf_nat of the same hook and are listed
-// besides it without a Function. It fails with ErrNoHookDump or ErrGone.
+// chains hang below a function of nf_nat of the same hook; where the kernel
+// dumps that function only (seen on 6.12), they are listed after it without a
+// Function; where it dumps them in its stead (7.3), they have one. It fails
+// with ErrNoHookDump or ErrGone.
 func (n *Namespaces) Hooks(inode uint32) ([]Hook, error) {
 	has, err := n.has(hookSubsystem)
 	if err != nil {

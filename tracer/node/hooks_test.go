@@ -153,7 +153,9 @@ func TestHooks(t *testing.T) {
 		"ip6 OUTPUT -150 legacy ip6/mangle/OUTPUT filter ip6table_mangle_hook",
 		"ip PREROUTING -200  // ipv4_conntrack_in",
 	} {
-		if !slices.Contains(lines, want) {
+		// Of nat chains the kernel may or may not tell the function.
+		told := func(l string) bool { return l == want || strings.HasPrefix(l, want+" ") }
+		if !slices.ContainsFunc(lines, told) {
 			missing = append(missing, want)
 		}
 	}

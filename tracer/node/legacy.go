@@ -51,6 +51,14 @@ func legacyTableAt(hook int, priority int32) string {
 	return ""
 }
 
+// legacyType is what nft would call the type of a legacy table's chains.
+func legacyType(table string) string {
+	if table == "nat" {
+		return "nat"
+	}
+	return "filter"
+}
+
 // isLegacyFunction tells the functions that run a legacy table: since 5.16
 // ipt_do_table and ip6t_do_table themselves (mangle keeps its own), before
 // them one wrapper per table: iptable_filter_hook, ip6table_raw_hook,
@@ -97,10 +105,7 @@ func legacyHooks(lists [2]tableNames) ([]Hook, error) {
 // hooksOfTable lists where one table hangs. A table unknown here is listed
 // once, without a hook.
 func hooksOfTable(family, name string) []Hook {
-	kind := "filter"
-	if name == "nat" {
-		kind = "nat"
-	}
+	kind := legacyType(name)
 	for _, t := range legacyTables() {
 		if t.name != name {
 			continue

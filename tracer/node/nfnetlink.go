@@ -141,7 +141,7 @@ func parseHook(msg []byte) (Hook, error) {
 	}
 	if isLegacyFunction(h.Function) {
 		h.Backend, h.Table, h.TableFamily, h.Chain = BackendLegacy, legacyTableAt(h.HookNum, h.Priority), family, h.Hook
-		h.Type = "filter"
+		h.Type = legacyType(h.Table)
 	}
 	if info, ok := attrs[hookChain]; ok {
 		if err := h.setChain(info); err != nil {

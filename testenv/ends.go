@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The addresses a user would ask for to see a scenario's traffic.
+
+package testenv
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Ends gives the addresses of the scenario's traffic.
+func (s *Scenario) Ends(e *Env) (src, dst string, err error) { return e.Ends(s.Traffic) }
+
+// Ends gives both ends of some traffic as addresses: a pod's own, a service's
+// cluster address, the source address that the traffic pretends to have.
+func (e *Env) Ends(t Traffic) (src, dst string, err error) {
+	if src, err = e.endAddr(t, t.Src); err != nil {
+		return "", "", err
+	}
+	if t.Source.IsValid() {
+		src = t.Source.String()
+	}
+	dst, err = e.endAddr(t, t.Dst)
+	return src, dst, err
+}
+
+func (e *Env) endAddr(t Traffic, name string) (string, error) {
+	if pod := e.Pod(name); pod != nil {
+		if t.IPv6 {
+			return pod.IPv6.String(), nil
+		}
+		return pod.IPv4.String(), nil
+	}
+	if svc, ok := strings.CutPrefix(name, "svc:"); ok {
+		if s, ok := e.Service(svc); ok {
+			return s.ClusterIP.String(), nil
+		}
+	}
+	if name == "external" {
+		return ExternalAddr.String(), nil
+	}
+	if a, err := netip.ParseAddr(name); err == nil {
+		return a.String(), nil
+	}
+	return "", fmt.Errorf("traffic end %q has no address", name)
+}
