@@ -45,6 +45,7 @@ enum tracked_flag {
 	TRACKED_LOST = 4, /* the ring buffer refused one of its events */
 	TRACKED_COPY = 8, /* first sighting was as a clone */
 	TRACKED_ORIGIN = 16, /* first sighting was where packets begin */
+	TRACKED_FRAGMENT = 32, /* a later fragment: no ports, .sig is fragment_sig() */
 };
 
 /* A packet in flight. */
@@ -483,7 +484,8 @@ static __always_inline struct tracked *track(u64 key, u64 head, struct pkt *p,
 	t->first_netns = copy ? h->netns : netns;
 	t->first_ifindex = copy ? h->ifindex : ifindex;
 	t->flags = (tentative ? TRACKED_TENTATIVE : 0) |
-		   (copy ? TRACKED_COPY : 0) | (origin ? TRACKED_ORIGIN : 0);
+		   (copy ? TRACKED_COPY : 0) | (origin ? TRACKED_ORIGIN : 0) |
+		   (p->l3.frag ? TRACKED_FRAGMENT : 0);
 	remember_head(t, now);
 	return t;
 }
@@ -497,6 +499,19 @@ static __always_inline void settle(struct tracked *t, u32 dir)
 }
 
 /*
+ * Is this the packet the entry was made for? Reassembly leaves the skb of the
+ * fragment that came last, with the contents of all.
+ */
+static __always_inline int same_packet(const struct tracked *t,
+				       const struct pkt *p)
+{
+	if (p->sig == t->sig)
+		return 1;
+	return (t->flags & TRACKED_FRAGMENT) && !p->l3.frag &&
+	       fragment_sig(&p->l3) == t->sig;
+}
+
+/*
  * Takes over what a later look at a known packet showed. A tuple that changed
  * is NAT's work: learn it both ways.
  */
@@ -505,8 +520,15 @@ static __always_inline void refresh(struct tracked *t, struct pkt *p)
 	u64 now = bpf_ktime_get_ns();
 
 	t->last = now;
-	if (same_tuple(&t->t, &p->l3.t))
+	if (same_tuple(&t->t, &p->l3.t) || p->l3.frag)
 		return;
+	if (t->flags & TRACKED_FRAGMENT) {
+		/* reassembled: the ports are back, which is no rewrite */
+		t->flags &= ~TRACKED_FRAGMENT;
+		t->sig = p->sig;
+		t->t = p->l3.t;
+		return;
+	}
 	if (t->flags & TRACKED_TENTATIVE) {
 		int dir = dir_of(&p->l3.t, ends_of(&p->l3.t), p->l3.frag);
 
@@ -548,7 +570,7 @@ static __always_inline struct tracked *seen(struct sk_buff *skb, struct pkt *p)
 	}
 	if (p->l3.t.proto != IPPROTO_UDP || p->l3.frag || !cfg.n_vxlan || !unwrap(l4, p))
 		parse_l4(l4, p);
-	if (p->sig != t->sig) {
+	if (!same_packet(t, p)) {
 		__sync_fetch_and_add(&stats.stale, 1);
 		forget(key, t);
 		return 0;

@@ -142,7 +142,7 @@ static __always_inline struct tracked *enter(struct sk_buff *skb, u64 nh,
 		int again = origin && ((t->flags & TRACKED_DELIVERED) ||
 				       (t->sent && t->first_netns == netns_of(dev) &&
 					t->first_ifindex == BPF_CORE_READ(dev, ifindex)));
-		int known = p->sig == t->sig && !again;
+		int known = same_packet(t, p) && !again;
 
 		if (known && (dir || !same_tuple(&t->t, &p->l3.t))) {
 			/* NAT may have taken it out of what matches by itself */

@@ -109,6 +109,12 @@ SUBPROG u64 parse_l3(u64 nh, struct layer3 *ip)
 	return nh;
 }
 
+/* The signature of a later fragment: all that it shares with its packet. */
+static __always_inline u64 fragment_sig(const struct layer3 *ip)
+{
+	return mix(ip->t.proto, ip->ipid);
+}
+
 /*
  * Reads the transport header at l4: ports, flags and the signature that tells
  * this packet from the next one of its flow. Addresses and ports stay out of
@@ -122,7 +128,7 @@ SUBPROG int parse_l4(u64 l4, struct pkt *p)
 	if (!p)
 		return 0;
 	/* no length: a fragment stays the same packet when it is reassembled */
-	h = mix(p->l3.t.proto, p->l3.ipid);
+	h = fragment_sig(&p->l3);
 	p->sig = h;
 	p->l3.t.sport = 0;
 	p->l3.t.dport = 0;

@@ -111,7 +111,7 @@ func inFilter(hook, nativeTable string, x Expect) func(Dataplane) Expect {
 var (
 	died     = []model.Outcome{model.Dropped}
 	told     = []model.Outcome{model.Rejected}
-	forwards = []Role{RoleSrcHost, RoleDstHost, RoleTunnel}
+	forwards = []Role{RoleSrcHost, RoleDstHost, RoleTunnel, RoleBridge}
 	silent   = []Outcome{TimedOut}
 )
 

@@ -59,8 +59,9 @@ func judge(c *copyState, e *record, d *model.Drop) judgement {
 	if c.delivered && e.T.Proto == unix.IPPROTO_TCP && afterTCP[d.Reason] {
 		return afterDelivery
 	}
-	if c.delivered && (e.Flags&bpf.FlagICMPError != 0 || d.Reason == "QUEUE_PURGE") {
-		return afterDelivery // the socket closed with it unread: it had arrived
+	unread := d.Reason == "QUEUE_PURGE" // the socket closed with it unread: it had arrived
+	if e.Flags&bpf.FlagICMPError != 0 && (c.delivered || unread) || c.delivered && unread {
+		return afterDelivery
 	}
 	return theDeath
 }
@@ -112,22 +113,12 @@ func stackOf(w *world, addrs []uint64, location string) []string {
 	return out
 }
 
-// inNetfilter tells whether a packet was freed by a hook's verdict, going by
-// the function that freed it or one that called it.
+// inNetfilter tells whether a hook's verdict freed the packet. What a hook's
+// continuation frees (br_nf_dev_queue_xmit, say) has nf_hook_slow on its stack
+// as well, so only the freeing function and the reason count.
 func inNetfilter(d *model.Drop) bool {
-	for i, s := range append([]string{d.Function}, d.Stack...) {
-		if i > 8 {
-			break
-		}
-		fn, _, _ := strings.Cut(s, "+")
-		switch {
-		case fn == "nf_hook_slow", fn == "nft_do_chain", strings.HasPrefix(fn, "nf_hook_slow."):
-			return true
-		case strings.HasPrefix(fn, "0x"):
-			return d.Reason == "NETFILTER_DROP"
-		}
-	}
-	return d.Reason == "NETFILTER_DROP"
+	fn, _, _ := strings.Cut(d.Function, "+")
+	return fn == "nf_hook_slow" || fn == "nft_do_chain" || d.Reason == "NETFILTER_DROP"
 }
 
 // placeInHook names hook and table: by what the kernel told (nft chain, last

@@ -173,7 +173,7 @@ func (j *journey) changes(w *world, c *copyState, e *record) {
 		h.Function = ""
 		j.push(e, h)
 	}
-	if c.last.T != e.T && e.Flags&bpf.FlagICMPError == 0 {
+	if c.last.T != e.T && (e.Flags|c.last.Flags)&(bpf.FlagICMPError|bpf.FlagFragment) == 0 {
 		h := j.hop(w, c, e, model.StageNAT)
 		before, after := endpointsOf(&c.last.T), endpointsOf(&e.T)
 		h.Before, h.After = &before, &after
