@@ -706,13 +706,24 @@ static __always_inline int on_fib_lookup(u32 table, const struct flowi4 *flp,
 	return 0;
 }
 
+/*
+ * The next hop's address has to be asked for, or checked. What this host sends
+ * itself may be seen here first, and wait here for seconds: an entry point.
+ */
 static __always_inline int on_neigh(struct sk_buff *skb, struct neighbour *n,
 				    u8 fn)
 {
+	int origin = BPF_CORE_READ(skb, skb_iif) == 0;
 	struct event_neigh *e;
 	struct pkt p = {};
-	struct tracked *t = seen(skb, &p);
+	struct tracked *t;
 
+	if (!in_flight && !origin)
+		return 0;
+	if (origin)
+		t = enter(skb, network_header(skb), BPF_CORE_READ(n, dev), &p, 1);
+	else
+		t = seen(skb, &p);
 	if (!t)
 		return 0;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);

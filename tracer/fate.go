@@ -55,6 +55,10 @@ func judge(c *copyState, e *record, d *model.Drop) judgement {
 		if e.Flags&bpf.FlagICMPError != 0 {
 			return afterDelivery
 		}
+		// up to 6.1 an answered ICMPv6 echo request is freed as if dropped
+		if c.delivered && d.Reason == "NOT_SPECIFIED" {
+			return afterDelivery
+		}
 	}
 	if c.delivered && e.T.Proto == unix.IPPROTO_TCP && afterTCP[d.Reason] {
 		return afterDelivery

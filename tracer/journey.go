@@ -272,6 +272,9 @@ func stepDecap(j *journey, w *world, c *copyState, e *record) {
 
 // stepHook tells a hook's own verdict only where no table has told it.
 func stepHook(j *journey, w *world, c *copyState, e *record) {
+	if e.Pf == unix.NFPROTO_BRIDGE && e.Result == 0 {
+		return // br_netfilter took it to hand it to IP's hooks, and goes on by itself
+	}
 	h := j.hop(w, c, e, model.StageNetfilter)
 	h.Hook = hookName(e.Hook - 1)
 	h.Verdict = hookVerdict(e.Result)
