@@ -79,6 +79,8 @@ enum fn {
 	FN_nf_send_reset,
 	FN_nf_send_reset6,
 	FN_nf_hook_run_bpf,
+	FN_tcp_v4_send_reset,
+	FN_tcp_v6_send_reset,
 };
 
 /* Direction a packet was matched in. */

@@ -223,6 +223,10 @@ DELIVER(sctp_rcv, 0)
 
 /* --- answers of the stack itself --- */
 
+/* up to 6.9 the tracepoint tcp_send_reset is silent where there is no socket */
+SIGHT(tcp_v4_send_reset, 1, KIND_ANSWER)
+SIGHT(tcp_v6_send_reset, 1, KIND_ANSWER)
+
 SEC("fentry/__icmp_send")
 int __icmp_send_in(u64 *ctx)
 {

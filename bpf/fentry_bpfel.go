@@ -201,6 +201,8 @@ const (
 	FentryFnFN_nfSendReset        FentryFn = 36
 	FentryFnFN_nfSendReset6       FentryFn = 37
 	FentryFnFN_nfHookRunBpf       FentryFn = 38
+	FentryFnFN_tcpV4SendReset     FentryFn = 39
+	FentryFnFN_tcpV6SendReset     FentryFn = 40
 )
 
 type FentryKind uint32
@@ -329,8 +331,10 @@ const (
 	FentryProgSweep                = "sweep"
 	FentryProgTcpV4RcvIn           = "tcp_v4_rcv_in"
 	FentryProgTcpV4RcvOut          = "tcp_v4_rcv_out"
+	FentryProgTcpV4SendResetIn     = "tcp_v4_send_reset_in"
 	FentryProgTcpV6RcvIn           = "tcp_v6_rcv_in"
 	FentryProgTcpV6RcvOut          = "tcp_v6_rcv_out"
+	FentryProgTcpV6SendResetIn     = "tcp_v6_send_reset_in"
 	FentryProgTpConsumeSkb         = "tp_consume_skb"
 	FentryProgTpFibTableLookup     = "tp_fib_table_lookup"
 	FentryProgTpIcmpSend           = "tp_icmp_send"
@@ -433,8 +437,10 @@ type FentryProgramSpecs struct {
 	Sweep                *ebpf.ProgramSpec `ebpf:"sweep"`
 	TcpV4RcvIn           *ebpf.ProgramSpec `ebpf:"tcp_v4_rcv_in"`
 	TcpV4RcvOut          *ebpf.ProgramSpec `ebpf:"tcp_v4_rcv_out"`
+	TcpV4SendResetIn     *ebpf.ProgramSpec `ebpf:"tcp_v4_send_reset_in"`
 	TcpV6RcvIn           *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv_in"`
 	TcpV6RcvOut          *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv_out"`
+	TcpV6SendResetIn     *ebpf.ProgramSpec `ebpf:"tcp_v6_send_reset_in"`
 	TpConsumeSkb         *ebpf.ProgramSpec `ebpf:"tp_consume_skb"`
 	TpFibTableLookup     *ebpf.ProgramSpec `ebpf:"tp_fib_table_lookup"`
 	TpIcmpSend           *ebpf.ProgramSpec `ebpf:"tp_icmp_send"`
@@ -581,8 +587,10 @@ type FentryPrograms struct {
 	Sweep                *ebpf.Program `ebpf:"sweep"`
 	TcpV4RcvIn           *ebpf.Program `ebpf:"tcp_v4_rcv_in"`
 	TcpV4RcvOut          *ebpf.Program `ebpf:"tcp_v4_rcv_out"`
+	TcpV4SendResetIn     *ebpf.Program `ebpf:"tcp_v4_send_reset_in"`
 	TcpV6RcvIn           *ebpf.Program `ebpf:"tcp_v6_rcv_in"`
 	TcpV6RcvOut          *ebpf.Program `ebpf:"tcp_v6_rcv_out"`
+	TcpV6SendResetIn     *ebpf.Program `ebpf:"tcp_v6_send_reset_in"`
 	TpConsumeSkb         *ebpf.Program `ebpf:"tp_consume_skb"`
 	TpFibTableLookup     *ebpf.Program `ebpf:"tp_fib_table_lookup"`
 	TpIcmpSend           *ebpf.Program `ebpf:"tp_icmp_send"`
@@ -626,8 +634,10 @@ func (p *FentryPrograms) Close() error {
 		p.Sweep,
 		p.TcpV4RcvIn,
 		p.TcpV4RcvOut,
+		p.TcpV4SendResetIn,
 		p.TcpV6RcvIn,
 		p.TcpV6RcvOut,
+		p.TcpV6SendResetIn,
 		p.TpConsumeSkb,
 		p.TpFibTableLookup,
 		p.TpIcmpSend,

@@ -252,7 +252,7 @@ func linkCases() []scenarioCase {
 	big := func(size int) func(*Traffic) {
 		return func(t *Traffic) { t.Size, t.DontFragment = size, true }
 	}
-	patient := func(t *Traffic) { t.Timeout, t.Count = 4*time.Second, 1 }
+	patient := func(t *Traffic) { t.Timeout, t.Count = 6*time.Second, 1 }
 	return []scenarioCase{
 		{name: "interface-down", fault: "interface-down", kinds: anyKind, protos: allProtos, way: same, expect: byKind(eaten, flooded)},
 		{name: "interface-down-source", fault: "interface-down-source", kinds: anyKind, protos: allProtos, way: same, shape: patient, expect: always(unplugged)},

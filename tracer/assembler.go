@@ -23,6 +23,7 @@ type assembler struct {
 	seenIDs uint64
 	number  uint64
 	quiet   time.Duration // how long nothing more must come after an end
+	linger  time.Duration // the same while a copy is still under way: longer than a neighbour is probed for (3 s)
 	give    time.Duration // how long an unfinished packet is waited for
 	notOurs func(bpf.Tuple)
 }
@@ -30,7 +31,7 @@ type assembler struct {
 func newAssembler(w *world, wall func(uint64) time.Time, notOurs func(bpf.Tuple)) *assembler {
 	return &assembler{w: w, wall: wall, notOurs: notOurs,
 		active: make(map[uint64]*journey), alias: make(map[uint64]uint64), byFlow: make(map[bpf.Tuple]map[uint64]*journey),
-		quiet: 40 * time.Millisecond, give: 10 * time.Second}
+		quiet: 40 * time.Millisecond, linger: 4 * time.Second, give: 10 * time.Second}
 }
 
 // add takes one event.
@@ -40,8 +41,13 @@ func (a *assembler) add(e *record, now time.Time) {
 		id = to
 	}
 	j := a.active[id]
+	if j == nil && e.Flags&(bpf.FlagNew|bpf.FlagCopy) == 0 {
+		return // of a packet that was told already: its receiver lets go of it late
+	}
 	if j == nil {
-		a.seenIDs++
+		if e.Flags&bpf.FlagNew != 0 {
+			a.seenIDs++
+		}
 		if whole := a.wholeOf(e); whole != nil {
 			a.alias[e.Id] = whole.id
 			whole.parts = append(whole.parts, e.Id)
@@ -124,12 +130,42 @@ const (
 // finished tells that every skb of the journey arrived or died: what comes
 // after is another packet.
 func (j *journey) finished() bool {
+	n := 0
 	for _, c := range j.copies {
+		if c.tap {
+			continue
+		}
 		if !c.delivered && c.drop == nil {
 			return false
 		}
+		n++
 	}
-	return len(j.copies) > 0
+	return n > 0
+}
+
+// open tells that a copy of it is under way whose end may change its fate.
+func (j *journey) open() bool {
+	open := false
+	for _, c := range j.copies {
+		if c.delivered || c.left {
+			return false
+		}
+		if c.drop == nil && !c.ended && !c.foreign && !c.tap {
+			open = true
+		}
+	}
+	return open
+}
+
+// wait is how long nothing more must have come before it is told.
+func (a *assembler) wait(j *journey) time.Duration {
+	switch {
+	case !j.terminal:
+		return a.give
+	case j.open():
+		return a.linger
+	}
+	return a.quiet
 }
 
 // due takes out the packets whose fate is known and those waited for too
@@ -137,8 +173,7 @@ func (j *journey) finished() bool {
 func (a *assembler) due(now time.Time, closing bool) []*model.Packet {
 	var ready []*journey
 	for _, j := range a.active {
-		idle := now.Sub(j.touched)
-		if closing || j.terminal && idle >= a.quiet || idle >= a.give {
+		if closing || now.Sub(j.touched) >= a.wait(j) {
 			ready = append(ready, j)
 		}
 	}

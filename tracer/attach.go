@@ -84,6 +84,8 @@ var fentryHooks = []hook{
 	{prog: "icmp_rcv_in", arg: 0, typ: typeSKB, loses: "ICMP delivery"},
 	{prog: "icmpv6_rcv_in", module: "ipv6", arg: 0, typ: typeSKB, loses: "ICMPv6 delivery"},
 	{prog: "sctp_rcv_in", module: "sctp", arg: 0, typ: typeSKB, loses: "SCTP delivery", quiet: true},
+	{prog: "tcp_v4_send_reset_in", arg: 1, typ: typeSKB, loses: "TCP resets sent where no socket is"},
+	{prog: "tcp_v6_send_reset_in", module: "ipv6", arg: 1, typ: typeSKB, loses: "TCP resets sent over IPv6 where no socket is"},
 	{prog: "__icmp_send_in", arg: 0, typ: typeSKB, loses: "ICMP errors sent"},
 	{prog: "icmp6_send_in", module: "ipv6", arg: 0, typ: typeSKB, loses: "ICMPv6 errors sent"},
 	{prog: "nf_send_reset_in", module: "nf_reject_ipv4", arg: 2, typ: typeSKB, loses: "resets sent by REJECT"},

@@ -196,7 +196,6 @@ func hooksAt(all []node.Hook, family string, num int) []node.Hook {
 // INPUT gets one: it is how a delivery is seen.
 func (b *brackets) bracket(key hookKey, at []node.Hook, progs map[string]*ebpf.Program) error {
 	g, prios := groupByPriority(at)
-	b.groups[key] = g
 	if len(at) > 0 || key.hook == localOut {
 		if err := b.attach(key, firstPriority, +1, progs["pass_0"]); err != nil {
 			return err
@@ -208,8 +207,11 @@ func (b *brackets) bracket(key hookKey, at []node.Hook, progs map[string]*ebpf.P
 		}
 	}
 	if len(at) > 0 || key.hook == localIn {
-		return b.attach(key, lastPriority, -1, progs["pass_last"])
+		if err := b.attach(key, lastPriority, -1, progs["pass_last"]); err != nil {
+			return err
+		}
 	}
+	b.groups[key] = g // only now: with a bracket missing they would be told wrongly
 	return nil
 }
 
@@ -239,6 +241,9 @@ func groupByPriority(at []node.Hook) (hookGroups, []int32) {
 			g.behind = append(g.behind, e)
 		case n > 0 && h.Function == bpfHook:
 			g.groups[n-1] = append(g.groups[n-1], e)
+			if h.Priority == prios[n-1]+1 {
+				prios[n-1]++ // where our bracket would stand: the next place is behind it
+			}
 		case n > 0 && (h.Priority <= prios[n-1]+1 || n == numberedBrackets):
 			g.groups[n-1] = append(g.groups[n-1], e)
 			prios[n-1] = h.Priority

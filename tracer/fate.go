@@ -42,6 +42,9 @@ var afterTCP = map[string]bool{
 
 // judge tells the death of a packet from an end that only looks like one.
 func judge(c *copyState, e *record, d *model.Drop) judgement {
+	if d.Reason == "ICMP_CSUM" {
+		return theDeath // icmp_rcv looked at no more than the checksum
+	}
 	fn, _, _ := strings.Cut(d.Function, "+")
 	switch fn {
 	case "packet_rcv", "tpacket_rcv", "packet_rcv_spkt":
@@ -128,13 +131,14 @@ func inNetfilter(d *model.Drop) bool {
 // placeInHook names hook and table: by what the kernel told (nft chain, last
 // table's verdict), else by the brackets around it.
 func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
-	d.Hook, d.Stage = hookName(e.Hook-1), model.StageNetfilter
+	d.Hook, d.Stage = hookOf(e), model.StageNetfilter
 	if chain := cString(e.drop.Chain[:]); chain != "" {
 		d.Backend, d.Table, d.Chain, d.Family = "nft", cString(e.drop.Table[:]), chain, familyName(e.drop.Family)
 		return
 	}
-	if c.last.Kind == bpf.KindTable && c.last.Hook == e.Hook && c.verdict == "drop" {
-		d.Backend, d.Table, d.Family = "legacy", c.table, familyName(e.Pf)
+	if c.last.Kind == bpf.KindTable && c.last.Hook == e.Hook && c.table.Verdict == "drop" {
+		// nft too, where it does not free by itself
+		d.Backend, d.Table, d.Chain, d.Family = c.table.Backend, c.table.Table, c.table.Chain, c.table.Family
 		return
 	}
 	if e.Index == 0 {

@@ -57,9 +57,9 @@ type copyState struct {
 	ended     bool // freed in good order
 	drop      *model.Drop
 	foreign   bool // last sighting was outside this node
+	tap       bool // a packet socket's copy: its fate says nothing
 	fib       *bpf.EventRoute
-	table     string // last table that told its verdict, and that verdict
-	verdict   string
+	table     model.Hop // last table that told its verdict
 }
 
 // journey is one packet on its way: events in, hops out.
@@ -141,6 +141,7 @@ func (j *journey) copyOf(e *record) *copyState {
 // there is not this node's doing.
 func (j *journey) abroad(c *copyState, e *record) {
 	c.foreign = true
+	c.left = j.own // it was here before: whatever the device, it led off the node
 	if e.Kind == bpf.KindDrop || e.Kind == bpf.KindEnd || e.Kind == bpf.KindDeliver {
 		c.ended = true
 		j.terminal = true
@@ -179,7 +180,7 @@ func (j *journey) changes(w *world, c *copyState, e *record) {
 		h.Before, h.After = &before, &after
 		h.Function = ""
 		if e.Hook != 0 {
-			h.Hook = hookName(e.Hook - 1)
+			h.Hook = hookOf(e)
 		}
 		j.push(e, h)
 	}
@@ -276,7 +277,7 @@ func stepHook(j *journey, w *world, c *copyState, e *record) {
 		return // br_netfilter took it to hand it to IP's hooks, and goes on by itself
 	}
 	h := j.hop(w, c, e, model.StageNetfilter)
-	h.Hook = hookName(e.Hook - 1)
+	h.Hook = hookOf(e)
 	h.Verdict = hookVerdict(e.Result)
 	if h.Verdict == "drop" {
 		h.Result = errnoName(e.Result)
@@ -286,7 +287,7 @@ func stepHook(j *journey, w *world, c *copyState, e *record) {
 
 func stepTable(j *journey, w *world, c *copyState, e *record) {
 	h := j.hop(w, c, e, model.StageNetfilter)
-	h.Hook = hookName(e.Hook - 1)
+	h.Hook = hookOf(e)
 	h.Table = cString(e.table.Table[:])
 	h.Chain = cString(e.table.Chain[:])
 	h.Verdict = verdictName(uint32(e.Result))
@@ -294,7 +295,7 @@ func stepTable(j *journey, w *world, c *copyState, e *record) {
 	if h.Chain != "" {
 		h.Backend, h.Family = "nft", familyName(e.table.Family)
 	}
-	c.table, c.verdict = h.Table, h.Verdict
+	c.table = h
 	j.push(e, h)
 }
 
@@ -309,7 +310,7 @@ func stepPass(j *journey, w *world, c *copyState, e *record) {
 	for _, t := range tables {
 		if t.isConntrack(w.tracks[e.Netns]) && e.Ct == 0 {
 			h := j.hop(w, c, e, model.StageConntrack)
-			h.Hook, h.CTState = hookName(e.Hook-1), "invalid"
+			h.Hook, h.CTState = hookOf(e), "invalid"
 			j.push(e, h)
 		}
 		if t.Backend == "" {
@@ -317,18 +318,18 @@ func stepPass(j *journey, w *world, c *copyState, e *record) {
 		}
 		named++
 		h := j.hop(w, c, e, model.StageNetfilter)
-		h.Hook, h.Table, h.Chain, h.Backend, h.Family, h.Verdict = hookName(e.Hook-1), t.Table, t.Chain, t.Backend, t.Family, "accept"
+		h.Hook, h.Table, h.Chain, h.Backend, h.Family, h.Verdict = hookOf(e), t.Table, t.Chain, t.Backend, t.Family, "accept"
 		j.push(e, h)
 	}
 	if e.Result == 0 || named > 0 {
 		return
 	}
 	// the last bracket: the hook is through with it, whatever hangs there
-	if n := len(j.hops); n > 0 && j.hops[n-1].Hook == hookName(e.Hook-1) && j.hops[n-1].Netns == e.Netns {
+	if n := len(j.hops); n > 0 && j.hops[n-1].Hook == hookOf(e) && j.hops[n-1].Netns == e.Netns {
 		return
 	}
 	h := j.hop(w, c, e, model.StageNetfilter)
-	h.Hook, h.Verdict = hookName(e.Hook-1), "accept"
+	h.Hook, h.Verdict = hookOf(e), "accept"
 	j.push(e, h)
 }
 
@@ -338,7 +339,7 @@ func stepConntrack(j *journey, w *world, c *copyState, e *record) {
 	}
 	h := j.hop(w, c, e, model.StageConntrack)
 	if e.Hook != 0 {
-		h.Hook = hookName(e.Hook - 1)
+		h.Hook = hookOf(e)
 	}
 	if e.Ct == 0 {
 		h.CTState = "invalid"
@@ -419,7 +420,7 @@ func stepQdisc(j *journey, w *world, c *copyState, e *record) {
 func stepDeliver(j *journey, w *world, c *copyState, e *record) {
 	h := j.hop(w, c, e, model.StageDeliver)
 	if e.Hook != 0 && e.Fn == fnLink {
-		h.Hook = hookName(e.Hook - 1)
+		h.Hook = hookOf(e)
 	}
 	j.push(e, h)
 	c.delivered = true
@@ -442,12 +443,14 @@ func stepAnswer(j *journey, w *world, c *copyState, e *record) {
 }
 
 func stepDrop(j *journey, w *world, c *copyState, e *record) {
-	j.terminal = true
 	d := newDrop(w, c, e)
-	switch judge(c, e, d) {
-	case notThePacket:
+	verdict := judge(c, e, d)
+	if verdict == notThePacket {
+		c.tap = true
 		return
-	case afterDelivery:
+	}
+	j.terminal = true
+	if verdict == afterDelivery {
 		// the protocol took it and had no use for it: no loss
 		wasDelivered := c.delivered
 		c.delivered, c.ended = true, true

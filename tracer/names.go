@@ -55,6 +55,19 @@ func hookName(hook uint8) string {
 	return fmt.Sprintf("hook %d", hook)
 }
 
+// netdevHooks: enum nf_dev_hooks, include/uapi/linux/netfilter.h: the netdev
+// family counts its hooks anew.
+var netdevHooks = [...]string{"INGRESS", "EGRESS"}
+
+// hookOf names the hook that an event was in; it has to be in one.
+func hookOf(e *record) string {
+	hook := e.Hook - 1
+	if e.Pf == unix.NFPROTO_NETDEV && int(hook) < len(netdevHooks) {
+		return netdevHooks[hook]
+	}
+	return hookName(hook)
+}
+
 // familyName: NFPROTO_*, include/uapi/linux/netfilter.h.
 func familyName(nfproto uint8) string {
 	switch nfproto {

@@ -17,6 +17,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unsafe"
@@ -117,6 +118,15 @@ func (n *names) symbol(s string) uint64 {
 	return symbolBase + uint64(number(&n.symbols, s))
 }
 
+// fentryNames reads the object once for all tests; the names are never changed.
+var fentryNames = sync.OnceValues(func() (map[uint8]string, error) {
+	spec, err := bpf.LoadFentry()
+	if err != nil {
+		return nil, err
+	}
+	return functionNames(spec.Types)
+})
+
 // story is one trace.
 type story struct {
 	t      testing.TB
@@ -131,16 +141,12 @@ type story struct {
 
 func newStory(t testing.TB) *story {
 	t.Helper()
-	spec, err := bpf.LoadFentry()
-	if err != nil {
-		t.Fatal(err)
-	}
-	fns, err := functionNames(spec.Types)
+	fns, err := fentryNames()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &story{t: t, names: &names{fns: fns, inChain: true}, br: newBrackets(true), now: time.Unix(1000, 0), ts: 1e9}
-	s.asm = newAssembler(&world{places: nodeMap{}, naming: s.names, tables: s.br},
+	s.asm = newAssembler(&world{places: nodeMap{}, naming: s.names, tables: s.br, tracks: make(map[uint32]bool)},
 		func(mono uint64) time.Time { return time.Unix(0, int64(mono)) },
 		func(tp bpf.Tuple) { s.others = append(s.others, tp) })
 	return s
@@ -422,7 +428,7 @@ func hopLine(h *model.Hop) string {
 		add(strings.TrimSpace(fmt.Sprintf("%s table %d dev %s via %s %s", r.Type, r.Table, r.Interface, r.Gateway, r.Error)))
 	}
 	if n := h.Neighbor; n != nil {
-		add(fmt.Sprintf("%s %s %s %s", n.Address, n.State, n.Interface, n.MAC))
+		add(strings.TrimSpace(fmt.Sprintf("%s %s %s %s", n.Address, n.State, n.Interface, n.MAC)))
 	}
 	if h.Before != nil && h.After != nil {
 		add(endsLine(h.Before) + " => " + endsLine(h.After))

@@ -321,9 +321,14 @@ func (t *Tracer) settled(now, stopping, last time.Time) bool {
 
 // read takes events for one tick.
 func (t *Tracer) read() (int, error) {
-	t.reader.SetDeadline(time.Now().Add(tick))
+	deadline := time.Now().Add(tick)
+	t.reader.SetDeadline(deadline)
 	var rec ringbuf.Record
 	for n := 0; ; n++ {
+		// while there are events the reader does not look at its deadline
+		if n%64 == 63 && time.Now().After(deadline) {
+			return n, nil
+		}
 		err := t.reader.ReadInto(&rec)
 		if errors.Is(err, unix.ETIMEDOUT) || isTimeout(err) {
 			return n, nil

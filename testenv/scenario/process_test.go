@@ -102,7 +102,7 @@ func (p *process) running() bool {
 func (p *process) signal(t *testing.T, s syscall.Signal) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil {
-		t.Fatalf("%v to pathtrace: %v", s, err)
+		t.Fatalf("%v to pathtrace: %v; it wrote: %s", s, err, p.errors(t))
 	}
 }
 
@@ -162,7 +162,6 @@ func (p *process) told(t *testing.T) told {
 	}
 	return all
 }
-
 
 func kindOf(t *testing.T, line string) string {
 	t.Helper()
@@ -229,7 +228,6 @@ func (p plan) oneOfEachKind(prefer ...testenv.Dataplane) (out []testenv.Dataplan
 	}
 	return out
 }
-
 
 // inBackground sends t again and again until the function it returns is called.
 // What becomes of the packets is not its business; that they can be sent is.

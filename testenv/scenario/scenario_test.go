@@ -83,6 +83,7 @@ func TestScenarios(t *testing.T) {
 	p := readPlan(t)
 	for _, d := range p.dataplanes {
 		t.Run(string(d), func(t *testing.T) {
+			t.Parallel() // mostly waiting for silence; equal addresses on several nodes must not mix either
 			plain := newEnv(t, testenv.Options{Dataplane: d, Nodes: 2})
 			proxied := newEnv(t, testenv.Options{Dataplane: d, KubeProxy: true})
 			for _, s := range p.scenarios(d) {
@@ -174,6 +175,10 @@ func run(t *testing.T, p plan, e *testenv.Env, s testenv.Scenario) {
 // is told from what the fault held back and let go only now.
 func runHealthy(t *testing.T, ctx context.Context, e *testenv.Env, s testenv.Scenario) uint16 {
 	t.Helper()
+	// a link that was down takes a moment; this connection is not looked at
+	if err := s.Check(ctx, e); err != nil {
+		t.Logf("right after mending: %v", err)
+	}
 	r, err := s.RunHealthy(ctx, e)
 	if err != nil || r.Outcome != testenv.Answered {
 		t.Errorf("healthy twin: %v: %v", r, err)
@@ -341,7 +346,8 @@ func mismatch(e *testenv.Env, s testenv.Scenario, p model.Packet) []string {
 	note(len(x.Reasons) == 0 || slices.Contains(x.Reasons, d.Reason), "reason %s, want %v", d.Reason, x.Reasons)
 	note(len(x.Functions) == 0 || hasPrefix(x.Functions, d.Function), "function %s, want %v", d.Function, x.Functions)
 	note(x.Hook == "" || d.Hook == x.Hook, "hook %q, want %s", d.Hook, x.Hook)
-	note(x.Table == "" || d.Table == x.Table, "table %q, want %s", d.Table, x.Table)
+	// where two tables have one priority, a backend without fentry names both
+	note(x.Table == "" || d.Table == x.Table || d.Table == "" && slices.ContainsFunc(d.Candidates, func(c string) bool { return strings.Contains(c, "table "+x.Table) }), "table %q (of %v), want %s", d.Table, d.Candidates, x.Table)
 	note(len(x.Places) == 0 || slices.ContainsFunc(x.Places, func(r testenv.Role) bool { return at(e, s, r, d.Netns) }), "place %s, want %v", d.Place, x.Places)
 	note(len(x.Interface) == 0 || slices.ContainsFunc(x.Interface, func(r testenv.Role) bool { return s.InterfaceOf(e, r) == d.Interface }), "interface %q, want %v", d.Interface, x.Interface)
 	return wrong

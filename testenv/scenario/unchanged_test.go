@@ -139,7 +139,6 @@ func look(t *testing.T, e *testenv.Env) picture {
 			pic[name+": "+v.name] = text
 		}
 	}
-	if os.Getenv("DBG")!="" { for k,v:=range pic { fmt.Println(k,len(v)) } }
 	return pic
 }
 

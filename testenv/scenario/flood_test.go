@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// A flow faster than anybody reads: what is told must be true and belong
+// together, and what could not be told must be counted, packet for packet.
+
+package scenario
+
+import (
+	"bufio"
+	"encoding/json"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// floodPort is the flood's own: nothing else of the test's uses it.
+const floodPort = testenv.FloodPort
+
+// TestFlood traces a UDP flow of many packets a second and draws up the balance:
+// what the sender sent, what the pod got and what was told.
+func TestFlood(t *testing.T) {
+	p := readPlan(t)
+	e := newEnv(t, testenv.Options{Dataplane: p.oneOfEachKind(testenv.CalicoLegacy)[0]})
+	src, dst := ends(t, e, udp(0))
+	spec := testenv.FloodSpec{Src: udp(0).Src, Dst: udp(0).Dst, Port: floodPort}
+	spec.Rate = pick(p, 20000, 200)
+	spec.Packets = spec.Rate * pick(p, 10, 5)
+	ways := quietWays(t, p, e, spec)
+
+	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", strconv.Itoa(floodPort))
+	before := datagrams(t, e.Pod(spec.Dst).Netns)
+	r, err := e.Flood(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrived := datagrams(t, e.Pod(spec.Dst).Netns) - before
+	interrupted := time.Now()
+	tr.signal(t, syscall.SIGINT)
+	status := tr.wait(t, p.detach()+30*time.Second)
+	t.Logf("flood: %+v, %.0f a second; UdpInDatagrams and UdpInErrors of the pod: %d; the trace ended %v after SIGINT", r, r.PPS(), arrived, time.Since(interrupted).Round(time.Millisecond))
+	if arrived < r.Received+r.SocketDrops {
+		t.Fatalf("the pod counted %d datagrams, the receiver %d: the test's own counts are wrong", arrived, r.Received+r.SocketDrops)
+	}
+	a := &audit{src: netip.MustParseAddr(src), dst: netip.MustParseAddr(dst), ways: ways, ids: map[uint64]bool{}}
+	a.readAll(t, tr.stdout)
+	if a.summary == nil {
+		t.Fatalf("no summary told; exit status %d: %s", status, tr.errors(t))
+	}
+	t.Logf("told: %d packets (%d incomplete), summary %+v", a.packets, a.incomplete, *a.summary)
+	a.balance(t, r, arrived)
+	if want := a.summary.ExitStatus(); status != want {
+		t.Errorf("exit status %d, want %d", status, want)
+	}
+}
+
+// quietWays gives the ways that packets of the flow take through this node while
+// there is time to see all of it.
+func quietWays(t *testing.T, p plan, e *testenv.Env, spec testenv.FloodSpec) [][]station {
+	t.Helper()
+	src, dst := ends(t, e, udp(0))
+	spec.Packets, spec.Rate = 20, 20
+	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", strconv.Itoa(floodPort))
+	if r, err := e.Flood(t.Context(), spec); err != nil || r.Received != spec.Packets {
+		t.Fatalf("quiet packets: %+v, %v", r, err)
+	}
+	settle(p)
+	tr.signal(t, syscall.SIGINT)
+	all := tr.verdict(t, p.detach())
+	tr.wait(t, p.detach())
+	if n := len(all.packets); n != spec.Packets {
+		t.Fatalf("%d quiet packets told, want %d", n, spec.Packets)
+	}
+	var ways [][]station
+	for _, pk := range all.packets {
+		if pk.Outcome != model.Delivered {
+			t.Fatalf("quiet, but told %s", tell(pk))
+		}
+		if way := wayOf(pk); !slices.ContainsFunc(ways, func(known []station) bool { return slices.Equal(known, way) }) {
+			ways = append(ways, way)
+			t.Logf("a quiet packet's way: %s", tell(pk))
+		}
+	}
+	return ways
+}
+
+// station is what every hop has but the time, the buffer and the packet's own
+// numbers.
+type station struct {
+	stage             model.Stage
+	place, link, hook string
+	table, verdict    string // table: with its chain
+}
+
+// isLike tells whether s, of a packet some of whose events were lost, can be
+// the station of a whole packet: where it is not known which tables let a packet
+// go on, its hook's own verdict alone is told.
+func (s station) isLike(whole station) bool {
+	if s.table == "" && s.hook != "" {
+		whole.table = ""
+	}
+	return s == whole
+}
+
+// wayOf says where a packet was, in order.
+func wayOf(p model.Packet) []station {
+	way := make([]station, 0, len(p.Hops))
+	for _, h := range p.Hops {
+		s := station{stage: h.Stage, place: h.Place, link: h.Interface, hook: h.Hook, verdict: h.Verdict}
+		if h.Table != "" {
+			s.table = h.Backend + " " + h.Family + " " + h.Table + " " + h.Chain
+		}
+		way = append(way, s)
+	}
+	return way
+}
+
+// datagrams reads how many UDP datagrams a namespace's sockets got or had no
+// room for (/proc/net/snmp, net/ipv4/proc.c).
+func datagrams(t *testing.T, ns *testenv.Netns) int {
+	t.Helper()
+	text, err := readInside(ns, "/proc/thread-self/net/snmp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows [][]string
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, "Udp: "); ok {
+			rows = append(rows, strings.Fields(rest))
+		}
+	}
+	if len(rows) != 2 {
+		t.Fatalf("/proc/net/snmp has %d lines on UDP, want names and values", len(rows))
+	}
+	sum := 0
+	for i, name := range rows[0] {
+		if name == "InDatagrams" || name == "InErrors" {
+			n, err := strconv.Atoi(rows[1][i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += n
+		}
+	}
+	return sum
+}
+
+// audit goes through what was told, packet by packet: there are too many to
+// keep.
+type audit struct {
+	src, dst netip.Addr
+	ways     [][]station
+
+	ids                 map[uint64]bool
+	packets, incomplete int
+	delivered           int
+	summary             *model.Summary
+	wrong               map[string]*fault
+}
+
+// fault is one kind of thing told wrong.
+type fault struct {
+	count    int
+	examples []string
+}
+
+const keepExamples = 3
+
+// note books a packet that was told wrong.
+func (a *audit) note(what string, p model.Packet) {
+	if a.wrong == nil {
+		a.wrong = map[string]*fault{}
+	}
+	f := a.wrong[what]
+	if f == nil {
+		f = &fault{}
+		a.wrong[what] = f
+	}
+	if f.count++; len(f.examples) < keepExamples {
+		f.examples = append(f.examples, tell(p))
+	}
+}
+
+// readAll reads a JSON trace line by line.
+func (a *audit) readAll(t *testing.T, file string) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<24)
+	for lines.Scan() {
+		var line struct {
+			Type string `json:"type"`
+			model.Packet
+		}
+		switch kind := lines.Bytes(); {
+		case strings.HasPrefix(string(kind[:min(len(kind), 40)]), `{"type":"packet"`):
+			err = json.Unmarshal(kind, &line.Packet)
+			a.packet(line.Packet)
+		case kindOf(t, string(kind)) == model.TypeSummary:
+			err = json.Unmarshal(kind, &a.summary)
+		}
+		if err != nil {
+			t.Fatalf("output line %q: %v", lines.Text(), err)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// packet checks one packet.
+func (a *audit) packet(p model.Packet) {
+	a.packets++
+	if a.ids[p.ID] {
+		a.note("id told twice", p)
+	}
+	a.ids[p.ID] = true
+	if p.Direction != model.Forward || p.Proto != "udp" || p.Src != a.src || p.Dst != a.dst || p.DstPort != floodPort {
+		a.note("not of the flow", p)
+	}
+	if p.Outcome.Died() {
+		a.note("told dead on a healthy node", p)
+	}
+	if p.Outcome == model.Delivered || p.Outcome == model.Consumed { // as model.Counts has it
+		a.delivered++
+	}
+	way := wayOf(p)
+	if p.Lost {
+		a.incomplete++
+		if !slices.ContainsFunc(a.ways, func(whole []station) bool { return partOf(way, whole) }) {
+			a.note("incomplete, with hops that no packet has in this order or so often", p)
+		}
+		return
+	}
+	if p.Outcome == model.Unknown {
+		a.note("end unknown, but not marked incomplete", p)
+	}
+	if !slices.ContainsFunc(a.ways, func(whole []station) bool { return slices.Equal(way, whole) }) {
+		a.note("not marked incomplete, but another way than a quiet packet's", p)
+	}
+}
+
+// partOf tells whether all stations lie on a whole way, in its order, none more
+// often than there.
+func partOf(part, whole []station) bool {
+	for _, s := range part {
+		i := slices.IndexFunc(whole, s.isLike)
+		if i < 0 {
+			return false
+		}
+		whole = whole[i+1:]
+	}
+	return true
+}
+
+// balance compares what was told with what was sent and what arrived.
+func (a *audit) balance(t *testing.T, r testenv.FloodResult, arrived int) {
+	t.Helper()
+	for what, f := range a.wrong {
+		t.Errorf("%d packets: %s, such as\n  %s", f.count, what, strings.Join(f.examples, "\n  "))
+	}
+	s := a.summary
+	if s.Return.Seen != 0 {
+		t.Errorf("%d replies told: there were none", s.Return.Seen)
+	}
+	if s.Forward.Seen != a.packets || s.Forward.Delivered != a.delivered {
+		t.Errorf("summary counts %d packets, %d of them delivered; told were %d and %d", s.Forward.Seen, s.Forward.Delivered, a.packets, a.delivered)
+	}
+	missing := r.Sent - s.Forward.Seen
+	switch {
+	case missing < 0:
+		t.Errorf("%d packets sent, %d told: %d too many", r.Sent, s.Forward.Seen, -missing)
+	case s.LostEvents == 0 && uint64(missing) != s.LostPackets:
+		t.Errorf("%d packets sent, %d told, %d counted as lost: with no event lost that must be all, it is %d off", r.Sent, s.Forward.Seen, s.LostPackets, int64(s.LostPackets)-int64(missing))
+	case uint64(missing) > s.LostPackets:
+		t.Errorf("%d packets sent, %d told, %d counted as lost: %d are silently missing", r.Sent, s.Forward.Seen, s.LostPackets, uint64(missing)-s.LostPackets)
+	}
+	if s.LostEvents > 0 && a.incomplete == 0 && s.LostPackets == 0 {
+		t.Errorf("%d events lost, but no packet is marked incomplete and none counted as lost", s.LostEvents)
+	}
+	unsure := int(s.LostPackets) + s.Forward.Unknown
+	if s.Forward.Delivered > arrived || s.Forward.Delivered+unsure < arrived {
+		t.Errorf("%d packets arrived, but %d were told delivered and %d lost or unknown", arrived, s.Forward.Delivered, unsure)
+	}
+}

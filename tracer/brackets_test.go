@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+// The tracepoint backend: what lies between brackets, and what is told of a
+// packet that passed some of them.
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
+)
+
+func legacyHook(prio int32, table string) node.Hook {
+	return node.Hook{Family: "ip", HookNum: 2, Priority: prio, Function: "ipt_do_table", Backend: node.BackendLegacy, Table: table, Chain: "", TableFamily: "ip"}
+}
+
+func nftHook(prio int32, table, chain string) node.Hook {
+	return node.Hook{Family: "ip", HookNum: 2, Priority: prio, Function: "nft_do_chain_inet", Backend: node.BackendNFT, Table: table, Chain: chain, TableFamily: "inet"}
+}
+
+func otherHook(prio int32, function string) node.Hook {
+	return node.Hook{Family: "ip", HookNum: 2, Priority: prio, Function: function}
+}
+
+// groupNames writes groups as "raw | ipv4_conntrack_in | mangle filter".
+func groupNames(groups [][]hookEntry) string {
+	var all []string
+	for _, g := range groups {
+		all = append(all, entryNames(g))
+	}
+	return strings.Join(all, " | ")
+}
+
+func entryNames(g []hookEntry) string {
+	var names []string
+	for _, e := range g {
+		switch {
+		case e.Chain != "":
+			names = append(names, e.Chain)
+		case e.Table != "":
+			names = append(names, e.Table)
+		default:
+			names = append(names, e.Function)
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+func TestGroupByPriority(t *testing.T) {
+	var many []node.Hook
+	for i := int32(0); i < 11; i++ {
+		many = append(many, nftHook(10*i, "t", string(rune('a'+i))))
+	}
+	for _, c := range []struct {
+		name   string
+		at     []node.Hook
+		groups string
+		behind string
+		prios  []int32
+	}{
+		{"nothing", nil, "", "", nil},
+		{"one each", []node.Hook{legacyHook(-300, "raw"), otherHook(-200, "ipv4_conntrack_in"), legacyHook(-150, "mangle"), legacyHook(0, "filter")},
+			"raw | ipv4_conntrack_in | mangle | filter", "", []int32{-300, -200, -150, 0}},
+		{"equal priority cannot be parted", []node.Hook{legacyHook(0, "filter"), nftHook(0, "f", "one"), nftHook(0, "f", "two"), nftHook(5, "f", "three")},
+			"filter one two | three", "", []int32{0, 5}},
+		{"nor can neighbours", []node.Hook{nftHook(-1, "f", "one"), legacyHook(0, "filter"), nftHook(1, "f", "two"), nftHook(3, "f", "three")},
+			"one filter two | three", "", []int32{1, 3}},
+		{"two apart can", []node.Hook{legacyHook(0, "filter"), nftHook(2, "f", "two")}, "filter | two", "", []int32{0, 2}},
+		{"BPF programs of others stay with what runs before them", []node.Hook{legacyHook(-300, "raw"), otherHook(-250, bpfHook), otherHook(-200, "ipv4_conntrack_in"), otherHook(-100, bpfHook)},
+			"raw nf_hook_run_bpf | ipv4_conntrack_in nf_hook_run_bpf", "", []int32{-300, -200}},
+		{"one where our bracket would stand", []node.Hook{legacyHook(-300, "raw"), otherHook(-299, bpfHook), legacyHook(-297, "mangle")},
+			"raw nf_hook_run_bpf | mangle", "", []int32{-299, -297}},
+		{"one that fills the gap", []node.Hook{legacyHook(-300, "raw"), otherHook(-299, bpfHook), legacyHook(-298, "mangle"), legacyHook(0, "filter")},
+			"raw nf_hook_run_bpf mangle | filter", "", []int32{-298, 0}},
+		{"two that fill it", []node.Hook{legacyHook(-300, "raw"), otherHook(-299, bpfHook), otherHook(-298, bpfHook), legacyHook(-297, "mangle")},
+			"raw nf_hook_run_bpf nf_hook_run_bpf mangle", "", []int32{-297}},
+		{"one before everything", []node.Hook{otherHook(firstPriority, bpfHook), legacyHook(-300, "raw")},
+			"nf_hook_run_bpf | raw", "", []int32{firstPriority, -300}},
+		{"more groups than brackets", many, "a | b | c | d | e | f | g | h i j k", "", []int32{0, 10, 20, 30, 40, 50, 60, 100}},
+		{"behind the last bracket", []node.Hook{legacyHook(0, "filter"), otherHook(math.MaxInt32-1, "nf_confirm"), otherHook(math.MaxInt32, "br_nf")},
+			"filter", "nf_confirm br_nf", []int32{0}},
+		{"only behind it", []node.Hook{otherHook(math.MaxInt32, "nf_confirm")}, "", "nf_confirm", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g, prios := groupByPriority(c.at)
+			if got := groupNames(g.groups); got != c.groups {
+				t.Errorf("groups %q, want %q", got, c.groups)
+			}
+			if got := entryNames(g.behind); got != c.behind {
+				t.Errorf("behind %q, want %q", got, c.behind)
+			}
+			if !slices.Equal(prios, c.prios) {
+				t.Errorf("priorities %v, want %v", prios, c.prios)
+			}
+		})
+	}
+}
+
+func TestHooksAt(t *testing.T) {
+	all := []node.Hook{legacyHook(0, "filter"), {Family: "ip6", HookNum: 2, Priority: -300}, {Family: "ip", HookNum: 1, Priority: -300}, legacyHook(-300, "raw"), nftHook(0, "t", "c")}
+	g, _ := groupByPriority(hooksAt(all, "ip", 2))
+	if got := groupNames(g.groups); got != "raw | filter c" {
+		t.Errorf("hooks of ip FORWARD: %q", got)
+	}
+}
+
+func TestEntryFamilyIsTheTables(t *testing.T) {
+	g, _ := groupByPriority([]node.Hook{nftHook(0, "calico", "fwd")})
+	if e := g.groups[0][0]; e.Family != "inet" || e.String() != "nft inet table calico chain fwd" {
+		t.Errorf("entry %+v, printed %q", e, e)
+	}
+	if s := (hookEntry{Backend: "legacy", Family: "ip", Table: "raw", Function: "ipt_do_table"}).String(); s != "legacy table raw" {
+		t.Errorf("printed %q", s)
+	}
+	if s := (hookEntry{Function: "ip_vs_in"}).String(); s != "ip_vs_in" {
+		t.Errorf("printed %q", s)
+	}
+}
+
+// bracketed lays hooks out as if add had placed brackets around them.
+func (s *story) bracketed(netns uint32, hook uint8, at ...node.Hook) {
+	g, _ := groupByPriority(at)
+	s.br.groups[hookKey{netns, unix.NFPROTO_IPV4, hook - 1}] = g
+	s.br.done[netns] = true
+}
+
+func TestPassedAndAt(t *testing.T) {
+	s := newStory(t)
+	s.bracketed(1, forwardHook, legacyHook(-150, "mangle"), otherHook(-1, "ip_vs"), legacyHook(0, "filter"), nftHook(0, "t", "c"), nftHook(50, "t", "d"), otherHook(math.MaxInt32, "nf_confirm"))
+	for _, c := range []struct {
+		after, upto uint8
+		want        string
+	}{
+		{0, 1, ""}, {1, 2, "mangle"}, {2, 3, "ip_vs filter c"}, {1, 3, "mangle ip_vs filter c"}, {1, lastBracket, "mangle ip_vs filter c d"},
+		{3, lastBracket, "d"}, {0, lastBracket, ""}, {3, 3, ""}, {lastBracket, 1, ""}, {1, 31, "mangle ip_vs filter c d"},
+	} {
+		if got := entryNames(s.br.Passed(1, unix.NFPROTO_IPV4, 2, c.after, c.upto)); got != c.want {
+			t.Errorf("passed from %d to %d: %q, want %q", c.after, c.upto, got, c.want)
+		}
+	}
+	for index, want := range map[uint8]string{1: "mangle", 2: "ip_vs filter c", 3: "d", lastBracket: "nf_confirm", 9: "nf_confirm"} {
+		if got := entryNames(s.br.At(1, unix.NFPROTO_IPV4, 2, index)); got != want {
+			t.Errorf("at %d: %q, want %q", index, got, want)
+		}
+	}
+	if s.br.Passed(7, unix.NFPROTO_IPV4, 2, 1, 2) != nil || s.br.At(1, unix.NFPROTO_IPV6, 2, 1) != nil {
+		t.Error("something is known of a hook without brackets")
+	}
+}
+
+func TestBracketsOfNamespacesReachedLater(t *testing.T) {
+	b := newBrackets(true)
+	b.done[1] = true
+	for _, in := range []uint32{1, 2, 2, 3} {
+		b.Reached(in)
+	}
+	if got := b.wanted(); !slices.Equal(got, []uint32{2, 3}) {
+		t.Errorf("wanted %v", got)
+	}
+	if got := b.wanted(); len(got) != 0 {
+		t.Errorf("wanted again %v", got)
+	}
+	none := newBrackets(false)
+	none.Reached(2)
+	if got := none.wanted(); len(got) != 0 {
+		t.Errorf("a backend without brackets wants %v", got)
+	}
+}
+
+// A hook that got only some of its brackets would name the wrong table.
+func TestHalfPlacedBracketsNameNothing(t *testing.T) {
+	b := newBrackets(true)
+	key := hookKey{1, unix.NFPROTO_IPV4, 2}
+	if err := b.bracket(key, []node.Hook{legacyHook(0, "filter")}, nil); err == nil || strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %v, want one line", err)
+	}
+	if got := b.At(1, unix.NFPROTO_IPV4, 2, 1); got != nil {
+		t.Errorf("names %v", got)
+	}
+}
+
+// pass tells one bracket: event.index is its number plus one.
+func (p *packet) pass(i uint8, at wire, hook uint8, o ...with) *packet {
+	last := int32(0)
+	if i == lastBracket {
+		last = 1
+	}
+	o = append([]with{in(unix.NFPROTO_IPV4, hook), index(i), result(last)}, o...)
+	return p.see(bpf.KindPass, bpf.FentryFnFN_nfHookRunBpf, at, o...)
+}
+
+func TestBracketedPath(t *testing.T) {
+	s := newStory(t)
+	s.bracketed(1, prerouting, legacyHook(-300, "raw"), otherHook(-200, "ipv4_conntrack_in"), nftHook(-100, "nat", "pre"))
+	s.bracketed(1, forwardHook, legacyHook(0, "filter"))
+	s.bracketed(3, input)
+	p := syn(s).fromClient()
+	p.pass(1, calicl, prerouting).pass(2, calicl, prerouting)
+	p.see(bpf.KindConntrack, bpf.FentryFnFN_nfHookRunBpf, calicl, in(unix.NFPROTO_IPV4, prerouting), ct(3)).become(ct(3))
+	p.pass(3, calicl, prerouting).pass(lastBracket, calicl, prerouting)
+	p.see(bpf.KindRoute, bpf.FentryFnFN_nfHookRunBpf, calicl, route(0, 1, calisv, "", 0))
+	p.pass(1, calicl, forwardHook).pass(lastBracket, calicl, forwardHook)
+	p.become(ct(0)).xmit(calisv).recv(serverEth).pass(lastBracket, serverEth, input)
+	p.see(bpf.KindDeliver, bpf.FentryFnFN_nfHookRunBpf, serverEth, in(unix.NFPROTO_IPV4, input))
+	got := s.one()
+	wantOutcome(t, got, model.Delivered)
+	wantHops(t, got,
+		"transmit eth0@client", "receive calicl@node",
+		"netfilter calicl@node PREROUTING legacy ip raw accept",
+		"conntrack calicl@node PREROUTING ct=new",
+		"netfilter calicl@node PREROUTING nft inet nat pre accept ct=new",
+		"route calicl@node ct=new unicast table 0 dev calisv via",
+		"netfilter calicl@node FORWARD legacy ip filter accept ct=new",
+		"transmit calisv@node", "receive eth0@server",
+		"netfilter eth0@server INPUT accept",
+		"deliver eth0@server INPUT")
+}
+
+func TestBracketedConntrackInvalid(t *testing.T) {
+	for _, c := range []struct {
+		name, function string
+		tracks         bool // conntrack was seen at work in this namespace
+		ct             uint8
+		invalid        bool
+	}{
+		{"no entry", "ipv4_conntrack_in", false, 0, true},
+		{"no entry, local", "ipv4_conntrack_local", false, 0, true},
+		{"an entry", "ipv4_conntrack_in", false, 3, false},
+		{"untracked", "ipv4_conntrack_in", false, 8, false},
+		{"assumed conntrack proves nothing", assumedConntrack, false, 0, false},
+		{"assumed conntrack at work", assumedConntrack, true, 0, true},
+		{"something else", "ip_vs_in", true, 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStory(t)
+			s.bracketed(1, prerouting, otherHook(-200, c.function))
+			if c.tracks {
+				syn(s).fromClient().see(bpf.KindConntrack, bpf.FentryFnFN_nfHookRunBpf, calicl, in(unix.NFPROTO_IPV4, prerouting), ct(3)).xmit(uplink)
+				s.one()
+			}
+			ping(s).fromClient().pass(1, calicl, prerouting, ct(c.ct)).pass(lastBracket, calicl, prerouting, ct(c.ct)).xmit(uplink)
+			got := slices.Contains(hops(s.one()), "conntrack calicl@node PREROUTING ct=invalid")
+			if got != c.invalid {
+				t.Errorf("told invalid: %v", got)
+			}
+		})
+	}
+}
+
+func TestDropBetweenBrackets(t *testing.T) {
+	legacy, nft := legacyHook(0, "filter"), nftHook(0, "t", "c")
+	for _, c := range []struct {
+		name     string
+		at       []node.Hook
+		index    uint8
+		location string
+		inChain  bool
+		want     string // table of the drop, or candidates
+	}{
+		{"the only table", []node.Hook{legacyHook(-150, "mangle"), legacy}, 2, "nf_hook_slow+0x1", true, "legacy ip filter"},
+		{"the first of two", []node.Hook{legacyHook(-150, "mangle"), legacy}, 1, "nf_hook_slow+0x1", true, "legacy ip mangle"},
+		{"equal priority, freed by the hook", []node.Hook{legacy, nft}, 1, "nf_hook_slow+0x1", true, "legacy ip filter"},
+		{"equal priority, freed in the chain", []node.Hook{legacy, nft}, 1, "nft_do_chain+0x1", true, "nft inet t c"},
+		{"equal priority before 6.7: cannot tell", []node.Hook{legacy, nft}, 1, "nf_hook_slow+0x1", false, "legacy table filter, nft inet table t chain c"},
+		{"symbols hidden: cannot tell", []node.Hook{legacy, nft}, 1, "", true, "legacy table filter, nft inet table t chain c"},
+		{"two chains", []node.Hook{nft, nftHook(0, "t", "d")}, 1, "nft_do_chain+0x1", true, "nft inet table t chain c, nft inet table t chain d"},
+		{"NAT's dispatcher is no suspect", []node.Hook{otherHook(-100, "nf_nat_ipv4_pre_routing"), nftHook(-100, "nat", "pre")}, 1, "nft_do_chain+0x1", true, "nft inet nat pre"},
+		{"a foreign program is", []node.Hook{legacy, otherHook(10, bpfHook)}, 1, "nf_hook_slow+0x1", true, "legacy table filter, nf_hook_run_bpf"},
+		{"conntrack itself", []node.Hook{otherHook(-200, "ipv4_conntrack_in")}, 1, "nf_hook_slow+0x1", true, "ipv4_conntrack_in"},
+		{"behind the last", []node.Hook{legacy, otherHook(math.MaxInt32, "nf_confirm")}, lastBracket, "nf_hook_slow+0x1", true, "nf_confirm"},
+		{"the last group of too many", []node.Hook{nftHook(0, "t", "1"), nftHook(10, "t", "2"), nftHook(20, "t", "3"), nftHook(30, "t", "4"), nftHook(40, "t", "5"), nftHook(50, "t", "6"), nftHook(60, "t", "7"), nftHook(70, "t", "8"), nftHook(80, "t", "9")},
+			8, "nft_do_chain+0x1", true, "nft inet table t chain 8, nft inet table t chain 9"},
+		{"before the first bracket", []node.Hook{legacy}, 0, "nf_hook_slow+0x1", true, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStory(t)
+			s.names.inChain, s.names.hidden = c.inChain, c.location == ""
+			s.bracketed(1, forwardHook, c.at...)
+			syn(s).fromClient().kfree("NETFILTER_DROP", c.location, calicl, in(unix.NFPROTO_IPV4, forwardHook), index(c.index))
+			d := s.one().Drop
+			got := strings.TrimSpace(strings.Join([]string{d.Backend, d.Family, d.Table, d.Chain}, " "))
+			if len(d.Candidates) > 0 {
+				got = strings.Join(d.Candidates, ", ")
+			}
+			if got != c.want || d.Hook != "FORWARD" {
+				t.Errorf("dropped at %s by %q, want %q", d.Hook, got, c.want)
+			}
+		})
+	}
+}
