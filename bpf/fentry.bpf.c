@@ -172,13 +172,7 @@ SIGHT(br_pass_frame_up, 0, KIND_BRIDGE)
 
 /* --- VXLAN --- */
 
-SEC("fentry/vxlan_xmit")
-int vxlan_xmit_in(u64 *ctx)
-{
-	return on_sight(ARG(0, struct sk_buff *), ARG(1, struct net_device *),
-			KIND_ENCAP, FN_vxlan_xmit, 0);
-}
-
+SIGHT(vxlan_xmit, 0, KIND_ENCAP)
 SIGHT(vxlan_rcv, 1, KIND_DECAP)
 
 /* --- queueing --- */

@@ -239,6 +239,7 @@ type FentryPrefix struct {
 type FentryTracked struct {
 	_            structs.HostLayout
 	Id           uint64
+	Skb          uint64
 	Sig          uint64
 	Head         uint64
 	Last         uint64

@@ -51,6 +51,7 @@ enum tracked_flag {
 /* A packet in flight. */
 struct tracked {
 	u64 id;
+	u64 skb; /* the key again, as a plain number */
 	u64 sig;
 	u64 head;
 	u64 last; /* CLOCK_MONOTONIC ns of the last sighting */
@@ -475,6 +476,7 @@ static __always_inline struct tracked *track(u64 key, u64 head, struct pkt *p,
 		__sync_fetch_and_add(&stats.packets, 1);
 	}
 	t->id = id;
+	t->skb = key;
 	t->sig = p->sig;
 	t->head = head;
 	t->last = now;
@@ -549,33 +551,49 @@ static __always_inline u64 network_header(struct sk_buff *skb)
 }
 
 /*
+ * A later look at a known packet: reads its headers into p. 0 if they are of
+ * another packet.
+ */
+SUBPROG int recheck(struct tracked *t, struct pkt *p, u64 nh)
+{
+	u64 l4;
+
+	if (!t || !p)
+		return 0;
+	l4 = parse_l3(nh, &p->l3);
+	if (!l4) {
+		p->l3.t = t->t; /* headers are being built: believe the entry */
+		p->sig = t->sig;
+		return 1;
+	}
+	if (p->l3.t.proto != IPPROTO_UDP || p->l3.frag || !cfg.n_vxlan ||
+	    !unwrap(l4, p))
+		parse_l4(l4, p);
+	if (!same_packet(t, p))
+		return 0;
+	refresh(t, p);
+	return 1;
+}
+
+/*
  * The entry of an skb at a hook that is no entry point; p is filled. 0 when it
  * is not traced. This is the only way for such hooks to get at a packet.
  */
 static __always_inline struct tracked *seen(struct sk_buff *skb, struct pkt *p)
 {
 	struct tracked *t;
-	u64 key = (u64)skb, l4;
+	u64 key = (u64)skb;
 
 	if (!in_flight)
 		return 0;
 	t = bpf_map_lookup_elem(&skbs, &key);
 	if (!t)
 		return 0;
-	l4 = parse_l3(network_header(skb), &p->l3);
-	if (!l4) {
-		p->l3.t = t->t; /* headers are being built: believe the entry */
-		p->sig = t->sig;
-		return t;
-	}
-	if (p->l3.t.proto != IPPROTO_UDP || p->l3.frag || !cfg.n_vxlan || !unwrap(l4, p))
-		parse_l4(l4, p);
-	if (!same_packet(t, p)) {
+	if (!recheck(t, p, network_header(skb))) {
 		__sync_fetch_and_add(&stats.stale, 1);
 		forget(key, t);
 		return 0;
 	}
-	refresh(t, p);
 	return t;
 }
 

@@ -23,14 +23,23 @@ static __always_inline void lost(struct tracked *t)
 	t->flags |= TRACKED_LOST;
 }
 
-/* Fills the part that all events share. */
-static __always_inline void fill(struct event *e, struct tracked *t,
-				 const struct pkt *p, struct sk_buff *skb,
-				 struct net_device *dev, u8 kind, u8 fn)
+/*
+ * Fills what all events share, but for kind and function. dev is an address,
+ * since a global function takes no kernel pointers.
+ */
+SUBPROG int describe(struct event *e, struct tracked *t, const struct pkt *p,
+		     u64 dev_addr)
 {
+	struct sk_buff *skb;
+	struct net_device *dev = (void *)dev_addr;
+	u64 nfct;
+
+	if (!e || !t || !p)
+		return 0;
+	skb = (void *)t->skb;
 	e->ts = bpf_ktime_get_ns();
 	e->id = t->id;
-	e->skb = (u64)skb;
+	e->skb = t->skb;
 	e->netns = netns_of(dev);
 	e->ifindex = dev ? BPF_CORE_READ(dev, ifindex) : 0;
 	__builtin_memset(e->ifname, 0, sizeof(e->ifname));
@@ -44,8 +53,6 @@ static __always_inline void fill(struct event *e, struct tracked *t,
 	e->result = 0;
 	e->cpu = bpf_get_smp_processor_id();
 	e->ipid = p->l3.ipid;
-	e->kind = kind;
-	e->fn = fn;
 	e->dir = t->dir;
 	e->flags = (t->flags & TRACKED_TENTATIVE ? FLAG_TENTATIVE : 0) |
 		   (p->encap ? FLAG_ENCAP : 0) | (p->l3.frag ? FLAG_FRAGMENT : 0) |
@@ -59,13 +66,8 @@ static __always_inline void fill(struct event *e, struct tracked *t,
 	}
 	e->hook = t->hook;
 	e->pf = t->pf;
-	e->ct = 0;
-	{
-		u64 nfct = BPF_CORE_READ(skb, _nfct);
-
-		if (nfct)
-			e->ct = (nfct & NFCT_INFOMASK) + 1;
-	}
+	nfct = BPF_CORE_READ(skb, _nfct);
+	e->ct = nfct ? (nfct & NFCT_INFOMASK) + 1 : 0;
 	e->index = t->index;
 	e->ttl = p->l3.ttl;
 	e->tcp_flags = p->tcp_flags;
@@ -74,12 +76,22 @@ static __always_inline void fill(struct event *e, struct tracked *t,
 	__builtin_memset(e->pad, 0, sizeof(e->pad));
 	e->t = t->t;
 	e->tun = p->tun;
+	return 0;
+}
+
+static __always_inline void fill(struct event *e, struct tracked *t,
+				 const struct pkt *p, struct net_device *dev,
+				 u8 kind, u8 fn)
+{
+	describe(e, t, p, (u64)dev);
+	e->kind = kind;
+	e->fn = fn;
 }
 
 /* An event that says no more than struct event does. */
 static __always_inline int emit(struct tracked *t, const struct pkt *p,
-				struct sk_buff *skb, struct net_device *dev,
-				u8 kind, u8 fn, s32 result)
+				struct net_device *dev, u8 kind, u8 fn,
+				s32 result)
 {
 	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 
@@ -87,7 +99,7 @@ static __always_inline int emit(struct tracked *t, const struct pkt *p,
 		lost(t);
 		return 0;
 	}
-	fill(e, t, p, skb, dev, kind, fn);
+	fill(e, t, p, dev, kind, fn);
 	e->result = result;
 	bpf_ringbuf_submit(e, 0);
 	return 0;
@@ -189,7 +201,7 @@ static __always_inline int on_transmit(struct sk_buff *skb,
 	t->index = 0;
 	t->chain = 0;
 	t->sent = 1;
-	return emit(t, &p, skb, dev, KIND_TRANSMIT, fn, 0);
+	return emit(t, &p, BPF_CORE_READ(skb, dev), KIND_TRANSMIT, fn, 0);
 }
 
 static __always_inline int on_receive(struct sk_buff *skb, u8 fn)
@@ -211,7 +223,7 @@ static __always_inline int on_receive(struct sk_buff *skb, u8 fn)
 	t->index = 0;
 	t->chain = 0;
 	set_current(skb, t);
-	return emit(t, &p, skb, dev, KIND_RECEIVE, fn, 0);
+	return emit(t, &p, dev, KIND_RECEIVE, fn, 0);
 }
 
 /* What the route decided so far says, from the skb's dst. */
@@ -275,7 +287,7 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, u64 location,
 	}
 	read_dst(skb, t->t.family, &e->dst_oif, &e->dst_error, &e->dst_type, &out);
 	/* the device is often cleared by now: the route knows it */
-	fill(&e->e, t, &p, skb, dev ? dev : out, KIND_DROP, fn);
+	fill(&e->e, t, &p, dev ? dev : out, KIND_DROP, fn);
 	e->location = location;
 	e->reason = reason;
 	__builtin_memset(e->stack, 0, sizeof(e->stack));
@@ -312,7 +324,7 @@ static __always_inline int on_end(struct sk_buff *skb, u8 fn)
 	if (!t)
 		return 0;
 	p.l3.t = t->t; /* the headers may be gone: the entry knows */
-	emit(t, &p, skb, BPF_CORE_READ(skb, dev), KIND_END, fn, 0);
+	emit(t, &p, BPF_CORE_READ(skb, dev), KIND_END, fn, 0);
 	forget(key, t);
 	return 0;
 }
@@ -326,7 +338,7 @@ static __always_inline int on_sight(struct sk_buff *skb, struct net_device *dev,
 
 	if (!t)
 		return 0;
-	return emit(t, &p, skb, dev ? dev : BPF_CORE_READ(skb, dev), kind, fn,
+	return emit(t, &p, dev ? dev : BPF_CORE_READ(skb, dev), kind, fn,
 		    result);
 }
 
@@ -346,7 +358,7 @@ static __always_inline int on_deliver(struct sk_buff *skb,
 	if (!t || p.encap)
 		return 0;
 	delivered(t);
-	return emit(t, &p, skb, dev ? dev : BPF_CORE_READ(skb, dev),
+	return emit(t, &p, dev ? dev : BPF_CORE_READ(skb, dev),
 		    KIND_DELIVER, fn, 0);
 }
 
@@ -416,7 +428,7 @@ static __always_inline int on_hook_exit(struct sk_buff *skb,
 	if (!t)
 		return 0;
 	enter_hook(t, st);
-	r = emit(t, &p, skb, hook_dev(st), KIND_HOOK, fn, ret);
+	r = emit(t, &p, hook_dev(st), KIND_HOOK, fn, ret);
 	t->hook = 0;
 	t->index = 0;
 	return r;
@@ -438,7 +450,7 @@ static __always_inline int on_table(struct sk_buff *skb, struct xt_table *table,
 		lost(t);
 		return 0;
 	}
-	fill(&e->e, t, &p, skb, hook_dev(st), KIND_TABLE, fn);
+	fill(&e->e, t, &p, hook_dev(st), KIND_TABLE, fn);
 	e->e.result = verdict;
 	__builtin_memset(e->table, 0, sizeof(e->table));
 	__builtin_memset(e->chain, 0, sizeof(e->chain));
@@ -487,7 +499,7 @@ static __always_inline int on_chain_exit(struct nft_pktinfo *pkt,
 		lost(t);
 		return 0;
 	}
-	fill(&e->e, t, &p, skb, hook_dev(BPF_CORE_READ(pkt, state)), KIND_TABLE, fn);
+	fill(&e->e, t, &p, hook_dev(BPF_CORE_READ(pkt, state)), KIND_TABLE, fn);
 	e->e.result = verdict;
 	__builtin_memset(e->table, 0, sizeof(e->table));
 	__builtin_memset(e->chain, 0, sizeof(e->chain));
@@ -579,7 +591,7 @@ static __always_inline int tell_conntrack(struct tracked *t, struct pkt *p,
 		if (t->flags & TRACKED_TENTATIVE)
 			settle_by_ct(t, nfct & NFCT_INFOMASK, &e->orig, &e->reply);
 	}
-	fill(&e->e, t, p, skb, st ? hook_dev(st) : BPF_CORE_READ(skb, dev),
+	fill(&e->e, t, p, st ? hook_dev(st) : BPF_CORE_READ(skb, dev),
 	     KIND_CONNTRACK, fn);
 	bpf_ringbuf_submit(e, 0);
 	return 0;
@@ -607,7 +619,7 @@ static __always_inline int tell_route(struct tracked *t, struct pkt *p,
 		lost(t);
 		return 0;
 	}
-	fill(&e->e, t, p, skb, BPF_CORE_READ(skb, dev), KIND_ROUTE, fn);
+	fill(&e->e, t, p, BPF_CORE_READ(skb, dev), KIND_ROUTE, fn);
 	e->e.result = ret;
 	e->table = 0;
 	e->gw_family = 0;
@@ -680,7 +692,7 @@ static __always_inline int on_fib_lookup(u32 table, const struct flowi4 *flp,
 		return 0;
 	}
 	p.l3.t = t->t;
-	fill(&e->e, t, &p, (void *)key, BPF_CORE_READ((struct sk_buff *)key, dev),
+	fill(&e->e, t, &p, BPF_CORE_READ((struct sk_buff *)key, dev),
 	     KIND_FIB, fn);
 	e->table = table;
 	e->error = err;
@@ -731,7 +743,7 @@ static __always_inline int on_neigh(struct sk_buff *skb, struct neighbour *n,
 		lost(t);
 		return 0;
 	}
-	fill(&e->e, t, &p, skb, BPF_CORE_READ(n, dev), KIND_NEIGH, fn);
+	fill(&e->e, t, &p, BPF_CORE_READ(n, dev), KIND_NEIGH, fn);
 	e->state = BPF_CORE_READ(n, nud_state);
 	e->family = t->t.family;
 	bpf_probe_read_kernel(e->ha, sizeof(e->ha), n->ha);

@@ -47,10 +47,10 @@ static __always_inline int bracket(struct bpf_nf_ctx *ctx, u8 index, int last)
 	}
 	enter_hook(t, st);
 	t->index = index + 1;
-	emit(t, &p, skb, hook_dev(st), KIND_PASS, FN_nf_hook_run_bpf, last);
+	emit(t, &p, hook_dev(st), KIND_PASS, FN_nf_hook_run_bpf, last);
 	if (last && hook == NF_INET_LOCAL_IN && !p.encap) {
 		delivered(t);
-		emit(t, &p, skb, hook_dev(st), KIND_DELIVER, FN_nf_hook_run_bpf, 0);
+		emit(t, &p, hook_dev(st), KIND_DELIVER, FN_nf_hook_run_bpf, 0);
 	}
 	return NF_ACCEPT;
 }

@@ -15,7 +15,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -175,17 +174,4 @@ func (n *Netns) addAccounting(name string) error {
 		return fmt.Errorf("make accounting object %s in %s: %w", name, n.Name, err)
 	}
 	return nil
-}
-
-// links lists the namespace's links by name.
-func (n *Netns) links() (map[string]netlink.Link, error) {
-	list, err := n.link.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("list links in %s: %w", n.Name, err)
-	}
-	byName := map[string]netlink.Link{}
-	for _, link := range list {
-		byName[link.Attrs().Name] = link
-	}
-	return byName, nil
 }

@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"sync/atomic"
 	"time"
 
@@ -119,7 +118,10 @@ func (t *Tracer) resolve(ctx context.Context) (src, dst endpoint.Endpoint, f bpf
 
 // open loads and attaches the first backend that this kernel accepts.
 func (t *Tracer) open(f bpf.Filter, src, dst endpoint.Endpoint) error {
-	var err error
+	candidates, err := backendsFor(t.cfg.Backend)
+	if err != nil {
+		return err
+	}
 	if t.kern, err = kernel.Open(); err != nil {
 		return err
 	}
@@ -132,17 +134,13 @@ func (t *Tracer) open(f bpf.Filter, src, dst endpoint.Endpoint) error {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return fmt.Errorf("lift the limit on locked memory: %w", err)
 	}
-	want := t.cfg.Backend
-	for _, b := range backends {
-		if want != "" && want != "auto" && want != b.name {
-			continue
-		}
+	for _, b := range candidates {
 		if err = t.openBackend(b, f, src, dst); err == nil {
 			t.cfg.Backend = b.name
 			return nil
 		}
 		err = fmt.Errorf("backend %s: %w", b.name, err)
-		if want == "auto" || want == "" {
+		if len(candidates) > 1 {
 			t.cfg.Verbose(err.Error())
 		}
 	}
@@ -161,6 +159,19 @@ type backend struct {
 var backends = []backend{
 	{name: "fentry", spec: bpf.LoadFentry, plan: append(append([]hook{}, fentryHooks...), tracepointHooks...), programs: []string{"sweep"}},
 	{name: "tracepoint", spec: bpf.LoadTracepoint, plan: tracepointHooks, programs: append([]string{"sweep"}, bracketPrograms()...), brackets: true},
+}
+
+// backendsFor gives the backends to try: the one named, or all for auto and "".
+func backendsFor(name string) ([]backend, error) {
+	if name == "" || name == "auto" {
+		return backends, nil
+	}
+	for _, b := range backends {
+		if b.name == name {
+			return []backend{b}, nil
+		}
+	}
+	return nil, fmt.Errorf("backend %q: not one of auto, fentry, tracepoint", name)
 }
 
 func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint) error {
@@ -576,13 +587,3 @@ func (p *placeBook) Uplink(netns, ifindex uint32) bool {
 
 // Node implements places.
 func (p *placeBook) Node() uint32 { return p.ns.Node().Inode }
-
-// uplinkNames lists the uplinks for people.
-func (p *placeBook) uplinkNames() []string {
-	var names []string
-	for _, n := range p.uplinks {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	return names
-}
