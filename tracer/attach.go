@@ -181,9 +181,10 @@ func pointee(t btf.Type) string {
 
 // newAttachment loads, as one collection, the hooks of the plan that this
 // kernel has. extra names programs that are loaded but attached by the caller.
-func newAttachment(k *kernel.Kernel, spec *ebpf.CollectionSpec, plan []hook, extra []string, verbose func(string)) (*attachment, error) {
+func newAttachment(k *kernel.Kernel, spec *ebpf.CollectionSpec, plan []hook, extra []string, verbose, took func(string)) (*attachment, error) {
 	a := &attachment{kern: k, spec: spec, verbose: verbose}
 	chosen := a.choose(plan)
+	took("probe the hooks")
 	for _, h := range plan {
 		if h.essential && !contains(chosen, h.prog) {
 			return nil, fmt.Errorf("hook %s: %w", target(spec.Programs[h.prog]), errMissing)
@@ -196,11 +197,13 @@ func newAttachment(k *kernel.Kernel, spec *ebpf.CollectionSpec, plan []hook, ext
 	if err != nil {
 		return nil, err
 	}
+	took("load the programs")
 	a.coll = coll
 	if err := a.attach(coll, chosen, extra); err != nil {
 		a.Close()
 		return nil, err
 	}
+	took("attach them")
 	return a, nil
 }
 
@@ -275,6 +278,7 @@ func (a *attachment) loadOnce(hooks []hook, maps map[string]*ebpf.Map) (*ebpf.Co
 	}
 	return ebpf.NewCollectionWithOptions(sub, ebpf.CollectionOptions{
 		MapReplacements: maps,
+		Cache:           a.kern.Cache(),
 		Programs:        ebpf.ProgramOptions{ExtraRelocationTargets: extra},
 	})
 }

@@ -348,7 +348,10 @@ func stepConntrack(j *journey, w *world, c *copyState, e *record) {
 }
 
 // stepFib keeps what the routing tables said: the last one asked decided.
-func stepFib(j *journey, w *world, c *copyState, e *record) { c.fib = e.route }
+func stepFib(j *journey, w *world, c *copyState, e *record) {
+	c.fib = e.route
+	c.fib.E = e.Event // its netns may have been filled in
+}
 
 // flushFib tells a route that only the routing tables told.
 func (j *journey) flushFib(w *world, c *copyState, e *record) {

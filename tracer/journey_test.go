@@ -258,6 +258,10 @@ func TestRouteErrors(t *testing.T) {
 			p.see(bpf.KindFib, bpf.FentryFnFN_fibTableLookup, calicl, route(254, 0, calisv, "", 0))
 			p.xmit(calisv)
 		}, "route calicl@node table 254 dev calisv via"},
+		{"only the tables told, and the device was cleared", func(p *packet) {
+			p.see(bpf.KindFib, bpf.FentryFnFN_fibTableLookup, nowhere, route(254, 0, calisv, "", 0))
+			p.xmit(calisv)
+		}, "route @node table 254 dev calisv via"},
 		{"source validation", func(p *packet) {
 			p.see(bpf.KindRPFilter, bpf.FentryFnFN_fibValidateSource, calicl, result(-int32(unix.EXDEV)))
 		}, "route calicl@node table 0 dev  via  EXDEV source validation failed"},

@@ -147,6 +147,16 @@ func (t *Tracer) open(f bpf.Filter, src, dst endpoint.Endpoint) error {
 	return err
 }
 
+// stopwatch gives a function that tells, with -v, how long a step took.
+func (t *Tracer) stopwatch() func(what string) {
+	last := time.Now()
+	return func(what string) {
+		now := time.Now()
+		t.cfg.Verbose(fmt.Sprintf("%s: %d ms", what, now.Sub(last).Milliseconds()))
+		last = now
+	}
+}
+
 // backend is a way to hook into the kernel, the most exact first.
 type backend struct {
 	name     string
@@ -197,7 +207,7 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 		extra = extra[:1]
 		t.cfg.Verbose("left out netfilter links: " + errNoLinks.Error())
 	}
-	if t.att, err = newAttachment(t.kern, spec, b.plan, extra, t.cfg.Verbose); err != nil {
+	if t.att, err = newAttachment(t.kern, spec, b.plan, extra, t.cfg.Verbose, t.stopwatch()); err != nil {
 		return err
 	}
 	if t.reader, err = ringbuf.NewReader(t.att.coll.Maps["events"]); err != nil {
