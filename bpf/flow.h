@@ -439,6 +439,24 @@ SUBPROG int remember_head(struct tracked *t, u64 now)
 	return 0;
 }
 
+/*
+ * There is no room to follow one more packet. Counted once: its head is kept
+ * with no id, so that later entry points know it and leave it alone.
+ */
+SUBPROG int no_room(u64 head, u64 sig, u32 netns, u32 ifindex, u32 dir)
+{
+	struct head_id h = {};
+
+	h.sig = sig;
+	h.last = bpf_ktime_get_ns();
+	h.netns = netns;
+	h.ifindex = ifindex;
+	h.dir = dir;
+	bpf_map_update_elem(&heads, &head, &h, BPF_ANY);
+	__sync_fetch_and_add(&stats.lost_packets, 1);
+	return 0;
+}
+
 #define HEAD_VALID_NS 30000000000ULL
 
 /*
@@ -462,9 +480,12 @@ static __always_inline struct tracked *track(u64 key, u64 head, struct pkt *p,
 	    !(origin && (h->ended || (h->netns == netns && h->ifindex == ifindex)))) {
 		id = h->id;
 		copy = 1;
+		if (!id)
+			return 0; /* there was no room for it */
 	}
 	if (bpf_map_update_elem(&skbs, &key, &zero_tracked, BPF_NOEXIST)) {
-		__sync_fetch_and_add(&stats.lost_packets, 1);
+		if (!copy)
+			no_room(head, p->sig, netns, ifindex, dir);
 		return 0;
 	}
 	__sync_fetch_and_add(&in_flight, 1);

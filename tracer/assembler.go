@@ -19,18 +19,19 @@ type assembler struct {
 	wall    func(uint64) time.Time
 	active  map[uint64]*journey
 	alias   map[uint64]uint64 // id of a segment, fragment or copy -> id of its packet
-	byFlow  map[bpf.Tuple]map[uint64]*journey
+	byFlow  map[flowKey]map[uint64]*journey
 	seenIDs uint64
 	number  uint64
 	quiet   time.Duration // how long nothing more must come after an end
 	linger  time.Duration // the same while a copy is still under way: longer than a neighbour is probed for (3 s)
 	give    time.Duration // how long an unfinished packet is waited for
 	notOurs func(bpf.Tuple)
+	lossy   bool // the kernel half has lost events: what has no end may have lost it
 }
 
 func newAssembler(w *world, wall func(uint64) time.Time, notOurs func(bpf.Tuple)) *assembler {
 	return &assembler{w: w, wall: wall, notOurs: notOurs,
-		active: make(map[uint64]*journey), alias: make(map[uint64]uint64), byFlow: make(map[bpf.Tuple]map[uint64]*journey),
+		active: make(map[uint64]*journey), alias: make(map[uint64]uint64), byFlow: make(map[flowKey]map[uint64]*journey),
 		quiet: 40 * time.Millisecond, linger: 4 * time.Second, give: 10 * time.Second}
 }
 
@@ -43,6 +44,9 @@ func (a *assembler) add(e *record, now time.Time) {
 	j := a.active[id]
 	if j == nil && e.Flags&(bpf.FlagNew|bpf.FlagCopy) == 0 {
 		return // of a packet that was told already: its receiver lets go of it late
+	}
+	if j == nil && e.Kind == bpf.KindEnd {
+		return // all else of it was lost: its id stays among those not seen
 	}
 	if j == nil {
 		if e.Flags&bpf.FlagNew != 0 {
@@ -67,10 +71,11 @@ func (a *assembler) file(t bpf.Tuple, j *journey) {
 		return
 	}
 	j.tuples = append(j.tuples, t)
-	m := a.byFlow[t]
+	k := keyOf(t, j.first.Ipid)
+	m := a.byFlow[k]
 	if m == nil {
 		m = make(map[uint64]*journey)
-		a.byFlow[t] = m
+		a.byFlow[k] = m
 	}
 	m[j.id] = j
 }
@@ -90,7 +95,15 @@ func (a *assembler) wholeOf(e *record) *journey {
 		}
 		return nil
 	}
-	for _, j := range a.byFlow[e.T] {
+	if e.Ipid == 0 && e.T.Proto != unix.IPPROTO_TCP {
+		return nil // nothing to know it by
+	}
+	m := a.byFlow[keyOf(e.T, e.Ipid)]
+	for id, j := range m {
+		if j.finished() {
+			delete(m, id) // what comes now is another packet
+			continue
+		}
 		if partOf(e, j) {
 			return j
 		}
@@ -184,6 +197,12 @@ func (a *assembler) due(now time.Time, closing bool) []*model.Packet {
 		if j.tentative && j.own {
 			a.notOurs(j.first.T)
 		}
+		if len(j.hops) == 0 && (j.own || j.first.Netns == 0) && !j.tentative {
+			a.seenIDs-- // only events that tell nothing came through: lost
+		}
+		if !j.terminal && a.lossy {
+			j.lost = true
+		}
 		if p := j.packet(a.number+1, a.wall); p != nil {
 			a.number++
 			out = append(out, p)
@@ -207,14 +226,28 @@ func (a *assembler) pending() int {
 func (a *assembler) forget(j *journey) {
 	delete(a.active, j.id)
 	for _, t := range j.tuples {
-		if m := a.byFlow[t]; m != nil {
+		k := keyOf(t, j.first.Ipid)
+		if m := a.byFlow[k]; m != nil {
 			delete(m, j.id)
 			if len(m) == 0 {
-				delete(a.byFlow, t)
+				delete(a.byFlow, k)
 			}
 		}
 	}
 	for _, p := range j.parts {
 		delete(a.alias, p)
 	}
+}
+
+// flowKey finds the packets that a new skb may be a part of.
+type flowKey struct {
+	t    bpf.Tuple
+	ipid uint16 // but for TCP, whose segments get ids of their own
+}
+
+func keyOf(t bpf.Tuple, ipid uint16) flowKey {
+	if t.Proto == unix.IPPROTO_TCP {
+		ipid = 0
+	}
+	return flowKey{t, ipid}
 }

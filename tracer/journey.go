@@ -3,6 +3,7 @@
 package tracer
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -307,7 +308,11 @@ func stepPass(j *journey, w *world, c *copyState, e *record) {
 	tables := w.tables.Passed(e.Netns, e.Pf, e.Hook-1, c.index, e.Index)
 	c.index = e.Index
 	named := 0
-	for _, t := range tables {
+	ahead := slices.IndexFunc(tables, func(t hookEntry) bool { return t.isConntrack(w.tracks[e.Netns]) })
+	if n := len(j.hops); n == 0 || j.hops[n-1].Stage != model.StageConntrack || j.hops[n-1].Hook != hookOf(e) || j.hops[n-1].Netns != e.Netns {
+		ahead = 0
+	}
+	for i, t := range tables {
 		if t.isConntrack(w.tracks[e.Netns]) && e.Ct == 0 {
 			h := j.hop(w, c, e, model.StageConntrack)
 			h.Hook, h.CTState = hookOf(e), "invalid"
@@ -319,6 +324,13 @@ func stepPass(j *journey, w *world, c *copyState, e *record) {
 		named++
 		h := j.hop(w, c, e, model.StageNetfilter)
 		h.Hook, h.Table, h.Chain, h.Backend, h.Family, h.Verdict = hookOf(e), t.Table, t.Chain, t.Backend, t.Family, "accept"
+		if i < ahead {
+			// a bracket's event was lost: conntrack, behind this table, has told itself
+			n := len(j.hops) - 1
+			j.hops = slices.Insert(j.hops, n, h)
+			j.hopTimes = slices.Insert(j.hopTimes, n, j.hopTimes[n])
+			continue
+		}
 		j.push(e, h)
 	}
 	if e.Result == 0 || named > 0 {
@@ -363,7 +375,7 @@ func (j *journey) flushFib(w *world, c *copyState, e *record) {
 	h := j.hop(w, c, f, model.StageRoute)
 	h.Route = routeOf(f.route)
 	h.Route.Type = ""
-	j.push(f, h)
+	j.insert(f, h)
 }
 
 func stepRoute(j *journey, w *world, c *copyState, e *record) {
@@ -529,4 +541,14 @@ func direction(d uint8) model.Direction {
 		return model.Return
 	}
 	return model.Forward
+}
+
+// insert puts a hop that is told late where it belongs in time.
+func (j *journey) insert(e *record, h model.Hop) {
+	i := len(j.hops)
+	for i > 0 && j.hopTimes[i-1] > e.Ts {
+		i--
+	}
+	j.hops = slices.Insert(j.hops, i, h)
+	j.hopTimes = slices.Insert(j.hopTimes, i, e.Ts)
 }

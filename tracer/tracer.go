@@ -58,6 +58,7 @@ type Tracer struct {
 
 	packets, died atomic.Int64
 	warnedLost    uint64
+	warnedAt      time.Time
 }
 
 // New resolves both ends, probes the kernel, loads and attaches. When it
@@ -217,8 +218,8 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 	if b.brackets {
 		t.placeBrackets(len(extra) > 1, src, dst)
 	}
-	if err := t.att.coll.Variables["armed"].Set(uint32(1)); err != nil {
-		return fmt.Errorf("arm the programs: %w", err)
+	if err := t.arm(true); err != nil {
+		return err
 	}
 	t.clock = newClock()
 	t.asm = newAssembler(&world{places: t.where, naming: t, tables: t.br, tracks: make(map[uint32]bool)}, t.clock.wall, t.notOurs)
@@ -280,6 +281,7 @@ func (t *Tracer) Progress() (packets, died int) { return int(t.packets.Load()), 
 const (
 	settleQuiet = 150 * time.Millisecond // without a further event
 	settleLimit = 1500 * time.Millisecond
+	drainLimit  = 5 * time.Second
 	tick        = 20 * time.Millisecond
 )
 
@@ -321,12 +323,44 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 			break
 		}
 	}
+	if err := t.drain(); err != nil {
+		return sum, err
+	}
+	t.tellLosses()
 	if err := t.flush(sink, sum, time.Now(), true); err != nil {
 		return sum, err
 	}
 	t.account(sum)
 	sum.DurationMS = time.Since(began).Milliseconds()
 	return sum, sink.Summary(sum)
+}
+
+// drain ends the following of new packets and takes what is left in the ring
+// buffer: an event that was written is not to be missed.
+func (t *Tracer) drain() error {
+	if err := t.arm(false); err != nil {
+		return err
+	}
+	for limit := time.Now().Add(drainLimit); time.Now().Before(limit); {
+		n, err := t.read()
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+	t.cfg.Warn("the ring buffer did not run empty: its last events are not told")
+	return nil
+}
+
+// arm lets the kernel half follow new packets, or not.
+func (t *Tracer) arm(on bool) error {
+	var v uint32
+	if on {
+		v = 1
+	}
+	if err := t.att.coll.Variables["armed"].Set(v); err != nil {
+		return fmt.Errorf("arm the programs: %w", err)
+	}
+	return nil
 }
 
 // settled tells that nothing more is to be waited for.
@@ -415,7 +449,7 @@ func (t *Tracer) account(sum *model.Summary) {
 	}
 	sum.LostEvents = c.LostEvents
 	sum.LostPackets = c.LostPackets
-	if c.LostEvents > 0 && c.Packets > t.asm.seenIDs {
+	if c.Packets > t.asm.seenIDs {
 		sum.LostPackets += c.Packets - t.asm.seenIDs
 	}
 	for _, m := range t.att.missed {
@@ -433,7 +467,9 @@ func (t *Tracer) tellLosses() {
 	if err != nil {
 		return // told by account
 	}
-	if n := c.LostEvents + c.LostPackets; n > t.warnedLost {
+	t.asm.lossy = c.LostEvents > 0
+	if n := c.LostEvents + c.LostPackets; n > t.warnedLost && time.Since(t.warnedAt) >= warnEvery {
+		t.warnedAt = time.Now()
 		t.cfg.Warn(fmt.Sprintf("%d events lost so far: the flow is faster than they can be read; narrow it with --port or --proto", n))
 		t.warnedLost = n
 	}
@@ -456,6 +492,7 @@ func (t *Tracer) moduleArrived(name string) {
 
 const (
 	sweepEvery = 250 * time.Millisecond
+	warnEvery  = 2 * time.Second
 	// An skb handed to its receiver may be freed without a word: forget it soon.
 	deliveredFor = 200 * time.Millisecond
 	// Anything else that was not seen for so long was freed unseen. Longer

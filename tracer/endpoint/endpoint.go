@@ -249,6 +249,8 @@ func Check(src, dst Endpoint) error {
 		return nil
 	case slices.Equal(unique(slices.Clone(src.Prefixes)), unique(slices.Clone(dst.Prefixes))):
 		return fmt.Errorf("%w: --src %s and --dst %s are the same: name the other end of the flow, or any", ErrSameEnds, src.Given, dst.Given)
+	case src.HostIfIndex != 0 && src.HostIfIndex == dst.HostIfIndex:
+		return fmt.Errorf("%w: --src %s and --dst %s are the same pod, behind %s: name the other end of the flow, or any", ErrSameEnds, src.Given, dst.Given, src.Interface)
 	case !shareFamily(src.Prefixes, dst.Prefixes):
 		return fmt.Errorf("%w: --src %s is %s and --dst %s is %s: no packet has both: name both ends in one family",
 			ErrSameEnds, src.Given, families(src.Prefixes), dst.Given, families(dst.Prefixes))
