@@ -6,7 +6,7 @@
 KERNELS   ?= 6.1 6.12 6.18 7.3
 SCENARIO  ?=
 LIST      ?=
-VM_TIMEOUT ?= 20m
+VM_TIMEOUT ?= 28m
 
 GO          := .ci/go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2

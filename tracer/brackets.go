@@ -138,7 +138,9 @@ func (b *brackets) add(ns *node.Namespaces, inode uint32, progs map[string]*ebpf
 		// tables and chains are known all the same; conntrack's own hooks
 		// are not, but where they would be
 		hooks, err = ns.KnownHooks(inode)
-		hooks = append(hooks, conntrackHooks()...)
+		if len(hooks) > 0 {
+			hooks = append(hooks, conntrackHooks()...)
+		}
 	}
 	b.done[inode] = true // tried: not again for every packet
 	if err != nil {
