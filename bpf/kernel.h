@@ -56,7 +56,6 @@ struct sk_buff {
 	u32 mark;
 	u16 protocol;
 	u16 network_header;
-	u16 mac_header;
 	unsigned char *head;
 	unsigned char *data;
 } CORE;
@@ -66,8 +65,6 @@ struct sk_buff {
 /* include/linux/skbuff.h: low bits of _nfct are the ctinfo */
 #define NFCT_INFOMASK 7UL
 #define NFCT_PTRMASK ~(NFCT_INFOMASK)
-/* include/uapi/linux/netfilter/nf_conntrack_common.h */
-#define IP_CT_UNTRACKED 7
 
 /* include/net/dst.h */
 struct dst_entry {
@@ -101,7 +98,6 @@ struct rt6_info {
 
 /* include/net/flow.h */
 struct flowi_common {
-	int flowic_oif;
 	int flowic_iif;
 } CORE;
 
@@ -133,17 +129,6 @@ struct net_bridge_port {
 	struct net_device *dev;
 } CORE;
 
-/* include/net/vxlan.h */
-union vxlan_addr {
-	struct {
-		u16 sin_family;
-		u16 sin_port;
-		struct {
-			u32 s_addr;
-		} sin_addr;
-	} sin;
-};
-
 /* include/linux/netfilter.h */
 struct nf_hook_state {
 	u8 hook;
@@ -159,7 +144,6 @@ struct bpf_nf_ctx {
 } CORE;
 
 /* include/uapi/linux/netfilter.h */
-#define NF_DROP 0
 #define NF_ACCEPT 1
 
 #define PF_INET 2

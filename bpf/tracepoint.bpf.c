@@ -25,7 +25,7 @@ static __always_inline int bracket(struct bpf_nf_ctx *ctx, u8 index, int last)
 	u8 hook;
 
 	hook = BPF_CORE_READ(st, hook);
-	if (hook == NF_INET_LOCAL_OUT && index == 0) {
+	if (hook == NF_INET_LOCAL_OUT && (index == 0 || last)) {
 		/* local output begins here: an entry point */
 		t = enter(skb, network_header(skb), hook_dev(st), &p, 1);
 	} else {

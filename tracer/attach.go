@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -344,7 +345,7 @@ func (a *attachment) arrived(module string) (int, error) {
 	if len(chosen) == 0 {
 		return 0, fmt.Errorf("module %s: loaded, but none of its functions can be attached", module)
 	}
-	coll, chosen, err := a.load(chosen, a.coll.Maps)
+	coll, chosen, err := a.loadLate(chosen)
 	if err != nil {
 		return 0, fmt.Errorf("module %s: %w", module, err)
 	}
@@ -356,6 +357,21 @@ func (a *attachment) arrived(module string) (int, error) {
 		a.forgive(target(a.spec.Programs[h.prog]))
 	}
 	return len(a.links) - before, nil
+}
+
+// moduleInit bounds the wait for a module to finish its initialisation.
+const moduleInit = time.Second
+
+// loadLate loads hooks in a module that has just arrived. The kernel announces
+// a module before it has initialised it, and refuses programs on its functions
+// until then (btf_try_get_module, kernel/bpf/btf.c).
+func (a *attachment) loadLate(hooks []hook) (*ebpf.Collection, []hook, error) {
+	for end := time.Now().Add(moduleInit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if coll, err := a.loadOnce(hooks, a.coll.Maps); err == nil {
+			return coll, hooks, nil
+		}
+	}
+	return a.load(hooks, a.coll.Maps)
 }
 
 // forgive takes a hook off the list of the missed: it is attached after all.

@@ -194,11 +194,12 @@ func hooksAt(all []node.Hook, family string, num int) []node.Hook {
 	return at
 }
 
-// bracket places the links of one hook. Where nothing hangs, only the end of
-// INPUT gets one: it is how a delivery is seen.
+// bracket places the links of one hook. Where nothing hangs, only the ends of
+// INPUT and OUTPUT get one: it is how deliveries are seen, and packets that
+// wait in their own host for a neighbour.
 func (b *brackets) bracket(key hookKey, at []node.Hook, progs map[string]*ebpf.Program) error {
 	g, prios := groupByPriority(at)
-	if len(at) > 0 || key.hook == localOut {
+	if len(at) > 0 {
 		if err := b.attach(key, firstPriority, +1, progs["pass_0"]); err != nil {
 			return err
 		}
@@ -208,7 +209,7 @@ func (b *brackets) bracket(key hookKey, at []node.Hook, progs map[string]*ebpf.P
 			return err
 		}
 	}
-	if len(at) > 0 || key.hook == localIn {
+	if len(at) > 0 || key.hook == localIn || key.hook == localOut {
 		if err := b.attach(key, lastPriority, -1, progs["pass_last"]); err != nil {
 			return err
 		}

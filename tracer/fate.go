@@ -52,7 +52,7 @@ func judge(c *copyState, e *record, d *model.Drop) judgement {
 	case "icmp_rcv", "icmpv6_rcv", "ping_rcv":
 		// raw sockets got their copies before: that nobody uses a ping
 		// socket is no loss
-		if e.IcmpType == 0 && e.T.Proto == unix.IPPROTO_ICMP || e.IcmpType == 129 && e.T.Proto == unix.IPPROTO_ICMPV6 {
+		if echoReply(e) {
 			return afterDelivery
 		}
 		if e.Flags&bpf.FlagICMPError != 0 {
@@ -66,11 +66,18 @@ func judge(c *copyState, e *record, d *model.Drop) judgement {
 	if c.delivered && e.T.Proto == unix.IPPROTO_TCP && afterTCP[d.Reason] {
 		return afterDelivery
 	}
+	if c.delivered && d.Reason == "NO_SOCKET" && echoReply(e) {
+		return afterDelivery // the same, where symbols are hidden
+	}
 	unread := d.Reason == "QUEUE_PURGE" // the socket closed with it unread: it had arrived
 	if e.Flags&bpf.FlagICMPError != 0 && (c.delivered || unread) || c.delivered && unread {
 		return afterDelivery
 	}
 	return theDeath
+}
+
+func echoReply(e *record) bool {
+	return e.IcmpType == 0 && e.T.Proto == unix.IPPROTO_ICMP || e.IcmpType == 129 && e.T.Proto == unix.IPPROTO_ICMPV6
 }
 
 // newDrop says where and why.

@@ -469,7 +469,7 @@ func stepDrop(j *journey, w *world, c *copyState, e *record) {
 		// the protocol took it and had no use for it: no loss
 		wasDelivered := c.delivered
 		c.delivered, c.ended = true, true
-		if wasDelivered && e.T.Proto != unix.IPPROTO_TCP {
+		if wasDelivered && (e.T.Proto != unix.IPPROTO_TCP || d.Reason == "NOT_SPECIFIED") {
 			return
 		}
 		h := j.hop(w, c, e, model.StageDeliver)
