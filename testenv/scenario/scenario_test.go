@@ -20,11 +20,12 @@ import (
 //	PATHTRACE_BIN         the built program (needed)
 //	PATHTRACE_BACKEND     fentry or tracepoint (needed)
 //	PATHTRACE_DATAPLANES  comma-separated; default all
-//	PATHTRACE_SET         all (default), or core: every case once, the basic ones with every protocol
+//	PATHTRACE_SET         all (default); core: every case once, the basic ones with every protocol;
+//	                      mixed: all on one Calico and one Flannel node, core on the others
 type plan struct {
 	bin, backend string
 	dataplanes   []testenv.Dataplane
-	core         bool
+	set          string
 }
 
 func readPlan(t *testing.T) plan {
@@ -32,9 +33,12 @@ func readPlan(t *testing.T) plan {
 	if testing.Short() {
 		t.Skip("scenario tests need root and a built pathtrace: not with -short")
 	}
-	p := plan{bin: os.Getenv("PATHTRACE_BIN"), backend: os.Getenv("PATHTRACE_BACKEND"), core: os.Getenv("PATHTRACE_SET") == "core"}
+	p := plan{bin: os.Getenv("PATHTRACE_BIN"), backend: os.Getenv("PATHTRACE_BACKEND"), set: os.Getenv("PATHTRACE_SET")}
 	if p.bin == "" || p.backend == "" {
 		t.Skip("PATHTRACE_BIN and PATHTRACE_BACKEND are not set: run by `make test`")
+	}
+	if !slices.Contains([]string{"", "all", "core", "mixed"}, p.set) {
+		t.Fatalf("PATHTRACE_SET=%s: not all, core or mixed", p.set)
 	}
 	names := os.Getenv("PATHTRACE_DATAPLANES")
 	if names == "" {
@@ -56,7 +60,7 @@ var basic = []string{"healthy", "healthy-out", "rule-drop", "rule-drop-return"}
 
 // scenarios of one dataplane, as the plan wants them.
 func (p plan) scenarios(d testenv.Dataplane) []testenv.Scenario {
-	if !p.core {
+	if p.set == "" || p.set == "all" || p.set == "mixed" && (d == testenv.CalicoLegacy || d == testenv.FlannelNFT) {
 		return testenv.Scenarios(d)
 	}
 	var out []testenv.Scenario
@@ -91,7 +95,7 @@ func TestScenarios(t *testing.T) {
 				if s.KubeProxy {
 					e = proxied
 				}
-				t.Run(strings.TrimPrefix(s.Name, string(d)+"/"), func(t *testing.T) { run(t, p, e, s) })
+				t.Run(strings.TrimPrefix(s.Name, string(d)+"/"), func(t *testing.T) { again(t, func(t tester) { run(t, p, e, s) }) })
 			}
 		})
 	}
@@ -112,7 +116,7 @@ func newEnv(t *testing.T, o testenv.Options) *testenv.Env {
 }
 
 // ends gives the addresses of the traffic's ends as a user would give them.
-func ends(t *testing.T, e *testenv.Env, tr testenv.Traffic) (src, dst string) {
+func ends(t tester, e *testenv.Env, tr testenv.Traffic) (src, dst string) {
 	t.Helper()
 	src, dst, err := e.Ends(tr)
 	if err != nil {
@@ -122,7 +126,7 @@ func ends(t *testing.T, e *testenv.Env, tr testenv.Traffic) (src, dst string) {
 }
 
 // run makes one scenario: trace, broken traffic, mended traffic.
-func run(t *testing.T, p plan, e *testenv.Env, s testenv.Scenario) {
+func run(t tester, p plan, e *testenv.Env, s testenv.Scenario) {
 	ctx := t.Context()
 	applied, err := s.Apply(ctx, e)
 	if err != nil {
@@ -173,7 +177,7 @@ func run(t *testing.T, p plan, e *testenv.Env, s testenv.Scenario) {
 
 // runHealthy sends the twin's traffic and gives the client's port, by which it
 // is told from what the fault held back and let go only now.
-func runHealthy(t *testing.T, ctx context.Context, e *testenv.Env, s testenv.Scenario) uint16 {
+func runHealthy(t tester, ctx context.Context, e *testenv.Env, s testenv.Scenario) uint16 {
 	t.Helper()
 	// a link that was down takes a moment; this connection is not looked at
 	if err := s.Check(ctx, e); err != nil {
@@ -189,7 +193,7 @@ func runHealthy(t *testing.T, ctx context.Context, e *testenv.Env, s testenv.Sce
 	return r.Local.Port()
 }
 
-func startTrace(t *testing.T, p plan, e *testenv.Env, src, dst, proto string) *Trace {
+func startTrace(t tester, p plan, e *testenv.Env, src, dst, proto string) *Trace {
 	t.Helper()
 	args := []string{"--backend", p.backend, "--netns", e.Node(1).Netns.Path, "--src", src, "--dst", dst, "--proto", proto}
 	tr, err := StartTrace(t.Context(), p.bin, args...)
@@ -208,7 +212,7 @@ func settle(p plan) {
 	time.Sleep(150 * time.Millisecond)
 }
 
-func stop(t *testing.T, p plan, tr *Trace) *model.Summary {
+func stop(t tester, p plan, tr *Trace) *model.Summary {
 	t.Helper()
 	settle(p)
 	sum, err := tr.Stop()
@@ -277,7 +281,7 @@ func ofPort(all []model.Packet, port uint16) (out []model.Packet) {
 }
 
 // checkHealthy wants both directions to arrive and nothing to die.
-func checkHealthy(t *testing.T, packets []model.Packet) {
+func checkHealthy(t tester, packets []model.Packet) {
 	t.Helper()
 	arrived := map[model.Direction]bool{}
 	for _, p := range packets {
@@ -294,7 +298,7 @@ func checkHealthy(t *testing.T, packets []model.Packet) {
 }
 
 // checkStory compares a broken flow's packets with the expectation.
-func checkStory(t *testing.T, e *testenv.Env, s testenv.Scenario, packets []model.Packet) {
+func checkStory(t tester, e *testenv.Env, s testenv.Scenario, packets []model.Packet) {
 	t.Helper()
 	if s.Expect.Code == "" {
 		checkHealthy(t, packets)
