@@ -40,6 +40,9 @@ build/demo: FORCE
 build/scenario.test: FORCE
 	$(GO) test -c -o $@ ./testenv/scenario
 
+build/tracer.test: FORCE
+	$(GO) test -c -o $@ ./tracer
+
 generate: ## compile the BPF objects and their Go types again
 	$(GO) generate ./bpf
 

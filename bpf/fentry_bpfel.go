@@ -244,6 +244,7 @@ type FentryTracked struct {
 	Head         uint64
 	Last         uint64
 	Chain        uint64
+	ChainTable   uint64
 	Nfct         uint64
 	Dst          uint64
 	T            FentryTuple
@@ -259,7 +260,7 @@ type FentryTracked struct {
 	Index        uint8
 	Started      uint8
 	Sent         uint8
-	Pad2         uint8
+	ChainFamily  uint8
 }
 
 type FentryTrackedFlag uint32

@@ -55,7 +55,8 @@ struct tracked {
 	u64 sig;
 	u64 head;
 	u64 last; /* CLOCK_MONOTONIC ns of the last sighting */
-	u64 chain; /* nft base chain it is in */
+	u64 chain; /* name of the nft base chain it is in, and of its table: kernel addresses */
+	u64 chain_table;
 	u64 nfct; /* skb->_nfct as last told, tracepoint backend */
 	u64 dst; /* skb->_skb_refdst as last told, tracepoint backend */
 	struct tuple t;
@@ -71,7 +72,7 @@ struct tracked {
 	u8 index; /* last bracket passed in that hook, + 1 */
 	u8 started; /* its first event is out */
 	u8 sent; /* was handed to a device since */
-	u8 pad2;
+	u8 chain_family; /* nfproto of that table */
 };
 
 struct head_id {

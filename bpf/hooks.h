@@ -295,14 +295,14 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, u64 location,
 	__builtin_memset(e->table, 0, sizeof(e->table));
 	__builtin_memset(e->chain, 0, sizeof(e->chain));
 	e->family = 0;
+	/*
+	 * No type of nf_tables here: this runs on kernels without that module,
+	 * where a relocation to it would keep every backend from loading.
+	 */
 	if (t->chain) {
-		struct nft_chain *c = (void *)t->chain;
-
-		bpf_probe_read_kernel_str(e->chain, sizeof(e->chain),
-					  BPF_CORE_READ(c, name));
-		bpf_probe_read_kernel_str(e->table, sizeof(e->table),
-					  BPF_CORE_READ(c, table, name));
-		e->family = BPF_CORE_READ(c, table, family);
+		bpf_probe_read_kernel_str(e->chain, sizeof(e->chain), (void *)t->chain);
+		bpf_probe_read_kernel_str(e->table, sizeof(e->table), (void *)t->chain_table);
+		e->family = t->chain_family;
 	}
 	if (!e->e.netns && t->hook)
 		e->e.netns = t->nf_netns;
@@ -473,7 +473,9 @@ static __always_inline int on_chain_enter(struct nft_pktinfo *pkt,
 	t = seen(BPF_CORE_READ(pkt, skb), &p);
 	if (!t)
 		return 0;
-	t->chain = (u64)chain;
+	t->chain = (u64)BPF_CORE_READ(chain, name);
+	t->chain_table = (u64)BPF_CORE_READ(chain, table, name);
+	t->chain_family = BPF_CORE_READ(chain, table, family);
 	enter_hook(t, BPF_CORE_READ(pkt, state));
 	return 0;
 }

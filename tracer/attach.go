@@ -118,6 +118,9 @@ type missedHook struct {
 // all: the backend is not available here, whatever the hook.
 var errRefused = errors.New("refused by the kernel")
 
+// errPolicy means that the kernel would, but the node's policy does not let us.
+var errPolicy = errors.New("operation not permitted (policy of this node)")
+
 // errMissing is a function or tracepoint that this kernel does not have.
 var errMissing = errors.New("not in this kernel")
 
@@ -297,7 +300,7 @@ func loadError(err error) error {
 	if errors.Is(err, unix.EPERM) {
 		// the limit on locked memory was lifted: it is policy, whatever
 		// the library suggests
-		return fmt.Errorf("%w: operation not permitted (policy of this node)", errRefused)
+		return fmt.Errorf("%w: %w", errRefused, errPolicy)
 	}
 	return fmt.Errorf("%w: %w", errRefused, err)
 }

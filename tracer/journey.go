@@ -272,7 +272,8 @@ func stepDecap(j *journey, w *world, c *copyState, e *record) {
 	j.push(e, h)
 }
 
-// stepHook tells a hook's own verdict only where no table has told it.
+// stepHook tells the verdict of a whole hook: of all that hangs there, tables
+// and others.
 func stepHook(j *journey, w *world, c *copyState, e *record) {
 	if e.Pf == unix.NFPROTO_BRIDGE && e.Result == 0 {
 		return // br_netfilter took it to hand it to IP's hooks, and goes on by itself

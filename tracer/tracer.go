@@ -113,6 +113,12 @@ func (t *Tracer) resolve(ctx context.Context) (src, dst endpoint.Endpoint, f bpf
 		return
 	}
 	t.where = newPlaceBook(t.ns, uplinks)
+	if n := len(bpf.Filter{}.Uplinks); len(uplinks) > n {
+		t.cfg.Warn(fmt.Sprintf("%d interfaces lead off this node, %d are known as such to the kernel half: equal packets sent again from outside may be told as one", len(uplinks), n))
+	}
+	if n := len(bpf.Filter{}.Vxlan); len(ports) > n {
+		t.cfg.Warn(fmt.Sprintf("VXLAN on %d ports, inside %d of which is looked: %v", len(ports), n, ports[:n]))
+	}
 	f, err = newFilter(src, dst, t.cfg.Proto, t.cfg.Port, ports, t.ns.Node().Inode, uplinks)
 	return
 }
@@ -135,14 +141,20 @@ func (t *Tracer) open(f bpf.Filter, src, dst endpoint.Endpoint) error {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return fmt.Errorf("lift the limit on locked memory: %w", err)
 	}
+	var given []missedHook // backends given up
 	for _, b := range candidates {
 		if err = t.openBackend(b, f, src, dst); err == nil {
 			t.cfg.Backend = b.name
+			t.att.missed = append(t.att.missed, given...)
 			return nil
 		}
-		err = fmt.Errorf("backend %s: %w", b.name, err)
+		err = errors.Join(fmt.Errorf("backend %s: %w", b.name, err), t.detach())
 		if len(candidates) > 1 {
 			t.cfg.Verbose(err.Error())
+			given = append(given, missedHook{
+				MissedHook: model.MissedHook{Hook: "backend " + b.name, Why: err.Error()},
+				quiet:      errors.Is(err, errPolicy), // a hardened node: said with -v and by the ready line
+			})
 		}
 	}
 	return err
@@ -556,8 +568,18 @@ func (t *Tracer) Hidden() bool { return t.symbols.Hidden() }
 // are freed by nf_hook_slow(). No type or symbol tells, so the release has to.
 func (t *Tracer) FreesInChain() bool { return t.kern.AtLeast(6, 7) }
 
-// Close detaches. It may take seconds: print first.
+// Close detaches. It may take seconds: print first. Closing twice does nothing.
 func (t *Tracer) Close() error {
+	err := t.detach()
+	if t.ns != nil {
+		err = errors.Join(err, t.ns.Close())
+		t.ns = nil
+	}
+	return err
+}
+
+// detach takes out all programs of the backend in use.
+func (t *Tracer) detach() error {
 	var errs []error
 	if t.br != nil {
 		errs = append(errs, t.br.Close())
@@ -568,9 +590,7 @@ func (t *Tracer) Close() error {
 	if t.att != nil {
 		errs = append(errs, t.att.Close())
 	}
-	if t.ns != nil {
-		errs = append(errs, t.ns.Close())
-	}
+	t.br, t.reader, t.att = nil, nil, nil
 	return errors.Join(errs...)
 }
 
