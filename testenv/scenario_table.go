@@ -208,7 +208,7 @@ func routeCases() []scenarioCase {
 	eaten.Reasons = []string{"IP_INNOROUTES", "NOT_SPECIFIED"}
 	martian := noForward
 	martian.Reasons, martian.Functions, martian.Interface = []string{"IP_RPFILTER", "NOT_SPECIFIED"}, []string{"ip_rcv_finish", "ip_rcv"}, []Role{RoleTunnel}
-	expired := Expect{Direction: model.Forward, Outcomes: told, Stages: []model.Stage{model.StageForward}, Places: []Role{RoleNode},
+	expired := Expect{Direction: model.Forward, Outcomes: noRoute.Outcomes, Stages: []model.Stage{model.StageForward}, Places: []Role{RoleNode},
 		Reasons: []string{"IP_INHDR", "NOT_SPECIFIED"}, Functions: []string{"ip_forward"}, Sender: []Outcome{TTLExceeded, Unreachable, TimedOut}}
 	one := func(t *Traffic) { t.TTL = 1 }
 	expiredCode := expired
@@ -239,7 +239,7 @@ func linkCases() []scenarioCase {
 	// still asks for its gateway's address.
 	unplugged := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.Dropped, model.Rejected}, Stages: []model.Stage{model.StageTransmit, model.StageQdisc, model.StageNeighbor}, Places: []Role{RoleSrc},
 		Interface: []Role{RoleSrcPod}, Reasons: []string{"QDISC_DROP", "NEIGH_FAILED", "NOT_SPECIFIED"}, Sender: []Outcome{TimedOut, NotSent, Unreachable}}
-	tooBig := Expect{Direction: model.Forward, Outcomes: told, Stages: []model.Stage{model.StageForward}, Places: []Role{RoleNode},
+	tooBig := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.Rejected, model.Dropped}, Stages: []model.Stage{model.StageForward}, Places: []Role{RoleNode},
 		Reasons: []string{"PKT_TOO_BIG", "NOT_SPECIFIED"}, Functions: []string{"ip_forward"}, Sender: []Outcome{TooBig, TimedOut}}
 	tooBigBridge := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageBridge}, Places: []Role{RoleNode},
 		Functions: []string{"br_dev_queue_push_xmit", "br_nf_dev_queue_xmit"}, Sender: silent}

@@ -25,7 +25,17 @@ type attempt struct {
 	problems []string
 }
 
-// given up ends an attempt, as Fatal ends a test.
+// recorder only counts what is wrong.
+type recorder struct {
+	tester
+	problems int
+}
+
+func (r *recorder) Logf(string, ...any)   {}
+func (r *recorder) Error(...any)          { r.problems++ }
+func (r *recorder) Errorf(string, ...any) { r.problems++ }
+
+// givenUp ends an attempt, as Fatal ends a test.
 type givenUp struct{}
 
 func (a *attempt) Error(args ...any) { a.problems = append(a.problems, fmt.Sprint(args...)) }
@@ -55,10 +65,10 @@ func (a *attempt) run(f func(tester)) {
 	f(a)
 }
 
-// again gives a scenario a second try. The traffic is real and its timeouts are
+// again gives a scenario a second try, with what it uses made afresh. The traffic is real and its timeouts are
 // short, and a machine that emulates two others at once may starve it; what
 // was wrong at first is always printed, and what is wrong twice fails.
-func again(t *testing.T, f func(tester)) {
+func again(t *testing.T, f func(tester), afresh func()) {
 	t.Helper()
 	first := attempt{T: t}
 	first.run(f)
@@ -68,6 +78,7 @@ func again(t *testing.T, f func(tester)) {
 	for _, p := range first.problems {
 		t.Logf("SECOND TRY after: %s", p)
 	}
+	afresh()
 	second := attempt{T: t}
 	second.run(f)
 	for _, p := range second.problems {

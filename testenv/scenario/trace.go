@@ -170,6 +170,12 @@ func (t *Trace) Stop() (*model.Summary, error) {
 	return t.summary, nil
 }
 
+// Kill ends the process at once.
+func (t *Trace) Kill() {
+	// it may have ended by itself, which is as good
+	_ = t.cmd.Process.Kill()
+}
+
 // Wait waits for the process to end and gives its exit status.
 func (t *Trace) Wait() (int, error) {
 	err := <-t.exited
