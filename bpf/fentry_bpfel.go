@@ -271,6 +271,7 @@ const (
 	FentryTrackedFlagTRACKED_LOST      FentryTrackedFlag = 4
 	FentryTrackedFlagTRACKED_COPY      FentryTrackedFlag = 8
 	FentryTrackedFlagTRACKED_ORIGIN    FentryTrackedFlag = 16
+	FentryTrackedFlagTRACKED_LEARNED   FentryTrackedFlag = 64
 	FentryTrackedFlagTRACKED_FRAGMENT  FentryTrackedFlag = 32
 )
 

@@ -3,7 +3,8 @@
  * flow.h - which packets are traced, and which packet an skb is.
  *
  * Matching. Packets are compared with the two ends only where they may enter:
- * transmit, receive, drop. Both directions are tried, for VXLAN on the inner
+ * transmit, receive, drop, and for what this host sends OUTPUT and neighbour
+ * resolution. Both directions are tried, for VXLAN on the inner
  * packet, for an ICMP error on the packet it quotes. What NAT made of a packet
  * of the flow is learned as an exact tuple (and its reverse), so that replies
  * are known by their first hop. A packet that has only the --src end (traffic
@@ -45,6 +46,7 @@ enum tracked_flag {
 	TRACKED_LOST = 4, /* the ring buffer refused one of its events */
 	TRACKED_COPY = 8, /* first sighting was as a clone */
 	TRACKED_ORIGIN = 16, /* first sighting was where packets begin */
+	TRACKED_LEARNED = 64, /* matched by what NAT made of the flow before */
 	TRACKED_FRAGMENT = 32, /* a later fragment: no ports, .sig is fragment_sig() */
 };
 
@@ -100,12 +102,18 @@ struct {
 	__type(value, struct head_id);
 } heads SEC(".maps");
 
-/* Exact tuples that NAT made of the flow -> direction. */
+/* What NAT made of the flow, and when that was last seen. */
+struct learned_tuple {
+	u64 last;
+	u32 dir;
+	u32 pad;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
 	__type(key, struct tuple);
-	__type(value, u64);
+	__type(value, struct learned_tuple);
 } learned SEC(".maps");
 
 /* Tuples found not to be of the flow -> until when (ns) to leave them alone. */
@@ -236,29 +244,38 @@ static __always_inline void reverse(struct tuple *r, const struct tuple *t)
 SUBPROG int learn(const struct tuple *t, u32 dir)
 {
 	struct tuple k, r; /* map keys: on the stack, or 6.1 refuses them */
-	u64 d = dir, o = dir == DIR_FORWARD ? DIR_RETURN : DIR_FORWARD;
+	struct learned_tuple v = {};
 
 	if (!t)
 		return 0;
 	k = *t;
 	reverse(&r, &k);
-	if (bpf_map_update_elem(&learned, &k, &d, BPF_NOEXIST))
-		return 0; /* known already */
-	bpf_map_update_elem(&learned, &r, &o, BPF_NOEXIST);
-	__sync_fetch_and_add(&learned_count, 1);
+	v.last = bpf_ktime_get_ns();
+	v.dir = dir;
+	bpf_map_update_elem(&learned, &k, &v, BPF_ANY);
+	v.dir = dir == DIR_FORWARD ? DIR_RETURN : DIR_FORWARD;
+	bpf_map_update_elem(&learned, &r, &v, BPF_ANY);
+	learned_count = 1;
 	return 0;
 }
 
+/* A port that NAT gave to the flow is given to another one sooner or later. */
+#define LEARNED_VALID_NS 60000000000ULL
+
 SUBPROG int learned_dir(const struct tuple *t)
 {
+	struct learned_tuple *d;
 	struct tuple k;
-	u64 *d;
+	u64 now;
 
 	if (!t || !learned_count)
 		return DIR_NONE;
 	k = *t;
 	d = bpf_map_lookup_elem(&learned, &k);
-	return d ? *d : DIR_NONE;
+	now = bpf_ktime_get_ns();
+	if (!d || now - d->last > LEARNED_VALID_NS)
+		return DIR_NONE;
+	return d->dir;
 }
 
 static __always_inline int is_vxlan_port(u16 port)
@@ -335,9 +352,12 @@ SUBPROG int quoted_dir(u64 l4, const struct pkt *outer)
 	return d == DIR_FORWARD ? DIR_RETURN : DIR_FORWARD;
 }
 
+/* How sure a match is, where it is not by both ends. */
+enum match_how { MATCH_TENTATIVE = 1, MATCH_LEARNED = 2 };
+
 /*
  * Full look at the packet whose IP header is at nh. Gives its direction, with
- * *tentative set when only one end matched; DIR_NONE if it is none of ours
+ * *tentative set when it is not by both ends (enum match_how); DIR_NONE if it is none of ours
  * (p is then only filled as far as was needed to know).
  */
 SUBPROG int match(u64 nh, struct pkt *p, u32 *tentative)
@@ -373,8 +393,10 @@ SUBPROG int match(u64 nh, struct pkt *p, u32 *tentative)
 	if (dir)
 		return dir;
 	dir = learned_dir(&p->l3.t);
-	if (dir)
+	if (dir) {
+		*tentative = MATCH_LEARNED;
 		return dir;
+	}
 	if (!cfg.tentative || !proto_wanted(p->l3.t.proto) || p->icmp_error)
 		return DIR_NONE;
 	/* one end is --src, the other is none of --dst: NAT may make it so */
@@ -389,7 +411,7 @@ SUBPROG int match(u64 nh, struct pkt *p, u32 *tentative)
 	now = bpf_ktime_get_ns();
 	if (until && now < *until)
 		return DIR_NONE;
-	*tentative = 1;
+	*tentative = MATCH_TENTATIVE;
 	return dir;
 }
 
@@ -507,7 +529,8 @@ static __always_inline struct tracked *track(u64 key, u64 head, struct pkt *p,
 	t->dir = dir;
 	t->first_netns = copy ? h->netns : netns;
 	t->first_ifindex = copy ? h->ifindex : ifindex;
-	t->flags = (tentative ? TRACKED_TENTATIVE : 0) |
+	t->flags = (tentative == MATCH_TENTATIVE ? TRACKED_TENTATIVE : 0) |
+		   (tentative == MATCH_LEARNED ? TRACKED_LEARNED : 0) |
 		   (copy ? TRACKED_COPY : 0) | (origin ? TRACKED_ORIGIN : 0) |
 		   (p->l3.frag ? TRACKED_FRAGMENT : 0);
 	remember_head(t, now);
@@ -517,7 +540,7 @@ static __always_inline struct tracked *track(u64 key, u64 head, struct pkt *p,
 /* Settles a tentative packet: now known to be of the flow. */
 static __always_inline void settle(struct tracked *t, u32 dir)
 {
-	t->flags &= ~TRACKED_TENTATIVE;
+	t->flags &= ~(TRACKED_TENTATIVE | TRACKED_LEARNED);
 	t->dir = dir;
 	learn(&t->first, dir);
 }
@@ -553,13 +576,13 @@ static __always_inline void refresh(struct tracked *t, struct pkt *p)
 		t->t = p->l3.t;
 		return;
 	}
-	if (t->flags & TRACKED_TENTATIVE) {
+	if (t->flags & (TRACKED_TENTATIVE | TRACKED_LEARNED)) {
 		int dir = dir_of(&p->l3.t, ends_of(&p->l3.t), p->l3.frag);
 
-		if (!dir)
-			dir = learned_dir(&p->l3.t);
 		if (dir)
 			settle(t, dir);
+		else if (t->flags & TRACKED_LEARNED)
+			t->flags |= TRACKED_TENTATIVE; /* NAT's port is another flow's now */
 	}
 	if (!(t->flags & TRACKED_TENTATIVE) && !p->icmp_error)
 		learn(&p->l3.t, t->dir);

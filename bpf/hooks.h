@@ -3,7 +3,8 @@
  * hooks.h - what each hook does, written once for every backend.
  *
  * on_*() is the body of a hook; fentry.bpf.c and tracepoint.bpf.c bind bodies
- * to attach points. Entry points (transmit, receive, drop) match every packet;
+ * to attach points. Entry points (transmit, receive, drop; for what this host
+ * sends also OUTPUT and neighbour resolution) match every packet;
  * all other bodies return at once while nothing of the flow is in flight.
  */
 #ifndef PATHTRACE_HOOKS_H
@@ -131,6 +132,70 @@ static __always_inline int from_outside(struct net_device *dev)
 	return 0;
 }
 
+static __always_inline void tuple_of_ct(struct tuple *t,
+					const struct nf_conntrack_tuple *c)
+{
+	__builtin_memset(t, 0, sizeof(*t));
+	t->family = c->src_l3num == PF_INET ? 4 : 6;
+	t->proto = c->dst_protonum;
+	__builtin_memcpy(t->saddr, c->src_u3, 16);
+	__builtin_memcpy(t->daddr, c->dst_u3, 16);
+	if (has_ports(t->proto)) {
+		t->sport = bpf_ntohs(c->src_u);
+		t->dport = bpf_ntohs(c->dst_u);
+	} else {
+		t->sport = bpf_ntohs(c->src_u);
+		t->dport = t->sport;
+	}
+}
+
+/*
+ * The direction of a packet by its conntrack entry: either of the entry's
+ * address pairs, or client and real backend, being the two ends.
+ */
+SUBPROG int dir_of_ct(const struct tuple *orig, const struct tuple *reply,
+		      u32 ctinfo)
+{
+	struct tuple real;
+	int dir;
+
+	if (!orig || !reply)
+		return DIR_NONE;
+	dir = dir_of(orig, ends_of(orig), 0);
+	if (!dir) {
+		reverse(&real, reply);
+		dir = dir_of(&real, ends_of(&real), 0);
+	}
+	if (!dir) {
+		/* the client as it is, the backend as it is */
+		real = *orig;
+		__builtin_memcpy(real.daddr, reply->saddr, 16);
+		real.dport = reply->sport;
+		dir = dir_of(&real, ends_of(&real), 0);
+	}
+	if (!dir)
+		return DIR_NONE;
+	if (ctinfo >= 3) /* IP_CT_IS_REPLY */
+		dir = dir == DIR_FORWARD ? DIR_RETURN : DIR_FORWARD;
+	return dir;
+}
+
+/* The same from skb->_nfct; DIR_NONE without an entry. */
+SUBPROG int dir_of_nfct(u64 nfct)
+{
+	struct nf_conntrack_tuple c = {};
+	struct tuple orig, reply;
+	struct nf_conn *ct = (void *)(nfct & NFCT_PTRMASK);
+
+	if (!ct)
+		return DIR_NONE;
+	bpf_probe_read_kernel(&c, sizeof(c), &ct->tuplehash[0].tuple);
+	tuple_of_ct(&orig, &c);
+	bpf_probe_read_kernel(&c, sizeof(c), &ct->tuplehash[1].tuple);
+	tuple_of_ct(&reply, &c);
+	return dir_of_ct(&orig, &reply, nfct & NFCT_INFOMASK);
+}
+
 /*
  * Entry point: matches the packet at nh and gives its entry, new or known.
  * origin: 1 packets begin here, 0 they may have been seen before.
@@ -159,7 +224,8 @@ static __always_inline struct tracked *enter(struct sk_buff *skb, u64 nh,
 		if (known && (dir || !same_tuple(&t->t, &p->l3.t))) {
 			/* NAT may have taken it out of what matches by itself */
 			refresh(t, p);
-			if (dir && !tentative && (t->flags & TRACKED_TENTATIVE))
+			if (dir && !tentative &&
+			    (t->flags & (TRACKED_TENTATIVE | TRACKED_LEARNED)))
 				settle(t, dir);
 			if (t->head != head) {
 				t->head = head;
@@ -173,6 +239,17 @@ static __always_inline struct tracked *enter(struct sk_buff *skb, u64 nh,
 	}
 	if (!dir)
 		return 0;
+	/*
+	 * Known only by what NAT made of the flow once, and not seen before: where
+	 * packets begin that is good; midway it came by without matching, so
+	 * only its conntrack entry can say that it is ours.
+	 */
+	if (tentative == MATCH_LEARNED && !origin) {
+		dir = dir_of_nfct(BPF_CORE_READ(skb, _nfct));
+		if (!dir)
+			return 0;
+		tentative = 0;
+	}
 	return track(key, head, p, dir, tentative, origin, netns_of(dev),
 		     dev ? BPF_CORE_READ(dev, ifindex) : 0);
 }
@@ -263,7 +340,10 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, u64 location,
 
 	if (!may_be_ip(BPF_CORE_READ(skb, protocol)))
 		return 0;
+	/* in a UDP socket's queue the member holds something else (dev_scratch) */
 	dev = BPF_CORE_READ(skb, dev);
+	if (dev && !netns_of(dev))
+		dev = 0;
 	t = 0;
 	if (in_flight)
 		t = bpf_map_lookup_elem(&skbs, &key);
@@ -323,6 +403,13 @@ static __always_inline int on_end(struct sk_buff *skb, u8 fn)
 	t = bpf_map_lookup_elem(&skbs, &key);
 	if (!t)
 		return 0;
+	if ((u64)BPF_CORE_READ(skb, head) != t->head &&
+	    !recheck(t, &p, network_header(skb))) {
+		/* freed unseen before, and no IP packet of ours now */
+		__sync_fetch_and_add(&stats.stale, 1);
+		forget(key, t);
+		return 0;
+	}
 	p.l3.t = t->t; /* the headers may be gone: the entry knows */
 	emit(t, &p, BPF_CORE_READ(skb, dev), KIND_END, fn, 0);
 	forget(key, t);
@@ -515,51 +602,15 @@ static __always_inline int on_chain_exit(struct nft_pktinfo *pkt,
 	return 0;
 }
 
-static __always_inline void tuple_of_ct(struct tuple *t,
-					const struct nf_conntrack_tuple *c)
-{
-	__builtin_memset(t, 0, sizeof(*t));
-	t->family = c->src_l3num == PF_INET ? 4 : 6;
-	t->proto = c->dst_protonum;
-	__builtin_memcpy(t->saddr, c->src_u3, 16);
-	__builtin_memcpy(t->daddr, c->dst_u3, 16);
-	if (has_ports(t->proto)) {
-		t->sport = bpf_ntohs(c->src_u);
-		t->dport = bpf_ntohs(c->dst_u);
-	} else {
-		t->sport = bpf_ntohs(c->src_u);
-		t->dport = t->sport;
-	}
-}
-
-/*
- * Settles a tentative packet by its conntrack entry: either of the entry's
- * address pairs, or client and real backend, being the two ends.
- */
+/* Settles a packet by its conntrack entry. */
 static __always_inline void settle_by_ct(struct tracked *t, u32 ctinfo,
 					 const struct tuple *orig,
 					 const struct tuple *reply)
 {
-	struct tuple real;
-	int dir, replying = ctinfo >= 3; /* IP_CT_IS_REPLY */
+	int dir = dir_of_ct(orig, reply, ctinfo);
 
-	dir = dir_of(orig, ends_of(orig), 0);
-	if (!dir) {
-		reverse(&real, reply);
-		dir = dir_of(&real, ends_of(&real), 0);
-	}
-	if (!dir) {
-		/* the client as it is, the backend as it is */
-		real = *orig;
-		__builtin_memcpy(real.daddr, reply->saddr, 16);
-		real.dport = reply->sport;
-		dir = dir_of(&real, ends_of(&real), 0);
-	}
-	if (!dir)
-		return;
-	if (replying)
-		dir = dir == DIR_FORWARD ? DIR_RETURN : DIR_FORWARD;
-	settle(t, dir);
+	if (dir)
+		settle(t, dir);
 }
 
 /* Tells the conntrack entry of a packet at hand. */
@@ -590,7 +641,7 @@ static __always_inline int tell_conntrack(struct tracked *t, struct pkt *p,
 		bpf_probe_read_kernel(&c, sizeof(c), &ct->tuplehash[1].tuple);
 		tuple_of_ct(&e->reply, &c);
 		e->status = BPF_CORE_READ(ct, status);
-		if (t->flags & TRACKED_TENTATIVE)
+		if (t->flags & (TRACKED_TENTATIVE | TRACKED_LEARNED))
 			settle_by_ct(t, nfct & NFCT_INFOMASK, &e->orig, &e->reply);
 	}
 	fill(&e->e, t, p, st ? hook_dev(st) : BPF_CORE_READ(skb, dev),

@@ -48,6 +48,9 @@ func (a *assembler) add(e *record, now time.Time) {
 	if j == nil && e.Kind == bpf.KindEnd {
 		return // all else of it was lost: its id stays among those not seen
 	}
+	if j == nil && e.Kind == bpf.KindDrop && e.Flags&bpf.FlagCopy != 0 && a.w.Reason(e.drop.Reason) == "QUEUE_PURGE" {
+		return // unread in a socket that closed: it was told as delivered
+	}
 	if j == nil {
 		if e.Flags&bpf.FlagNew != 0 {
 			a.seenIDs++
@@ -58,6 +61,7 @@ func (a *assembler) add(e *record, now time.Time) {
 			j = whole
 		} else {
 			j = newJourney(e, now)
+			j.counted = e.Flags&bpf.FlagNew != 0
 			a.active[e.Id] = j
 		}
 	}
@@ -197,7 +201,7 @@ func (a *assembler) due(now time.Time, closing bool) []*model.Packet {
 		if j.tentative && j.own {
 			a.notOurs(j.first.T)
 		}
-		if len(j.hops) == 0 && (j.own || j.first.Netns == 0) && !j.tentative {
+		if j.counted && len(j.hops) == 0 && (j.own || j.first.Netns == 0) && !j.tentative {
 			a.seenIDs-- // only events that tell nothing came through: lost
 		}
 		if !j.terminal && a.lossy {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -92,10 +94,19 @@ type brackets struct {
 	done   map[uint32]bool
 	want   []uint32 // namespaces the flow got to that have none yet
 	use    bool     // this backend has brackets
+	ns     *node.Namespaces
+	now    map[uint32]hookListing // what hangs there now, asked for after a drop
+}
+
+// hookListing is what hung at a namespace's hooks at some time.
+type hookListing struct {
+	at    time.Time
+	hooks []node.Hook
+	err   error
 }
 
 func newBrackets(use bool) *brackets {
-	return &brackets{groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use}
+	return &brackets{groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing)}
 }
 
 // Reached notes that the flow got to a namespace of this node.
@@ -133,15 +144,8 @@ func (b *brackets) add(ns *node.Namespaces, inode uint32, progs map[string]*ebpf
 	if b.done[inode] {
 		return nil
 	}
-	hooks, err := ns.Hooks(inode)
-	if errors.Is(err, node.ErrNoHookDump) {
-		// tables and chains are known all the same; conntrack's own hooks
-		// are not, but where they would be
-		hooks, err = ns.KnownHooks(inode)
-		if len(hooks) > 0 {
-			hooks = append(hooks, conntrackHooks()...)
-		}
-	}
+	b.ns = ns
+	hooks, err := listHooks(ns, inode)
 	b.done[inode] = true // tried: not again for every packet
 	if err != nil {
 		return fmt.Errorf("netfilter hooks of %s: %w", ns.Place(inode), err)
@@ -160,6 +164,61 @@ func (b *brackets) add(ns *node.Namespaces, inode uint32, progs map[string]*ebpf
 		}
 		return nil
 	})
+}
+
+// listHooks lists what hangs at a namespace's hooks, our own links aside.
+func listHooks(ns *node.Namespaces, inode uint32) ([]node.Hook, error) {
+	hooks, err := ns.Hooks(inode)
+	if errors.Is(err, node.ErrNoHookDump) {
+		// tables and chains are known all the same; conntrack's own hooks
+		// are not, but where they would be
+		hooks, err = ns.KnownHooks(inode)
+		if len(hooks) > 0 {
+			hooks = append(hooks, conntrackHooks()...)
+		}
+	}
+	return hooks, err
+}
+
+// Changed lists the tables at a hook as they are now if they are not those that
+// the brackets were placed around: then no bracket proves anything. A rule added
+// to a table that was there changes nothing here.
+func (b *brackets) Changed(netns uint32, pf, hook uint8) ([]hookEntry, bool) {
+	if b.ns == nil {
+		return nil, false
+	}
+	l, ok := b.now[netns]
+	if !ok || time.Since(l.at) >= listingValid {
+		l = hookListing{at: time.Now()}
+		l.hooks, l.err = listHooks(b.ns, netns)
+		b.now[netns] = l
+	}
+	if l.err != nil {
+		return nil, false // the namespace went: what was there at the start is all that is known
+	}
+	family := "ip"
+	if pf == unix.NFPROTO_IPV6 {
+		family = "ip6"
+	}
+	g, _ := groupByPriority(hooksAt(l.hooks, family, int(hook)))
+	is, was := g.tables(), b.groups[hookKey{netns, pf, hook}].tables()
+	return is, !slices.Equal(is, was)
+}
+
+// listingValid is how long a listing of hooks serves further drops.
+const listingValid = time.Second
+
+// tables are the entries that have rules, in the order they run.
+func (g hookGroups) tables() []hookEntry {
+	var out []hookEntry
+	for _, group := range append(slices.Clone(g.groups), g.behind) {
+		for _, e := range group {
+			if e.Backend != "" {
+				out = append(out, e)
+			}
+		}
+	}
+	return out
 }
 
 // conntrackHooks are where conntrack hangs if it is in use in a namespace

@@ -151,6 +151,12 @@ func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
 	if e.Index == 0 {
 		return
 	}
+	if now, changed := w.tables.Changed(e.Netns, e.Pf, e.Hook-1); changed {
+		for _, t := range now {
+			d.Candidates = append(d.Candidates, t.String())
+		}
+		return
+	}
 	tables := w.tables.At(e.Netns, e.Pf, e.Hook-1, e.Index)
 	if w.FreesInChain() {
 		tables = ofBackend(tables, d.Function)
@@ -200,6 +206,9 @@ func onlyTable(at []hookEntry) (hookEntry, bool) {
 func (j *journey) fate() (model.Outcome, *model.Drop) {
 	var left, ended bool
 	var drop *model.Drop
+	if d := j.segmentDrop(); d != nil {
+		return j.death(), d
+	}
 	for _, skb := range j.order {
 		c := j.copies[skb]
 		switch {
@@ -219,14 +228,31 @@ func (j *journey) fate() (model.Outcome, *model.Drop) {
 	switch {
 	case left:
 		return model.LeftNode, nil
-	case drop != nil && j.answered:
-		return model.Rejected, drop
 	case drop != nil:
-		return model.Dropped, drop
+		return j.death(), drop
 	case ended:
 		return model.Consumed, nil
 	}
 	return model.Unknown, nil
+}
+
+// segmentDrop finds a segment or fragment that died. What other parts did does
+// not mend it; of clones, in contrast, one that arrives is enough.
+func (j *journey) segmentDrop() *model.Drop {
+	for _, skb := range j.order {
+		if c := j.copies[skb]; c.segment && c.drop != nil && c.drop.Reason != "OTHERHOST" {
+			return c.drop
+		}
+	}
+	return nil
+}
+
+// death is silent, or told to the sender.
+func (j *journey) death() model.Outcome {
+	if j.answered {
+		return model.Rejected
+	}
+	return model.Dropped
 }
 
 func skbName(addr uint64) string { return fmt.Sprintf("%#x", addr) }

@@ -31,6 +31,8 @@ type naming interface {
 	Function(fn uint8) string
 	// Hidden tells that the kernel keeps its symbols' addresses to itself.
 	Hidden() bool
+	// RouteReason names a negative result of source validation.
+	RouteReason(result int32) (reason string, isErrno bool)
 	// FreesInChain tells that nft frees what it drops inside nft_do_chain().
 	FreesInChain() bool
 }
@@ -42,6 +44,8 @@ type passedTables interface {
 	Passed(netns uint32, pf, hook, after, upto uint8) []hookEntry
 	// At gives what lies right behind a bracket.
 	At(netns uint32, pf, hook, index uint8) []hookEntry
+	// Changed lists a hook's tables if they are not those known at the start.
+	Changed(netns uint32, pf, hook uint8) ([]hookEntry, bool)
 	// Reached notes that the flow got to a namespace.
 	Reached(netns uint32)
 }
@@ -59,6 +63,7 @@ type copyState struct {
 	drop      *model.Drop
 	foreign   bool // last sighting was outside this node
 	tap       bool // a packet socket's copy: its fate says nothing
+	segment   bool // carries a part of the packet: if it dies, the packet did not arrive whole
 	fib       *bpf.EventRoute
 	table     model.Hop // last table that told its verdict
 }
@@ -72,6 +77,7 @@ type journey struct {
 	copies    map[uint64]*copyState
 	order     []uint64 // skbs in order of appearance
 	tentative bool
+	counted   bool // among the ids seen
 	dir       uint8
 	lost      bool
 	answered  bool
@@ -97,9 +103,9 @@ type world struct {
 // add takes one event into the journey.
 func (j *journey) add(w *world, e *record, now time.Time) {
 	j.touched = now
-	if e.Flags&bpf.FlagTentative == 0 {
-		j.tentative = false
-	}
+	// settled by NAT or conntrack; or disowned, when a port that NAT once gave
+	// to the flow turns out to be another one's now
+	j.tentative = e.Flags&bpf.FlagTentative != 0
 	j.dir = e.Dir
 	if e.Flags&bpf.FlagLost != 0 {
 		j.lost = true
@@ -118,7 +124,7 @@ func (j *journey) add(w *world, e *record, now time.Time) {
 		j.first = e.Event
 	}
 	if c.foreign {
-		*c = copyState{number: c.number}
+		*c = copyState{number: c.number, segment: c.segment}
 	}
 	j.changes(w, c, e)
 	if step, ok := steps[e.Kind]; ok {
@@ -131,7 +137,7 @@ func (j *journey) add(w *world, e *record, now time.Time) {
 func (j *journey) copyOf(e *record) *copyState {
 	c := j.copies[e.Skb]
 	if c == nil {
-		c = &copyState{number: len(j.order)}
+		c = &copyState{number: len(j.order), segment: e.Id != j.id && e.L3len < j.first.L3len}
 		j.copies[e.Skb] = c
 		j.order = append(j.order, e.Skb)
 	}
@@ -412,8 +418,12 @@ func routeOf(r *bpf.EventRoute) *model.Route {
 
 func stepRPFilter(j *journey, w *world, c *copyState, e *record) {
 	h := j.hop(w, c, e, model.StageRoute)
-	h.Route = &model.Route{Error: errnoName(e.Result)}
 	h.Result = "source validation failed"
+	if reason, isErrno := w.RouteReason(e.Result); isErrno {
+		h.Route = &model.Route{Error: reason}
+	} else {
+		h.Route, h.Result = &model.Route{}, h.Result+": "+reason
+	}
 	j.push(e, h)
 }
 

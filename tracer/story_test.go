@@ -96,9 +96,11 @@ func (n *names) Symbol(addr uint64) string {
 	}
 	return fmt.Sprintf("%#x", addr)
 }
-func (n *names) Function(fn uint8) string { return n.fns[fn] }
-func (n *names) Hidden() bool             { return n.hidden }
-func (n *names) FreesInChain() bool       { return n.inChain }
+func (n *names) Function(fn uint8) string                { return n.fns[fn] }
+func (n *names) Hidden() bool                            { return n.hidden }
+func (n *names) RouteReason(result int32) (string, bool) { return errnoName(result), true }
+
+func (n *names) FreesInChain() bool { return n.inChain }
 
 const symbolBase = 0xffffffff81000000
 

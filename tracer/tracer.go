@@ -112,7 +112,7 @@ func (t *Tracer) resolve(ctx context.Context) (src, dst endpoint.Endpoint, f bpf
 	if err != nil {
 		return
 	}
-	t.where = newPlaceBook(t.ns, uplinks)
+	t.where = newPlaceBook(t.ns, uplinks, t.cfg.Warn)
 	if n := len(bpf.Filter{}.Uplinks); len(uplinks) > n {
 		t.cfg.Warn(fmt.Sprintf("%d interfaces lead off this node, %d are known as such to the kernel half: equal packets sent again from outside may be told as one", len(uplinks), n))
 	}
@@ -482,7 +482,7 @@ func (t *Tracer) tellLosses() {
 	t.asm.lossy = c.LostEvents > 0
 	if n := c.LostEvents + c.LostPackets; n > t.warnedLost && time.Since(t.warnedAt) >= warnEvery {
 		t.warnedAt = time.Now()
-		t.cfg.Warn(fmt.Sprintf("%d events lost so far: the flow is faster than they can be read; narrow it with --port or --proto", n))
+		t.cfg.Warn(fmt.Sprintf("%d events and %d packets lost so far: the flow is faster than they can be read; narrow it with --port or --proto", c.LostEvents, c.LostPackets))
 		t.warnedLost = n
 	}
 }
@@ -533,6 +533,9 @@ func (t *Tracer) sweep() {
 			stale = append(stale, key, val.Last+1)
 		}
 	}
+	if err := it.Err(); err != nil {
+		t.cfg.Verbose(fmt.Sprintf("sweep: %v", err)) // the rest comes next time
+	}
 	for i := 0; i < len(stale); i += 2 {
 		args := struct{ A [2]uint64 }{[2]uint64{stale[i], stale[i+1]}}
 		if _, err := t.att.coll.Programs["sweep"].Run(&ebpf.RunOptions{Context: args}); err != nil {
@@ -559,6 +562,16 @@ func (t *Tracer) Symbol(addr uint64) string { return t.symbols.Format(addr) }
 
 // Function implements naming.
 func (t *Tracer) Function(fn uint8) string { return t.fns[fn] }
+
+// RouteReason implements naming: what a negative result of source validation
+// means. Since ip_route_input_slow() returns drop reasons instead of an errno
+// (its type says which), fib_validate_source() returns them negated.
+func (t *Tracer) RouteReason(result int32) (reason string, isErrno bool) {
+	if t.kern.ReturnsEnum("ip_route_input_slow") {
+		return t.Reason(uint32(-result)), false
+	}
+	return errnoName(result), true
+}
 
 // Hidden implements naming.
 func (t *Tracer) Hidden() bool { return t.symbols.Hidden() }
@@ -615,33 +628,37 @@ func (c clock) wall(mono uint64) time.Time { return time.Unix(0, int64(mono)+c.o
 // placeBook answers where things are; namespaces that turn up during the
 // trace are looked for once in a while.
 type placeBook struct {
-	ns      *node.Namespaces
-	uplinks map[uint32]string
-	known   map[uint32]bool
-	asked   map[uint32]time.Time
+	ns        *node.Namespaces
+	uplinks   map[uint32]string
+	refreshed time.Time
+	asked     map[uint32]time.Time
+	warn      func(string)
 }
 
-func newPlaceBook(ns *node.Namespaces, uplinks map[uint32]string) *placeBook {
-	return &placeBook{ns: ns, uplinks: uplinks, known: make(map[uint32]bool), asked: make(map[uint32]time.Time)}
+func newPlaceBook(ns *node.Namespaces, uplinks map[uint32]string, warn func(string)) *placeBook {
+	return &placeBook{ns: ns, uplinks: uplinks, asked: make(map[uint32]time.Time), warn: warn}
 }
 
-// Belongs implements places.
+// Belongs implements places. A namespace that is not this node's may become it:
+// a container runtime makes a pod's namespace before CNI gives it a veth.
 func (p *placeBook) Belongs(inode uint32) bool {
-	if inode == p.ns.Node().Inode {
+	if p.ns.Belongs(inode) {
 		return true
 	}
-	if yes, ok := p.known[inode]; ok && (yes || time.Since(p.asked[inode]) < 2*time.Second) {
-		return yes
+	_, seen := p.ns.Lookup(inode)
+	now := time.Now()
+	if now.Sub(p.asked[inode]) < refreshEvery || seen && now.Sub(p.refreshed) < refreshEvery {
+		return false
 	}
-	if _, ok := p.ns.Lookup(inode); !ok {
-		if err := p.ns.Refresh(); err != nil {
-			return false
-		}
+	p.asked[inode], p.refreshed = now, now
+	if err := p.ns.Refresh(); err != nil {
+		p.warn(fmt.Sprintf("look for new network namespaces: %v", err))
 	}
-	p.known[inode] = p.ns.Belongs(inode)
-	p.asked[inode] = time.Now()
-	return p.known[inode]
+	return p.ns.Belongs(inode)
 }
+
+// refreshEvery bounds how often all of /proc is searched for namespaces.
+const refreshEvery = 2 * time.Second
 
 // Place implements places.
 func (p *placeBook) Place(inode uint32) string { return p.ns.Place(inode) }

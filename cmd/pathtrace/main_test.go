@@ -218,7 +218,7 @@ func TestBinary(t *testing.T) {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		}
 		r := finish(t, cmd)
-		r.want(t, 1, "pathtrace: not allowed to trace: needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN")
+		r.want(t, 1, "pathtrace: not allowed to trace: needs root, or CAP_SYS_ADMIN and CAP_NET_ADMIN")
 		if strings.Count(r.stderr, "\n") != 1 {
 			t.Errorf("more than one line:\n%s", r.stderr)
 		}

@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkPrivileges wants CAP_SYS_ADMIN, or the three capabilities that replaced
-// it for BPF in Linux 5.8 (Documentation of bpf(2), include/uapi/linux/
-// capability.h): CAP_BPF to load programs, CAP_PERFMON to trace with them,
-// CAP_NET_ADMIN for network program types and other namespaces' settings.
+// checkPrivileges wants CAP_SYS_ADMIN, which setns(2) into pods' network
+// namespaces takes and which stands for CAP_BPF and CAP_PERFMON (Linux 5.8,
+// include/uapi/linux/capability.h), and CAP_NET_ADMIN for network program types
+// and netfilter links.
 func checkPrivileges() error {
 	held, err := effectiveCapabilities()
 	if err != nil {
@@ -25,14 +25,11 @@ func checkPrivileges() error {
 }
 
 func missingPrivileges(held uint64) error {
-	if held&(1<<unix.CAP_SYS_ADMIN) != 0 {
-		return nil
-	}
 	var missing []string
 	for _, c := range []struct {
 		bit  int
 		name string
-	}{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_PERFMON, "CAP_PERFMON"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}} {
+	}{{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}} {
 		if held&(1<<c.bit) == 0 {
 			missing = append(missing, c.name)
 		}
@@ -40,7 +37,7 @@ func missingPrivileges(held uint64) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	return fmt.Errorf("not allowed to trace: needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (%s missing): run it with sudo, or as a privileged container",
+	return fmt.Errorf("not allowed to trace: needs root, or CAP_SYS_ADMIN and CAP_NET_ADMIN (%s missing): run it with sudo, or as a privileged container",
 		strings.Join(missing, ", "))
 }
 

@@ -17,12 +17,14 @@ type tester interface {
 	Fatal(args ...any)
 	Fatalf(format string, args ...any)
 	Context() context.Context
+	Excuse(format string, args ...any)
 }
 
 // attempt is one try at a scenario. It keeps what is wrong instead of failing.
 type attempt struct {
 	*testing.T
 	problems []string
+	excuses  []string
 }
 
 // recorder only counts what is wrong.
@@ -65,9 +67,17 @@ func (a *attempt) run(f func(tester)) {
 	f(a)
 }
 
-// again gives a scenario a second try, with what it uses made afresh. The traffic is real and its timeouts are
-// short, and a machine that emulates two others at once may starve it; what
-// was wrong at first is always printed, and what is wrong twice fails.
+// Excuse notes that the scenario itself did not come about: the sender did not
+// see what the fault does, or healthy traffic did not pass.
+func (a *attempt) Excuse(format string, args ...any) {
+	a.excuses = append(a.excuses, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) Excuse(string, ...any) {}
+
+// again gives a scenario that did not come about a second try, with what it uses
+// made afresh: its traffic is real, and a machine that emulates others at once
+// may starve it. What the tracer said wrong has no second try.
 func again(t *testing.T, f func(tester), afresh func()) {
 	t.Helper()
 	first := attempt{T: t}
@@ -75,13 +85,24 @@ func again(t *testing.T, f func(tester), afresh func()) {
 	if len(first.problems) == 0 {
 		return
 	}
-	for _, p := range first.problems {
+	if len(first.excuses) == 0 {
+		first.report()
+		return
+	}
+	for _, p := range append(first.excuses, first.problems...) {
 		t.Logf("SECOND TRY after: %s", p)
 	}
 	afresh()
 	second := attempt{T: t}
 	second.run(f)
-	for _, p := range second.problems {
-		t.Error(p)
+	second.report()
+}
+
+func (a *attempt) report() {
+	for _, e := range a.excuses {
+		a.T.Log(e)
+	}
+	for _, p := range a.problems {
+		a.T.Error(p)
 	}
 }

@@ -73,7 +73,7 @@ func badInputs(t *testing.T, p plan, e *testenv.Env, src, dst string) []badInput
 		t.Fatal(err)
 	}
 	return []badInput{
-		{name: "no root", args: good, want: []string{"not allowed to trace", "CAP_BPF", "run it with sudo"}, change: asNobody},
+		{name: "no root", args: good, want: []string{"not allowed to trace", "CAP_SYS_ADMIN", "run it with sudo"}, change: asNobody},
 		{name: "no BTF", args: good, want: []string{"BTF", "CONFIG_DEBUG_INFO_BTF"}, change: withoutBTF},
 		{name: "unknown interface", args: with(netns, "--src", "cali0123456789a", "--dst", dst), want: []string{`source: endpoint "cali0123456789a"`, "interface"}},
 		{name: "unknown interface, named as such", args: with(netns, "--src", src, "--dst", "if:nothere"), want: []string{`destination: endpoint "if:nothere"`, "interface"}},

@@ -274,3 +274,18 @@ func (k *Kernel) AtLeast(major, minor int) bool {
 	}
 	return a > major || a == major && b >= minor
 }
+
+// ReturnsEnum tells whether a function of the kernel returns an enum: what was
+// an errno became a drop reason in several functions of net/ipv4/route.c.
+func (k *Kernel) ReturnsEnum(name string) bool {
+	fn, _, err := k.FindFunc(name)
+	if err != nil {
+		return false
+	}
+	proto, ok := fn.Type.(*btf.FuncProto)
+	if !ok {
+		return false
+	}
+	_, ok = btf.UnderlyingType(proto.Return).(*btf.Enum)
+	return ok
+}
