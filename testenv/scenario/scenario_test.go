@@ -176,7 +176,11 @@ func (ses *session) trace(t tester, e *testenv.Env, src, dst, proto string) *Tra
 }
 
 // end stops the trace and wants nothing lost.
-func (ses *session) end(t tester) {
+func (ses *session) end(t interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+}) {
 	t.Helper()
 	if ses.tr == nil {
 		return
