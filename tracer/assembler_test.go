@@ -114,6 +114,27 @@ func TestSegmentsAreOnePacket(t *testing.T) {
 	}
 }
 
+// One segment that dies is not mended by the others that arrive.
+func TestOneSegmentDies(t *testing.T) {
+	s := newStory(t)
+	big := s.send(unix.IPPROTO_TCP, tcpClient, tcpServer, tcp(0x18, 1000, 5), size(4388), ipid(7), flag(bpf.FlagOrigin))
+	big.fromClient()
+	big.end(calicl)
+	for i := uint32(0); i < 3; i++ {
+		seg := s.send(unix.IPPROTO_TCP, tcpClient, tcpServer, tcp(0x10, 1000+i*1448, 5), size(1500), ipid(uint16(7+i)))
+		if i == 1 {
+			seg.kfree("NETFILTER_DROP", "nf_hook_slow+0x1", calicl)
+			continue
+		}
+		seg.toServer(bpf.FentryFnFN_tcpV4Rcv)
+	}
+	got := s.one()
+	wantOutcome(t, got, model.Dropped)
+	if got.Drop == nil || got.Drop.Reason != "NETFILTER_DROP" {
+		t.Errorf("drop %+v", got.Drop)
+	}
+}
+
 // What only looks like a part of another packet.
 func TestPacketsOfTheirOwn(t *testing.T) {
 	first := func(s *story, o ...with) *packet {
