@@ -151,17 +151,17 @@ func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
 	if e.Index == 0 {
 		return
 	}
-	if now, changed := w.tables.Changed(e.Netns, e.Pf, e.Hook-1); changed {
-		for _, t := range now {
-			d.Candidates = append(d.Candidates, t.String())
-		}
-		return
+	tables, changed := w.tables.Changed(e.Netns, e.Pf, e.Hook-1)
+	if !changed {
+		tables = w.tables.At(e.Netns, e.Pf, e.Hook-1, e.Index)
 	}
-	tables := w.tables.At(e.Netns, e.Pf, e.Hook-1, e.Index)
-	if w.FreesInChain() {
+	inChain := strings.HasPrefix(d.Function, "nft_do_chain+")
+	if w.FreesInChain() && (inChain || !changed) {
 		tables = ofBackend(tables, d.Function)
 	}
-	if t, ok := onlyTable(tables); ok {
+	// of a hook that changed only the tables are known, not what else hangs
+	// there: then it takes nft's own function to be sure
+	if t, ok := onlyTable(tables); ok && (inChain || !changed) {
 		d.Backend, d.Table, d.Chain, d.Family = t.Backend, t.Table, t.Chain, t.Family
 		return
 	}
