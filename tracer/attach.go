@@ -5,6 +5,7 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -190,7 +191,7 @@ func newAttachment(k *kernel.Kernel, spec *ebpf.CollectionSpec, plan []hook, ext
 	chosen := a.choose(plan)
 	took("probe the hooks")
 	for _, h := range plan {
-		if h.essential && !contains(chosen, h.prog) {
+		if h.essential && !slices.ContainsFunc(chosen, func(c hook) bool { return c.prog == h.prog }) {
 			return nil, fmt.Errorf("hook %s: %w", target(spec.Programs[h.prog]), errMissing)
 		}
 	}
@@ -312,7 +313,7 @@ func (a *attachment) attach(coll *ebpf.Collection, hooks []hook, skip []string) 
 	copy(order, hooks)
 	sort.SliceStable(order, func(i, j int) bool { return !order[i].essential && order[j].essential })
 	for _, h := range order {
-		if containsString(skip, h.prog) {
+		if slices.Contains(skip, h.prog) {
 			continue
 		}
 		l, err := link.AttachTracing(link.TracingOptions{Program: coll.Programs[h.prog]})
@@ -404,22 +405,4 @@ func (a *attachment) Close() error {
 		a.coll = nil
 	}
 	return errors.Join(errs...)
-}
-
-func contains(hooks []hook, prog string) bool {
-	for _, h := range hooks {
-		if h.prog == prog {
-			return true
-		}
-	}
-	return false
-}
-
-func containsString(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }

@@ -155,7 +155,7 @@ func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
 	if !changed {
 		tables = w.tables.At(e.Netns, e.Pf, e.Hook-1, e.Index)
 	}
-	inChain := strings.HasPrefix(d.Function, "nft_do_chain+")
+	inChain := freedByChain(d.Function)
 	if w.FreesInChain() && (inChain || !changed) {
 		tables = ofBackend(tables, d.Function)
 	}
@@ -170,10 +170,13 @@ func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
 	}
 }
 
+// freedByChain tells that nft itself freed the packet.
+func freedByChain(function string) bool { return strings.HasPrefix(function, "nft_do_chain+") }
+
 // ofBackend leaves those that can have freed a packet in this function: nft
 // does it itself, all others leave it to nf_hook_slow.
 func ofBackend(at []hookEntry, function string) []hookEntry {
-	inChain := strings.HasPrefix(function, "nft_do_chain+")
+	inChain := freedByChain(function)
 	if !inChain && !strings.HasPrefix(function, "nf_hook_slow+") {
 		return at
 	}
