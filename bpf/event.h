@@ -158,12 +158,49 @@ struct event {
 	struct tunnel tun;
 };
 
+/* One rule that matched: see rules.h. */
+struct rule_match {
+	u64 chain; /* nft: the chain's handle */
+	u64 rule; /* nft: the rule's handle; legacy: its place in the table, from 0 */
+	u32 verdict; /* nft: what it said, NF_* or NFT_* */
+	u32 count; /* legacy: how many times */
+};
+
+/* Of a verdict map that was asked: the key it was asked for. */
+struct map_key {
+	u32 match; /* index of the rule in event_table.m */
+	u32 reg[16]; /* all data registers as they were: the rule tells which */
+};
+
+#define MAX_MATCHES 128
+#define MAX_KEYS 4
+
+/* event_table.rules: what is known of the rules that matched */
+enum rules_flag {
+	RULES_SEEN = 1, /* .m holds them all, unless one of the following is set */
+	RULES_MIXED = 2, /* another traversal cannot be told apart from this one */
+	RULES_REPLACED = 4, /* the table was replaced meanwhile */
+	RULES_TOO_MANY = 8, /* more than MAX_MATCHES */
+	RULES_TOO_LARGE = 16, /* the table has more rules than are covered */
+	RULES_LATE = 32, /* its beginning was not seen */
+};
+
 struct event_table {
 	struct event e;
 	char table[32];
 	char chain[64];
+	u64 address; /* legacy: struct xt_table; nft: the table's handle */
+	u64 content; /* legacy: its xt_table_info */
+	u64 generation; /* legacy: rules_generation then */
+	u64 chain_handle; /* nft: of the base chain */
+	u32 number; /* legacy: rules in the table, chain heads and policies included */
+	u32 size; /* legacy: bytes */
 	u8 family; /* nft: table's nfproto */
-	u8 pad[7];
+	u8 rules; /* enum rules_flag */
+	u16 matches; /* entries of .m that follow; more than MAX_MATCHES: that many matched */
+	u32 keys;
+	struct map_key key[MAX_KEYS];
+	struct rule_match m[MAX_MATCHES]; /* only .matches of them are sent */
 };
 
 struct event_route {
@@ -253,6 +290,7 @@ struct counters {
 	u64 lost_events; /* the ring buffer had no room */
 	u64 lost_packets; /* no room in the table of packets in flight */
 	u64 packets; /* ids handed out */
+	u64 sampled; /* packets left out on purpose: more than `quota` in a window */
 	u64 stale; /* entries found to be of a packet that was freed unseen */
 };
 
@@ -265,6 +303,8 @@ EXPORT(enum, kind);
 EXPORT(enum, fn);
 EXPORT(enum, dir);
 EXPORT(enum, event_flag);
+EXPORT(enum, rules_flag);
+EXPORT(struct, rule_match);
 EXPORT(struct, event);
 EXPORT(struct, event_table);
 EXPORT(struct, event_route);

@@ -33,7 +33,7 @@ int nf_hook_slow_in(u64 *ctx)
 	const struct nf_hook_state *st = ARG(1, const struct nf_hook_state *);
 	int local_out = st->hook == NF_INET_LOCAL_OUT && st->pf != PF_BRIDGE;
 
-	if (!in_flight && !local_out)
+	if (!in_flight && (!local_out || !may_enter_by(st->out)))
 		return 0;
 	return on_hook_enter(ARG(0, struct sk_buff *), st, local_out);
 }
@@ -46,6 +46,29 @@ int nf_hook_slow_out(u64 *ctx)
 	return on_hook_exit(ARG(0, struct sk_buff *),
 			    ARG(1, const struct nf_hook_state *), returned(ctx),
 			    FN_nf_hook_slow);
+}
+
+SEC("fentry/ipt_do_table")
+int ipt_do_table_in(u64 *ctx)
+{
+	if (!in_flight)
+		return 0;
+	return on_rules_enter(ARG(1, struct sk_buff *), ARG(0, struct xt_table *), 0);
+}
+
+SEC("fentry/ip6t_do_table")
+int ip6t_do_table_in(u64 *ctx)
+{
+	if (!in_flight)
+		return 0;
+	return on_rules_enter(ARG(1, struct sk_buff *), ARG(0, struct xt_table *), 1);
+}
+
+/* Before the new table is in: what is seen from here on is of the new generation. */
+SEC("fentry/xt_replace_table")
+int xt_replace_table_in(u64 *ctx)
+{
+	return on_replace(ctx[0]);
 }
 
 SEC("fexit/ipt_do_table")
@@ -84,6 +107,68 @@ int nft_do_chain_out(u64 *ctx)
 			     ARG(1, struct nft_chain *), returned(ctx),
 			     FN_nft_do_chain);
 }
+
+/*
+ * Expressions that a rule may end with: void f(const struct nft_expr *, struct
+ * nft_regs *, const struct nft_pktinfo *), net/netfilter/nft_*.c and
+ * net/ipv[46]/netfilter/nft_*.c. Those that only ever compare are not here.
+ */
+#define EVAL_AS(func, by_map)                                               \
+	SEC("fexit/" #func) int func##_out(u64 *ctx)                        \
+	{                                                                   \
+		if (!in_flight)                                             \
+			return 0;                                           \
+		return on_eval(ctx, by_map);                                \
+	}
+#define EVAL(func) EVAL_AS(func, 0)
+
+EVAL(nft_immediate_eval)
+EVAL_AS(nft_lookup_eval, 1)
+EVAL(nft_target_eval_xt)
+EVAL(nft_target_eval_bridge)
+EVAL(nft_counter_eval)
+EVAL(nft_meta_set_eval)
+EVAL(nft_payload_set_eval)
+EVAL(nft_exthdr_tcp_set_eval)
+EVAL(nft_ct_set_eval)
+EVAL(nft_ct_set_zone_eval)
+EVAL(nft_ct_helper_obj_eval)
+EVAL(nft_ct_timeout_obj_eval)
+EVAL(nft_notrack_eval)
+EVAL(nft_objref_eval)
+EVAL(nft_objref_map_eval)
+EVAL(nft_dynset_eval)
+EVAL(nft_limit_pkts_eval)
+EVAL(nft_limit_bytes_eval)
+EVAL(nft_quota_eval)
+EVAL(nft_connlimit_eval)
+EVAL(nft_log_eval)
+EVAL(nft_nat_eval)
+EVAL(nft_nat_inet_eval)
+EVAL(nft_masq_ipv4_eval)
+EVAL(nft_masq_ipv6_eval)
+EVAL(nft_masq_inet_eval)
+EVAL(nft_masq_eval)
+EVAL(nft_redir_ipv4_eval)
+EVAL(nft_redir_ipv6_eval)
+EVAL(nft_redir_inet_eval)
+EVAL(nft_redir_eval)
+EVAL(nft_reject_ipv4_eval)
+EVAL(nft_reject_ipv6_eval)
+EVAL(nft_reject_inet_eval)
+EVAL(nft_reject_bridge_eval)
+EVAL(nft_reject_netdev_eval)
+EVAL(nft_queue_eval)
+EVAL(nft_queue_sreg_eval)
+EVAL(nft_tproxy_eval)
+EVAL(nft_synproxy_eval)
+EVAL(nft_dup_ipv4_eval)
+EVAL(nft_dup_ipv6_eval)
+EVAL(nft_dup_netdev_eval)
+EVAL(nft_fwd_netdev_eval)
+EVAL(nft_fwd_neigh_eval)
+EVAL(nft_flow_offload_eval)
+EVAL(nft_last_eval)
 
 SEC("fexit/nf_conntrack_in")
 int nf_conntrack_in_out(u64 *ctx)

@@ -18,6 +18,7 @@ type FentryCounters struct {
 	LostEvents  uint64
 	LostPackets uint64
 	Packets     uint64
+	Sampled     uint64
 	Stale       uint64
 }
 
@@ -137,12 +138,22 @@ type FentryEventRoute struct {
 }
 
 type FentryEventTable struct {
-	_      structs.HostLayout
-	E      FentryEvent
-	Table  [32]int8
-	Chain  [64]int8
-	Family uint8
-	Pad    [7]uint8
+	_           structs.HostLayout
+	E           FentryEvent
+	Table       [32]int8
+	Chain       [64]int8
+	Address     uint64
+	Content     uint64
+	Generation  uint64
+	ChainHandle uint64
+	Number      uint32
+	Size        uint32
+	Family      uint8
+	Rules       uint8
+	Matches     uint16
+	Keys        uint32
+	Key         [4]FentryMapKey
+	M           [128]FentryRuleMatch
 }
 
 type FentryFilter struct {
@@ -230,11 +241,36 @@ const (
 	FentryKindKIND_MODULE    FentryKind = 20
 )
 
+type FentryMapKey struct {
+	_     structs.HostLayout
+	Match uint32
+	Reg   [16]uint32
+}
+
 type FentryPrefix struct {
 	_    structs.HostLayout
 	Addr [4]uint32
 	Mask [4]uint32
 }
+
+type FentryRuleMatch struct {
+	_       structs.HostLayout
+	Chain   uint64
+	Rule    uint64
+	Verdict uint32
+	Count   uint32
+}
+
+type FentryRulesFlag uint32
+
+const (
+	FentryRulesFlagRULES_SEEN      FentryRulesFlag = 1
+	FentryRulesFlagRULES_MIXED     FentryRulesFlag = 2
+	FentryRulesFlagRULES_REPLACED  FentryRulesFlag = 4
+	FentryRulesFlagRULES_TOO_MANY  FentryRulesFlag = 8
+	FentryRulesFlagRULES_TOO_LARGE FentryRulesFlag = 16
+	FentryRulesFlagRULES_LATE      FentryRulesFlag = 32
+)
 
 type FentryTracked struct {
 	_            structs.HostLayout
@@ -301,74 +337,145 @@ type FentryTuple struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FentryMapCurrents              = "currents"
-	FentryMapEvents                = "events"
-	FentryMapHeads                 = "heads"
-	FentryMapLearned               = "learned"
-	FentryMapOthers                = "others"
-	FentryMapSkbs                  = "skbs"
-	FentryProgDevQueueXmitOut      = "__dev_queue_xmit_out"
-	FentryProgIcmpSendIn           = "__icmp_send_in"
-	FentryProgBrForwardIn          = "br_forward_in"
-	FentryProgBrHandleFrameIn      = "br_handle_frame_in"
-	FentryProgBrPassFrameUpIn      = "br_pass_frame_up_in"
-	FentryProgFibValidateSourceOut = "fib_validate_source_out"
-	FentryProgIcmp6SendIn          = "icmp6_send_in"
-	FentryProgIcmpRcvIn            = "icmp_rcv_in"
-	FentryProgIcmpv6RcvIn          = "icmpv6_rcv_in"
-	FentryProgIp6ForwardIn         = "ip6_forward_in"
-	FentryProgIp6RouteInputOut     = "ip6_route_input_out"
-	FentryProgIp6tDoTableOut       = "ip6t_do_table_out"
-	FentryProgIpForwardIn          = "ip_forward_in"
-	FentryProgIpRouteInputSlowOut  = "ip_route_input_slow_out"
-	FentryProgIptDoTableOut        = "ipt_do_table_out"
-	FentryProgNeighResolveOutputIn = "neigh_resolve_output_in"
-	FentryProgNfConntrackInOut     = "nf_conntrack_in_out"
-	FentryProgNfHookSlowIn         = "nf_hook_slow_in"
-	FentryProgNfHookSlowOut        = "nf_hook_slow_out"
-	FentryProgNfSendReset6In       = "nf_send_reset6_in"
-	FentryProgNfSendResetIn        = "nf_send_reset_in"
-	FentryProgNftDoChainIn         = "nft_do_chain_in"
-	FentryProgNftDoChainOut        = "nft_do_chain_out"
-	FentryProgSctpRcvIn            = "sctp_rcv_in"
-	FentryProgSweep                = "sweep"
-	FentryProgTcpV4RcvIn           = "tcp_v4_rcv_in"
-	FentryProgTcpV4RcvOut          = "tcp_v4_rcv_out"
-	FentryProgTcpV4SendResetIn     = "tcp_v4_send_reset_in"
-	FentryProgTcpV6RcvIn           = "tcp_v6_rcv_in"
-	FentryProgTcpV6RcvOut          = "tcp_v6_rcv_out"
-	FentryProgTcpV6SendResetIn     = "tcp_v6_send_reset_in"
-	FentryProgTpConsumeSkb         = "tp_consume_skb"
-	FentryProgTpFibTableLookup     = "tp_fib_table_lookup"
-	FentryProgTpIcmpSend           = "tp_icmp_send"
-	FentryProgTpKfreeSkb           = "tp_kfree_skb"
-	FentryProgTpModuleLoad         = "tp_module_load"
-	FentryProgTpNetDevStartXmit    = "tp_net_dev_start_xmit"
-	FentryProgTpNetifReceiveSkb    = "tp_netif_receive_skb"
-	FentryProgTpTcpSendReset       = "tp_tcp_send_reset"
-	FentryProgUdpQueueRcvSkbIn     = "udp_queue_rcv_skb_in"
-	FentryProgUdpv6QueueRcvSkbIn   = "udpv6_queue_rcv_skb_in"
-	FentryProgVxlanRcvIn           = "vxlan_rcv_in"
-	FentryProgVxlanXmitIn          = "vxlan_xmit_in"
-	FentryVarArmed                 = "armed"
-	FentryVarCfg                   = "cfg"
-	FentryVarExportDir             = "export_dir"
-	FentryVarExportEvent           = "export_event"
-	FentryVarExportEventCt         = "export_event_ct"
-	FentryVarExportEventDrop       = "export_event_drop"
-	FentryVarExportEventFlag       = "export_event_flag"
-	FentryVarExportEventModule     = "export_event_module"
-	FentryVarExportEventNeigh      = "export_event_neigh"
-	FentryVarExportEventRoute      = "export_event_route"
-	FentryVarExportEventTable      = "export_event_table"
-	FentryVarExportFn              = "export_fn"
-	FentryVarExportKind            = "export_kind"
-	FentryVarExportTrackedFlag     = "export_tracked_flag"
-	FentryVarHasDropReason         = "has_drop_reason"
-	FentryVarInFlight              = "in_flight"
-	FentryVarLearnedCount          = "learned_count"
-	FentryVarNextId                = "next_id"
-	FentryVarStats                 = "stats"
+	FentryMapAnchor                  = "anchor"
+	FentryMapCountersNow             = "counters_now"
+	FentryMapCurrents                = "currents"
+	FentryMapEvents                  = "events"
+	FentryMapHeads                   = "heads"
+	FentryMapLayouts                 = "layouts"
+	FentryMapLearned                 = "learned"
+	FentryMapNftWalks                = "nft_walks"
+	FentryMapOthers                  = "others"
+	FentryMapReplaced                = "replaced"
+	FentryMapRulesCpus               = "rules_cpus"
+	FentryMapSkbs                    = "skbs"
+	FentryMapSnapshots               = "snapshots"
+	FentryMapTraversals              = "traversals"
+	FentryProgDevQueueXmitOut        = "__dev_queue_xmit_out"
+	FentryProgIcmpSendIn             = "__icmp_send_in"
+	FentryProgBrForwardIn            = "br_forward_in"
+	FentryProgBrHandleFrameIn        = "br_handle_frame_in"
+	FentryProgBrPassFrameUpIn        = "br_pass_frame_up_in"
+	FentryProgFibValidateSourceOut   = "fib_validate_source_out"
+	FentryProgIcmp6SendIn            = "icmp6_send_in"
+	FentryProgIcmpRcvIn              = "icmp_rcv_in"
+	FentryProgIcmpv6RcvIn            = "icmpv6_rcv_in"
+	FentryProgIp6ForwardIn           = "ip6_forward_in"
+	FentryProgIp6RouteInputOut       = "ip6_route_input_out"
+	FentryProgIp6tDoTableIn          = "ip6t_do_table_in"
+	FentryProgIp6tDoTableOut         = "ip6t_do_table_out"
+	FentryProgIpForwardIn            = "ip_forward_in"
+	FentryProgIpRouteInputSlowOut    = "ip_route_input_slow_out"
+	FentryProgIptDoTableIn           = "ipt_do_table_in"
+	FentryProgIptDoTableOut          = "ipt_do_table_out"
+	FentryProgNeighResolveOutputIn   = "neigh_resolve_output_in"
+	FentryProgNfConntrackInOut       = "nf_conntrack_in_out"
+	FentryProgNfHookSlowIn           = "nf_hook_slow_in"
+	FentryProgNfHookSlowOut          = "nf_hook_slow_out"
+	FentryProgNfSendReset6In         = "nf_send_reset6_in"
+	FentryProgNfSendResetIn          = "nf_send_reset_in"
+	FentryProgNftConnlimitEvalOut    = "nft_connlimit_eval_out"
+	FentryProgNftCounterEvalOut      = "nft_counter_eval_out"
+	FentryProgNftCtHelperObjEvalOut  = "nft_ct_helper_obj_eval_out"
+	FentryProgNftCtSetEvalOut        = "nft_ct_set_eval_out"
+	FentryProgNftCtSetZoneEvalOut    = "nft_ct_set_zone_eval_out"
+	FentryProgNftCtTimeoutObjEvalOut = "nft_ct_timeout_obj_eval_out"
+	FentryProgNftDoChainIn           = "nft_do_chain_in"
+	FentryProgNftDoChainOut          = "nft_do_chain_out"
+	FentryProgNftDupIpv4EvalOut      = "nft_dup_ipv4_eval_out"
+	FentryProgNftDupIpv6EvalOut      = "nft_dup_ipv6_eval_out"
+	FentryProgNftDupNetdevEvalOut    = "nft_dup_netdev_eval_out"
+	FentryProgNftDynsetEvalOut       = "nft_dynset_eval_out"
+	FentryProgNftExthdrTcpSetEvalOut = "nft_exthdr_tcp_set_eval_out"
+	FentryProgNftFlowOffloadEvalOut  = "nft_flow_offload_eval_out"
+	FentryProgNftFwdNeighEvalOut     = "nft_fwd_neigh_eval_out"
+	FentryProgNftFwdNetdevEvalOut    = "nft_fwd_netdev_eval_out"
+	FentryProgNftImmediateEvalOut    = "nft_immediate_eval_out"
+	FentryProgNftLastEvalOut         = "nft_last_eval_out"
+	FentryProgNftLimitBytesEvalOut   = "nft_limit_bytes_eval_out"
+	FentryProgNftLimitPktsEvalOut    = "nft_limit_pkts_eval_out"
+	FentryProgNftLogEvalOut          = "nft_log_eval_out"
+	FentryProgNftLookupEvalOut       = "nft_lookup_eval_out"
+	FentryProgNftMasqEvalOut         = "nft_masq_eval_out"
+	FentryProgNftMasqInetEvalOut     = "nft_masq_inet_eval_out"
+	FentryProgNftMasqIpv4EvalOut     = "nft_masq_ipv4_eval_out"
+	FentryProgNftMasqIpv6EvalOut     = "nft_masq_ipv6_eval_out"
+	FentryProgNftMetaSetEvalOut      = "nft_meta_set_eval_out"
+	FentryProgNftNatEvalOut          = "nft_nat_eval_out"
+	FentryProgNftNatInetEvalOut      = "nft_nat_inet_eval_out"
+	FentryProgNftNotrackEvalOut      = "nft_notrack_eval_out"
+	FentryProgNftObjrefEvalOut       = "nft_objref_eval_out"
+	FentryProgNftObjrefMapEvalOut    = "nft_objref_map_eval_out"
+	FentryProgNftPayloadSetEvalOut   = "nft_payload_set_eval_out"
+	FentryProgNftQueueEvalOut        = "nft_queue_eval_out"
+	FentryProgNftQueueSregEvalOut    = "nft_queue_sreg_eval_out"
+	FentryProgNftQuotaEvalOut        = "nft_quota_eval_out"
+	FentryProgNftRedirEvalOut        = "nft_redir_eval_out"
+	FentryProgNftRedirInetEvalOut    = "nft_redir_inet_eval_out"
+	FentryProgNftRedirIpv4EvalOut    = "nft_redir_ipv4_eval_out"
+	FentryProgNftRedirIpv6EvalOut    = "nft_redir_ipv6_eval_out"
+	FentryProgNftRejectBridgeEvalOut = "nft_reject_bridge_eval_out"
+	FentryProgNftRejectInetEvalOut   = "nft_reject_inet_eval_out"
+	FentryProgNftRejectIpv4EvalOut   = "nft_reject_ipv4_eval_out"
+	FentryProgNftRejectIpv6EvalOut   = "nft_reject_ipv6_eval_out"
+	FentryProgNftRejectNetdevEvalOut = "nft_reject_netdev_eval_out"
+	FentryProgNftSynproxyEvalOut     = "nft_synproxy_eval_out"
+	FentryProgNftTargetEvalBridgeOut = "nft_target_eval_bridge_out"
+	FentryProgNftTargetEvalXtOut     = "nft_target_eval_xt_out"
+	FentryProgNftTproxyEvalOut       = "nft_tproxy_eval_out"
+	FentryProgPeek                   = "peek"
+	FentryProgSctpRcvIn              = "sctp_rcv_in"
+	FentryProgSweep                  = "sweep"
+	FentryProgTcpV4RcvIn             = "tcp_v4_rcv_in"
+	FentryProgTcpV4RcvOut            = "tcp_v4_rcv_out"
+	FentryProgTcpV4SendResetIn       = "tcp_v4_send_reset_in"
+	FentryProgTcpV6RcvIn             = "tcp_v6_rcv_in"
+	FentryProgTcpV6RcvOut            = "tcp_v6_rcv_out"
+	FentryProgTcpV6SendResetIn       = "tcp_v6_send_reset_in"
+	FentryProgTpConsumeSkb           = "tp_consume_skb"
+	FentryProgTpFibTableLookup       = "tp_fib_table_lookup"
+	FentryProgTpIcmpSend             = "tp_icmp_send"
+	FentryProgTpKfreeSkb             = "tp_kfree_skb"
+	FentryProgTpModuleLoad           = "tp_module_load"
+	FentryProgTpNetDevStartXmit      = "tp_net_dev_start_xmit"
+	FentryProgTpNetifReceiveSkb      = "tp_netif_receive_skb"
+	FentryProgTpTcpSendReset         = "tp_tcp_send_reset"
+	FentryProgUdpQueueRcvSkbIn       = "udp_queue_rcv_skb_in"
+	FentryProgUdpv6QueueRcvSkbIn     = "udpv6_queue_rcv_skb_in"
+	FentryProgVxlanRcvIn             = "vxlan_rcv_in"
+	FentryProgVxlanXmitIn            = "vxlan_xmit_in"
+	FentryProgXtReplaceTableIn       = "xt_replace_table_in"
+	FentryVarArmed                   = "armed"
+	FentryVarBlocksPerCpu            = "blocks_per_cpu"
+	FentryVarCfg                     = "cfg"
+	FentryVarEntryLinks              = "entry_links"
+	FentryVarExportDir               = "export_dir"
+	FentryVarExportEvent             = "export_event"
+	FentryVarExportEventCt           = "export_event_ct"
+	FentryVarExportEventDrop         = "export_event_drop"
+	FentryVarExportEventFlag         = "export_event_flag"
+	FentryVarExportEventModule       = "export_event_module"
+	FentryVarExportEventNeigh        = "export_event_neigh"
+	FentryVarExportEventRoute        = "export_event_route"
+	FentryVarExportEventTable        = "export_event_table"
+	FentryVarExportFn                = "export_fn"
+	FentryVarExportKind              = "export_kind"
+	FentryVarExportRuleMatch         = "export_rule_match"
+	FentryVarExportRulesFlag         = "export_rules_flag"
+	FentryVarExportTrackedFlag       = "export_tracked_flag"
+	FentryVarHasDropReason           = "has_drop_reason"
+	FentryVarInFlight                = "in_flight"
+	FentryVarInlineCounters          = "inline_counters"
+	FentryVarLearnedCount            = "learned_count"
+	FentryVarLinksTellRules          = "links_tell_rules"
+	FentryVarNextId                  = "next_id"
+	FentryVarPeekedContent           = "peeked_content"
+	FentryVarPeekedGeneration        = "peeked_generation"
+	FentryVarQuota                   = "quota"
+	FentryVarRulesGeneration         = "rules_generation"
+	FentryVarStats                   = "stats"
+	FentryVarWindow                  = "window"
+	FentryVarWindowUsed              = "window_used"
 )
 
 // LoadFentry returns the embedded CollectionSpec for Fentry.
@@ -413,61 +520,120 @@ type FentrySpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FentryProgramSpecs struct {
-	DevQueueXmitOut      *ebpf.ProgramSpec `ebpf:"__dev_queue_xmit_out"`
-	IcmpSendIn           *ebpf.ProgramSpec `ebpf:"__icmp_send_in"`
-	BrForwardIn          *ebpf.ProgramSpec `ebpf:"br_forward_in"`
-	BrHandleFrameIn      *ebpf.ProgramSpec `ebpf:"br_handle_frame_in"`
-	BrPassFrameUpIn      *ebpf.ProgramSpec `ebpf:"br_pass_frame_up_in"`
-	FibValidateSourceOut *ebpf.ProgramSpec `ebpf:"fib_validate_source_out"`
-	Icmp6SendIn          *ebpf.ProgramSpec `ebpf:"icmp6_send_in"`
-	IcmpRcvIn            *ebpf.ProgramSpec `ebpf:"icmp_rcv_in"`
-	Icmpv6RcvIn          *ebpf.ProgramSpec `ebpf:"icmpv6_rcv_in"`
-	Ip6ForwardIn         *ebpf.ProgramSpec `ebpf:"ip6_forward_in"`
-	Ip6RouteInputOut     *ebpf.ProgramSpec `ebpf:"ip6_route_input_out"`
-	Ip6tDoTableOut       *ebpf.ProgramSpec `ebpf:"ip6t_do_table_out"`
-	IpForwardIn          *ebpf.ProgramSpec `ebpf:"ip_forward_in"`
-	IpRouteInputSlowOut  *ebpf.ProgramSpec `ebpf:"ip_route_input_slow_out"`
-	IptDoTableOut        *ebpf.ProgramSpec `ebpf:"ipt_do_table_out"`
-	NeighResolveOutputIn *ebpf.ProgramSpec `ebpf:"neigh_resolve_output_in"`
-	NfConntrackInOut     *ebpf.ProgramSpec `ebpf:"nf_conntrack_in_out"`
-	NfHookSlowIn         *ebpf.ProgramSpec `ebpf:"nf_hook_slow_in"`
-	NfHookSlowOut        *ebpf.ProgramSpec `ebpf:"nf_hook_slow_out"`
-	NfSendReset6In       *ebpf.ProgramSpec `ebpf:"nf_send_reset6_in"`
-	NfSendResetIn        *ebpf.ProgramSpec `ebpf:"nf_send_reset_in"`
-	NftDoChainIn         *ebpf.ProgramSpec `ebpf:"nft_do_chain_in"`
-	NftDoChainOut        *ebpf.ProgramSpec `ebpf:"nft_do_chain_out"`
-	SctpRcvIn            *ebpf.ProgramSpec `ebpf:"sctp_rcv_in"`
-	Sweep                *ebpf.ProgramSpec `ebpf:"sweep"`
-	TcpV4RcvIn           *ebpf.ProgramSpec `ebpf:"tcp_v4_rcv_in"`
-	TcpV4RcvOut          *ebpf.ProgramSpec `ebpf:"tcp_v4_rcv_out"`
-	TcpV4SendResetIn     *ebpf.ProgramSpec `ebpf:"tcp_v4_send_reset_in"`
-	TcpV6RcvIn           *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv_in"`
-	TcpV6RcvOut          *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv_out"`
-	TcpV6SendResetIn     *ebpf.ProgramSpec `ebpf:"tcp_v6_send_reset_in"`
-	TpConsumeSkb         *ebpf.ProgramSpec `ebpf:"tp_consume_skb"`
-	TpFibTableLookup     *ebpf.ProgramSpec `ebpf:"tp_fib_table_lookup"`
-	TpIcmpSend           *ebpf.ProgramSpec `ebpf:"tp_icmp_send"`
-	TpKfreeSkb           *ebpf.ProgramSpec `ebpf:"tp_kfree_skb"`
-	TpModuleLoad         *ebpf.ProgramSpec `ebpf:"tp_module_load"`
-	TpNetDevStartXmit    *ebpf.ProgramSpec `ebpf:"tp_net_dev_start_xmit"`
-	TpNetifReceiveSkb    *ebpf.ProgramSpec `ebpf:"tp_netif_receive_skb"`
-	TpTcpSendReset       *ebpf.ProgramSpec `ebpf:"tp_tcp_send_reset"`
-	UdpQueueRcvSkbIn     *ebpf.ProgramSpec `ebpf:"udp_queue_rcv_skb_in"`
-	Udpv6QueueRcvSkbIn   *ebpf.ProgramSpec `ebpf:"udpv6_queue_rcv_skb_in"`
-	VxlanRcvIn           *ebpf.ProgramSpec `ebpf:"vxlan_rcv_in"`
-	VxlanXmitIn          *ebpf.ProgramSpec `ebpf:"vxlan_xmit_in"`
+	DevQueueXmitOut        *ebpf.ProgramSpec `ebpf:"__dev_queue_xmit_out"`
+	IcmpSendIn             *ebpf.ProgramSpec `ebpf:"__icmp_send_in"`
+	BrForwardIn            *ebpf.ProgramSpec `ebpf:"br_forward_in"`
+	BrHandleFrameIn        *ebpf.ProgramSpec `ebpf:"br_handle_frame_in"`
+	BrPassFrameUpIn        *ebpf.ProgramSpec `ebpf:"br_pass_frame_up_in"`
+	FibValidateSourceOut   *ebpf.ProgramSpec `ebpf:"fib_validate_source_out"`
+	Icmp6SendIn            *ebpf.ProgramSpec `ebpf:"icmp6_send_in"`
+	IcmpRcvIn              *ebpf.ProgramSpec `ebpf:"icmp_rcv_in"`
+	Icmpv6RcvIn            *ebpf.ProgramSpec `ebpf:"icmpv6_rcv_in"`
+	Ip6ForwardIn           *ebpf.ProgramSpec `ebpf:"ip6_forward_in"`
+	Ip6RouteInputOut       *ebpf.ProgramSpec `ebpf:"ip6_route_input_out"`
+	Ip6tDoTableIn          *ebpf.ProgramSpec `ebpf:"ip6t_do_table_in"`
+	Ip6tDoTableOut         *ebpf.ProgramSpec `ebpf:"ip6t_do_table_out"`
+	IpForwardIn            *ebpf.ProgramSpec `ebpf:"ip_forward_in"`
+	IpRouteInputSlowOut    *ebpf.ProgramSpec `ebpf:"ip_route_input_slow_out"`
+	IptDoTableIn           *ebpf.ProgramSpec `ebpf:"ipt_do_table_in"`
+	IptDoTableOut          *ebpf.ProgramSpec `ebpf:"ipt_do_table_out"`
+	NeighResolveOutputIn   *ebpf.ProgramSpec `ebpf:"neigh_resolve_output_in"`
+	NfConntrackInOut       *ebpf.ProgramSpec `ebpf:"nf_conntrack_in_out"`
+	NfHookSlowIn           *ebpf.ProgramSpec `ebpf:"nf_hook_slow_in"`
+	NfHookSlowOut          *ebpf.ProgramSpec `ebpf:"nf_hook_slow_out"`
+	NfSendReset6In         *ebpf.ProgramSpec `ebpf:"nf_send_reset6_in"`
+	NfSendResetIn          *ebpf.ProgramSpec `ebpf:"nf_send_reset_in"`
+	NftConnlimitEvalOut    *ebpf.ProgramSpec `ebpf:"nft_connlimit_eval_out"`
+	NftCounterEvalOut      *ebpf.ProgramSpec `ebpf:"nft_counter_eval_out"`
+	NftCtHelperObjEvalOut  *ebpf.ProgramSpec `ebpf:"nft_ct_helper_obj_eval_out"`
+	NftCtSetEvalOut        *ebpf.ProgramSpec `ebpf:"nft_ct_set_eval_out"`
+	NftCtSetZoneEvalOut    *ebpf.ProgramSpec `ebpf:"nft_ct_set_zone_eval_out"`
+	NftCtTimeoutObjEvalOut *ebpf.ProgramSpec `ebpf:"nft_ct_timeout_obj_eval_out"`
+	NftDoChainIn           *ebpf.ProgramSpec `ebpf:"nft_do_chain_in"`
+	NftDoChainOut          *ebpf.ProgramSpec `ebpf:"nft_do_chain_out"`
+	NftDupIpv4EvalOut      *ebpf.ProgramSpec `ebpf:"nft_dup_ipv4_eval_out"`
+	NftDupIpv6EvalOut      *ebpf.ProgramSpec `ebpf:"nft_dup_ipv6_eval_out"`
+	NftDupNetdevEvalOut    *ebpf.ProgramSpec `ebpf:"nft_dup_netdev_eval_out"`
+	NftDynsetEvalOut       *ebpf.ProgramSpec `ebpf:"nft_dynset_eval_out"`
+	NftExthdrTcpSetEvalOut *ebpf.ProgramSpec `ebpf:"nft_exthdr_tcp_set_eval_out"`
+	NftFlowOffloadEvalOut  *ebpf.ProgramSpec `ebpf:"nft_flow_offload_eval_out"`
+	NftFwdNeighEvalOut     *ebpf.ProgramSpec `ebpf:"nft_fwd_neigh_eval_out"`
+	NftFwdNetdevEvalOut    *ebpf.ProgramSpec `ebpf:"nft_fwd_netdev_eval_out"`
+	NftImmediateEvalOut    *ebpf.ProgramSpec `ebpf:"nft_immediate_eval_out"`
+	NftLastEvalOut         *ebpf.ProgramSpec `ebpf:"nft_last_eval_out"`
+	NftLimitBytesEvalOut   *ebpf.ProgramSpec `ebpf:"nft_limit_bytes_eval_out"`
+	NftLimitPktsEvalOut    *ebpf.ProgramSpec `ebpf:"nft_limit_pkts_eval_out"`
+	NftLogEvalOut          *ebpf.ProgramSpec `ebpf:"nft_log_eval_out"`
+	NftLookupEvalOut       *ebpf.ProgramSpec `ebpf:"nft_lookup_eval_out"`
+	NftMasqEvalOut         *ebpf.ProgramSpec `ebpf:"nft_masq_eval_out"`
+	NftMasqInetEvalOut     *ebpf.ProgramSpec `ebpf:"nft_masq_inet_eval_out"`
+	NftMasqIpv4EvalOut     *ebpf.ProgramSpec `ebpf:"nft_masq_ipv4_eval_out"`
+	NftMasqIpv6EvalOut     *ebpf.ProgramSpec `ebpf:"nft_masq_ipv6_eval_out"`
+	NftMetaSetEvalOut      *ebpf.ProgramSpec `ebpf:"nft_meta_set_eval_out"`
+	NftNatEvalOut          *ebpf.ProgramSpec `ebpf:"nft_nat_eval_out"`
+	NftNatInetEvalOut      *ebpf.ProgramSpec `ebpf:"nft_nat_inet_eval_out"`
+	NftNotrackEvalOut      *ebpf.ProgramSpec `ebpf:"nft_notrack_eval_out"`
+	NftObjrefEvalOut       *ebpf.ProgramSpec `ebpf:"nft_objref_eval_out"`
+	NftObjrefMapEvalOut    *ebpf.ProgramSpec `ebpf:"nft_objref_map_eval_out"`
+	NftPayloadSetEvalOut   *ebpf.ProgramSpec `ebpf:"nft_payload_set_eval_out"`
+	NftQueueEvalOut        *ebpf.ProgramSpec `ebpf:"nft_queue_eval_out"`
+	NftQueueSregEvalOut    *ebpf.ProgramSpec `ebpf:"nft_queue_sreg_eval_out"`
+	NftQuotaEvalOut        *ebpf.ProgramSpec `ebpf:"nft_quota_eval_out"`
+	NftRedirEvalOut        *ebpf.ProgramSpec `ebpf:"nft_redir_eval_out"`
+	NftRedirInetEvalOut    *ebpf.ProgramSpec `ebpf:"nft_redir_inet_eval_out"`
+	NftRedirIpv4EvalOut    *ebpf.ProgramSpec `ebpf:"nft_redir_ipv4_eval_out"`
+	NftRedirIpv6EvalOut    *ebpf.ProgramSpec `ebpf:"nft_redir_ipv6_eval_out"`
+	NftRejectBridgeEvalOut *ebpf.ProgramSpec `ebpf:"nft_reject_bridge_eval_out"`
+	NftRejectInetEvalOut   *ebpf.ProgramSpec `ebpf:"nft_reject_inet_eval_out"`
+	NftRejectIpv4EvalOut   *ebpf.ProgramSpec `ebpf:"nft_reject_ipv4_eval_out"`
+	NftRejectIpv6EvalOut   *ebpf.ProgramSpec `ebpf:"nft_reject_ipv6_eval_out"`
+	NftRejectNetdevEvalOut *ebpf.ProgramSpec `ebpf:"nft_reject_netdev_eval_out"`
+	NftSynproxyEvalOut     *ebpf.ProgramSpec `ebpf:"nft_synproxy_eval_out"`
+	NftTargetEvalBridgeOut *ebpf.ProgramSpec `ebpf:"nft_target_eval_bridge_out"`
+	NftTargetEvalXtOut     *ebpf.ProgramSpec `ebpf:"nft_target_eval_xt_out"`
+	NftTproxyEvalOut       *ebpf.ProgramSpec `ebpf:"nft_tproxy_eval_out"`
+	Peek                   *ebpf.ProgramSpec `ebpf:"peek"`
+	SctpRcvIn              *ebpf.ProgramSpec `ebpf:"sctp_rcv_in"`
+	Sweep                  *ebpf.ProgramSpec `ebpf:"sweep"`
+	TcpV4RcvIn             *ebpf.ProgramSpec `ebpf:"tcp_v4_rcv_in"`
+	TcpV4RcvOut            *ebpf.ProgramSpec `ebpf:"tcp_v4_rcv_out"`
+	TcpV4SendResetIn       *ebpf.ProgramSpec `ebpf:"tcp_v4_send_reset_in"`
+	TcpV6RcvIn             *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv_in"`
+	TcpV6RcvOut            *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv_out"`
+	TcpV6SendResetIn       *ebpf.ProgramSpec `ebpf:"tcp_v6_send_reset_in"`
+	TpConsumeSkb           *ebpf.ProgramSpec `ebpf:"tp_consume_skb"`
+	TpFibTableLookup       *ebpf.ProgramSpec `ebpf:"tp_fib_table_lookup"`
+	TpIcmpSend             *ebpf.ProgramSpec `ebpf:"tp_icmp_send"`
+	TpKfreeSkb             *ebpf.ProgramSpec `ebpf:"tp_kfree_skb"`
+	TpModuleLoad           *ebpf.ProgramSpec `ebpf:"tp_module_load"`
+	TpNetDevStartXmit      *ebpf.ProgramSpec `ebpf:"tp_net_dev_start_xmit"`
+	TpNetifReceiveSkb      *ebpf.ProgramSpec `ebpf:"tp_netif_receive_skb"`
+	TpTcpSendReset         *ebpf.ProgramSpec `ebpf:"tp_tcp_send_reset"`
+	UdpQueueRcvSkbIn       *ebpf.ProgramSpec `ebpf:"udp_queue_rcv_skb_in"`
+	Udpv6QueueRcvSkbIn     *ebpf.ProgramSpec `ebpf:"udpv6_queue_rcv_skb_in"`
+	VxlanRcvIn             *ebpf.ProgramSpec `ebpf:"vxlan_rcv_in"`
+	VxlanXmitIn            *ebpf.ProgramSpec `ebpf:"vxlan_xmit_in"`
+	XtReplaceTableIn       *ebpf.ProgramSpec `ebpf:"xt_replace_table_in"`
 }
 
 // FentryMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FentryMapSpecs struct {
-	Currents *ebpf.MapSpec `ebpf:"currents"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Heads    *ebpf.MapSpec `ebpf:"heads"`
-	Learned  *ebpf.MapSpec `ebpf:"learned"`
-	Others   *ebpf.MapSpec `ebpf:"others"`
-	Skbs     *ebpf.MapSpec `ebpf:"skbs"`
+	Anchor      *ebpf.MapSpec `ebpf:"anchor"`
+	CountersNow *ebpf.MapSpec `ebpf:"counters_now"`
+	Currents    *ebpf.MapSpec `ebpf:"currents"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	Heads       *ebpf.MapSpec `ebpf:"heads"`
+	Layouts     *ebpf.MapSpec `ebpf:"layouts"`
+	Learned     *ebpf.MapSpec `ebpf:"learned"`
+	NftWalks    *ebpf.MapSpec `ebpf:"nft_walks"`
+	Others      *ebpf.MapSpec `ebpf:"others"`
+	Replaced    *ebpf.MapSpec `ebpf:"replaced"`
+	RulesCpus   *ebpf.MapSpec `ebpf:"rules_cpus"`
+	Skbs        *ebpf.MapSpec `ebpf:"skbs"`
+	Snapshots   *ebpf.MapSpec `ebpf:"snapshots"`
+	Traversals  *ebpf.MapSpec `ebpf:"traversals"`
 }
 
 // FentryVariableSpecs contains global variables before they are loaded into the kernel.
@@ -475,7 +641,9 @@ type FentryMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type FentryVariableSpecs struct {
 	Armed             *ebpf.VariableSpec `ebpf:"armed"`
+	BlocksPerCpu      *ebpf.VariableSpec `ebpf:"blocks_per_cpu"`
 	Cfg               *ebpf.VariableSpec `ebpf:"cfg"`
+	EntryLinks        *ebpf.VariableSpec `ebpf:"entry_links"`
 	ExportDir         *ebpf.VariableSpec `ebpf:"export_dir"`
 	ExportEvent       *ebpf.VariableSpec `ebpf:"export_event"`
 	ExportEventCt     *ebpf.VariableSpec `ebpf:"export_event_ct"`
@@ -487,12 +655,22 @@ type FentryVariableSpecs struct {
 	ExportEventTable  *ebpf.VariableSpec `ebpf:"export_event_table"`
 	ExportFn          *ebpf.VariableSpec `ebpf:"export_fn"`
 	ExportKind        *ebpf.VariableSpec `ebpf:"export_kind"`
+	ExportRuleMatch   *ebpf.VariableSpec `ebpf:"export_rule_match"`
+	ExportRulesFlag   *ebpf.VariableSpec `ebpf:"export_rules_flag"`
 	ExportTrackedFlag *ebpf.VariableSpec `ebpf:"export_tracked_flag"`
 	HasDropReason     *ebpf.VariableSpec `ebpf:"has_drop_reason"`
 	InFlight          *ebpf.VariableSpec `ebpf:"in_flight"`
+	InlineCounters    *ebpf.VariableSpec `ebpf:"inline_counters"`
 	LearnedCount      *ebpf.VariableSpec `ebpf:"learned_count"`
+	LinksTellRules    *ebpf.VariableSpec `ebpf:"links_tell_rules"`
 	NextId            *ebpf.VariableSpec `ebpf:"next_id"`
+	PeekedContent     *ebpf.VariableSpec `ebpf:"peeked_content"`
+	PeekedGeneration  *ebpf.VariableSpec `ebpf:"peeked_generation"`
+	Quota             *ebpf.VariableSpec `ebpf:"quota"`
+	RulesGeneration   *ebpf.VariableSpec `ebpf:"rules_generation"`
 	Stats             *ebpf.VariableSpec `ebpf:"stats"`
+	Window            *ebpf.VariableSpec `ebpf:"window"`
+	WindowUsed        *ebpf.VariableSpec `ebpf:"window_used"`
 }
 
 // FentryObjects contains all objects after they have been loaded into the kernel.
@@ -515,22 +693,38 @@ func (o *FentryObjects) Close() error {
 //
 // It can be passed to LoadFentryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FentryMaps struct {
-	Currents *ebpf.Map `ebpf:"currents"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Heads    *ebpf.Map `ebpf:"heads"`
-	Learned  *ebpf.Map `ebpf:"learned"`
-	Others   *ebpf.Map `ebpf:"others"`
-	Skbs     *ebpf.Map `ebpf:"skbs"`
+	Anchor      *ebpf.Map `ebpf:"anchor"`
+	CountersNow *ebpf.Map `ebpf:"counters_now"`
+	Currents    *ebpf.Map `ebpf:"currents"`
+	Events      *ebpf.Map `ebpf:"events"`
+	Heads       *ebpf.Map `ebpf:"heads"`
+	Layouts     *ebpf.Map `ebpf:"layouts"`
+	Learned     *ebpf.Map `ebpf:"learned"`
+	NftWalks    *ebpf.Map `ebpf:"nft_walks"`
+	Others      *ebpf.Map `ebpf:"others"`
+	Replaced    *ebpf.Map `ebpf:"replaced"`
+	RulesCpus   *ebpf.Map `ebpf:"rules_cpus"`
+	Skbs        *ebpf.Map `ebpf:"skbs"`
+	Snapshots   *ebpf.Map `ebpf:"snapshots"`
+	Traversals  *ebpf.Map `ebpf:"traversals"`
 }
 
 func (m *FentryMaps) Close() error {
 	return _FentryClose(
+		m.Anchor,
+		m.CountersNow,
 		m.Currents,
 		m.Events,
 		m.Heads,
+		m.Layouts,
 		m.Learned,
+		m.NftWalks,
 		m.Others,
+		m.Replaced,
+		m.RulesCpus,
 		m.Skbs,
+		m.Snapshots,
+		m.Traversals,
 	)
 }
 
@@ -539,7 +733,9 @@ func (m *FentryMaps) Close() error {
 // It can be passed to LoadFentryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FentryVariables struct {
 	Armed             *ebpf.Variable `ebpf:"armed"`
+	BlocksPerCpu      *ebpf.Variable `ebpf:"blocks_per_cpu"`
 	Cfg               *ebpf.Variable `ebpf:"cfg"`
+	EntryLinks        *ebpf.Variable `ebpf:"entry_links"`
 	ExportDir         *ebpf.Variable `ebpf:"export_dir"`
 	ExportEvent       *ebpf.Variable `ebpf:"export_event"`
 	ExportEventCt     *ebpf.Variable `ebpf:"export_event_ct"`
@@ -551,61 +747,122 @@ type FentryVariables struct {
 	ExportEventTable  *ebpf.Variable `ebpf:"export_event_table"`
 	ExportFn          *ebpf.Variable `ebpf:"export_fn"`
 	ExportKind        *ebpf.Variable `ebpf:"export_kind"`
+	ExportRuleMatch   *ebpf.Variable `ebpf:"export_rule_match"`
+	ExportRulesFlag   *ebpf.Variable `ebpf:"export_rules_flag"`
 	ExportTrackedFlag *ebpf.Variable `ebpf:"export_tracked_flag"`
 	HasDropReason     *ebpf.Variable `ebpf:"has_drop_reason"`
 	InFlight          *ebpf.Variable `ebpf:"in_flight"`
+	InlineCounters    *ebpf.Variable `ebpf:"inline_counters"`
 	LearnedCount      *ebpf.Variable `ebpf:"learned_count"`
+	LinksTellRules    *ebpf.Variable `ebpf:"links_tell_rules"`
 	NextId            *ebpf.Variable `ebpf:"next_id"`
+	PeekedContent     *ebpf.Variable `ebpf:"peeked_content"`
+	PeekedGeneration  *ebpf.Variable `ebpf:"peeked_generation"`
+	Quota             *ebpf.Variable `ebpf:"quota"`
+	RulesGeneration   *ebpf.Variable `ebpf:"rules_generation"`
 	Stats             *ebpf.Variable `ebpf:"stats"`
+	Window            *ebpf.Variable `ebpf:"window"`
+	WindowUsed        *ebpf.Variable `ebpf:"window_used"`
 }
 
 // FentryPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadFentryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FentryPrograms struct {
-	DevQueueXmitOut      *ebpf.Program `ebpf:"__dev_queue_xmit_out"`
-	IcmpSendIn           *ebpf.Program `ebpf:"__icmp_send_in"`
-	BrForwardIn          *ebpf.Program `ebpf:"br_forward_in"`
-	BrHandleFrameIn      *ebpf.Program `ebpf:"br_handle_frame_in"`
-	BrPassFrameUpIn      *ebpf.Program `ebpf:"br_pass_frame_up_in"`
-	FibValidateSourceOut *ebpf.Program `ebpf:"fib_validate_source_out"`
-	Icmp6SendIn          *ebpf.Program `ebpf:"icmp6_send_in"`
-	IcmpRcvIn            *ebpf.Program `ebpf:"icmp_rcv_in"`
-	Icmpv6RcvIn          *ebpf.Program `ebpf:"icmpv6_rcv_in"`
-	Ip6ForwardIn         *ebpf.Program `ebpf:"ip6_forward_in"`
-	Ip6RouteInputOut     *ebpf.Program `ebpf:"ip6_route_input_out"`
-	Ip6tDoTableOut       *ebpf.Program `ebpf:"ip6t_do_table_out"`
-	IpForwardIn          *ebpf.Program `ebpf:"ip_forward_in"`
-	IpRouteInputSlowOut  *ebpf.Program `ebpf:"ip_route_input_slow_out"`
-	IptDoTableOut        *ebpf.Program `ebpf:"ipt_do_table_out"`
-	NeighResolveOutputIn *ebpf.Program `ebpf:"neigh_resolve_output_in"`
-	NfConntrackInOut     *ebpf.Program `ebpf:"nf_conntrack_in_out"`
-	NfHookSlowIn         *ebpf.Program `ebpf:"nf_hook_slow_in"`
-	NfHookSlowOut        *ebpf.Program `ebpf:"nf_hook_slow_out"`
-	NfSendReset6In       *ebpf.Program `ebpf:"nf_send_reset6_in"`
-	NfSendResetIn        *ebpf.Program `ebpf:"nf_send_reset_in"`
-	NftDoChainIn         *ebpf.Program `ebpf:"nft_do_chain_in"`
-	NftDoChainOut        *ebpf.Program `ebpf:"nft_do_chain_out"`
-	SctpRcvIn            *ebpf.Program `ebpf:"sctp_rcv_in"`
-	Sweep                *ebpf.Program `ebpf:"sweep"`
-	TcpV4RcvIn           *ebpf.Program `ebpf:"tcp_v4_rcv_in"`
-	TcpV4RcvOut          *ebpf.Program `ebpf:"tcp_v4_rcv_out"`
-	TcpV4SendResetIn     *ebpf.Program `ebpf:"tcp_v4_send_reset_in"`
-	TcpV6RcvIn           *ebpf.Program `ebpf:"tcp_v6_rcv_in"`
-	TcpV6RcvOut          *ebpf.Program `ebpf:"tcp_v6_rcv_out"`
-	TcpV6SendResetIn     *ebpf.Program `ebpf:"tcp_v6_send_reset_in"`
-	TpConsumeSkb         *ebpf.Program `ebpf:"tp_consume_skb"`
-	TpFibTableLookup     *ebpf.Program `ebpf:"tp_fib_table_lookup"`
-	TpIcmpSend           *ebpf.Program `ebpf:"tp_icmp_send"`
-	TpKfreeSkb           *ebpf.Program `ebpf:"tp_kfree_skb"`
-	TpModuleLoad         *ebpf.Program `ebpf:"tp_module_load"`
-	TpNetDevStartXmit    *ebpf.Program `ebpf:"tp_net_dev_start_xmit"`
-	TpNetifReceiveSkb    *ebpf.Program `ebpf:"tp_netif_receive_skb"`
-	TpTcpSendReset       *ebpf.Program `ebpf:"tp_tcp_send_reset"`
-	UdpQueueRcvSkbIn     *ebpf.Program `ebpf:"udp_queue_rcv_skb_in"`
-	Udpv6QueueRcvSkbIn   *ebpf.Program `ebpf:"udpv6_queue_rcv_skb_in"`
-	VxlanRcvIn           *ebpf.Program `ebpf:"vxlan_rcv_in"`
-	VxlanXmitIn          *ebpf.Program `ebpf:"vxlan_xmit_in"`
+	DevQueueXmitOut        *ebpf.Program `ebpf:"__dev_queue_xmit_out"`
+	IcmpSendIn             *ebpf.Program `ebpf:"__icmp_send_in"`
+	BrForwardIn            *ebpf.Program `ebpf:"br_forward_in"`
+	BrHandleFrameIn        *ebpf.Program `ebpf:"br_handle_frame_in"`
+	BrPassFrameUpIn        *ebpf.Program `ebpf:"br_pass_frame_up_in"`
+	FibValidateSourceOut   *ebpf.Program `ebpf:"fib_validate_source_out"`
+	Icmp6SendIn            *ebpf.Program `ebpf:"icmp6_send_in"`
+	IcmpRcvIn              *ebpf.Program `ebpf:"icmp_rcv_in"`
+	Icmpv6RcvIn            *ebpf.Program `ebpf:"icmpv6_rcv_in"`
+	Ip6ForwardIn           *ebpf.Program `ebpf:"ip6_forward_in"`
+	Ip6RouteInputOut       *ebpf.Program `ebpf:"ip6_route_input_out"`
+	Ip6tDoTableIn          *ebpf.Program `ebpf:"ip6t_do_table_in"`
+	Ip6tDoTableOut         *ebpf.Program `ebpf:"ip6t_do_table_out"`
+	IpForwardIn            *ebpf.Program `ebpf:"ip_forward_in"`
+	IpRouteInputSlowOut    *ebpf.Program `ebpf:"ip_route_input_slow_out"`
+	IptDoTableIn           *ebpf.Program `ebpf:"ipt_do_table_in"`
+	IptDoTableOut          *ebpf.Program `ebpf:"ipt_do_table_out"`
+	NeighResolveOutputIn   *ebpf.Program `ebpf:"neigh_resolve_output_in"`
+	NfConntrackInOut       *ebpf.Program `ebpf:"nf_conntrack_in_out"`
+	NfHookSlowIn           *ebpf.Program `ebpf:"nf_hook_slow_in"`
+	NfHookSlowOut          *ebpf.Program `ebpf:"nf_hook_slow_out"`
+	NfSendReset6In         *ebpf.Program `ebpf:"nf_send_reset6_in"`
+	NfSendResetIn          *ebpf.Program `ebpf:"nf_send_reset_in"`
+	NftConnlimitEvalOut    *ebpf.Program `ebpf:"nft_connlimit_eval_out"`
+	NftCounterEvalOut      *ebpf.Program `ebpf:"nft_counter_eval_out"`
+	NftCtHelperObjEvalOut  *ebpf.Program `ebpf:"nft_ct_helper_obj_eval_out"`
+	NftCtSetEvalOut        *ebpf.Program `ebpf:"nft_ct_set_eval_out"`
+	NftCtSetZoneEvalOut    *ebpf.Program `ebpf:"nft_ct_set_zone_eval_out"`
+	NftCtTimeoutObjEvalOut *ebpf.Program `ebpf:"nft_ct_timeout_obj_eval_out"`
+	NftDoChainIn           *ebpf.Program `ebpf:"nft_do_chain_in"`
+	NftDoChainOut          *ebpf.Program `ebpf:"nft_do_chain_out"`
+	NftDupIpv4EvalOut      *ebpf.Program `ebpf:"nft_dup_ipv4_eval_out"`
+	NftDupIpv6EvalOut      *ebpf.Program `ebpf:"nft_dup_ipv6_eval_out"`
+	NftDupNetdevEvalOut    *ebpf.Program `ebpf:"nft_dup_netdev_eval_out"`
+	NftDynsetEvalOut       *ebpf.Program `ebpf:"nft_dynset_eval_out"`
+	NftExthdrTcpSetEvalOut *ebpf.Program `ebpf:"nft_exthdr_tcp_set_eval_out"`
+	NftFlowOffloadEvalOut  *ebpf.Program `ebpf:"nft_flow_offload_eval_out"`
+	NftFwdNeighEvalOut     *ebpf.Program `ebpf:"nft_fwd_neigh_eval_out"`
+	NftFwdNetdevEvalOut    *ebpf.Program `ebpf:"nft_fwd_netdev_eval_out"`
+	NftImmediateEvalOut    *ebpf.Program `ebpf:"nft_immediate_eval_out"`
+	NftLastEvalOut         *ebpf.Program `ebpf:"nft_last_eval_out"`
+	NftLimitBytesEvalOut   *ebpf.Program `ebpf:"nft_limit_bytes_eval_out"`
+	NftLimitPktsEvalOut    *ebpf.Program `ebpf:"nft_limit_pkts_eval_out"`
+	NftLogEvalOut          *ebpf.Program `ebpf:"nft_log_eval_out"`
+	NftLookupEvalOut       *ebpf.Program `ebpf:"nft_lookup_eval_out"`
+	NftMasqEvalOut         *ebpf.Program `ebpf:"nft_masq_eval_out"`
+	NftMasqInetEvalOut     *ebpf.Program `ebpf:"nft_masq_inet_eval_out"`
+	NftMasqIpv4EvalOut     *ebpf.Program `ebpf:"nft_masq_ipv4_eval_out"`
+	NftMasqIpv6EvalOut     *ebpf.Program `ebpf:"nft_masq_ipv6_eval_out"`
+	NftMetaSetEvalOut      *ebpf.Program `ebpf:"nft_meta_set_eval_out"`
+	NftNatEvalOut          *ebpf.Program `ebpf:"nft_nat_eval_out"`
+	NftNatInetEvalOut      *ebpf.Program `ebpf:"nft_nat_inet_eval_out"`
+	NftNotrackEvalOut      *ebpf.Program `ebpf:"nft_notrack_eval_out"`
+	NftObjrefEvalOut       *ebpf.Program `ebpf:"nft_objref_eval_out"`
+	NftObjrefMapEvalOut    *ebpf.Program `ebpf:"nft_objref_map_eval_out"`
+	NftPayloadSetEvalOut   *ebpf.Program `ebpf:"nft_payload_set_eval_out"`
+	NftQueueEvalOut        *ebpf.Program `ebpf:"nft_queue_eval_out"`
+	NftQueueSregEvalOut    *ebpf.Program `ebpf:"nft_queue_sreg_eval_out"`
+	NftQuotaEvalOut        *ebpf.Program `ebpf:"nft_quota_eval_out"`
+	NftRedirEvalOut        *ebpf.Program `ebpf:"nft_redir_eval_out"`
+	NftRedirInetEvalOut    *ebpf.Program `ebpf:"nft_redir_inet_eval_out"`
+	NftRedirIpv4EvalOut    *ebpf.Program `ebpf:"nft_redir_ipv4_eval_out"`
+	NftRedirIpv6EvalOut    *ebpf.Program `ebpf:"nft_redir_ipv6_eval_out"`
+	NftRejectBridgeEvalOut *ebpf.Program `ebpf:"nft_reject_bridge_eval_out"`
+	NftRejectInetEvalOut   *ebpf.Program `ebpf:"nft_reject_inet_eval_out"`
+	NftRejectIpv4EvalOut   *ebpf.Program `ebpf:"nft_reject_ipv4_eval_out"`
+	NftRejectIpv6EvalOut   *ebpf.Program `ebpf:"nft_reject_ipv6_eval_out"`
+	NftRejectNetdevEvalOut *ebpf.Program `ebpf:"nft_reject_netdev_eval_out"`
+	NftSynproxyEvalOut     *ebpf.Program `ebpf:"nft_synproxy_eval_out"`
+	NftTargetEvalBridgeOut *ebpf.Program `ebpf:"nft_target_eval_bridge_out"`
+	NftTargetEvalXtOut     *ebpf.Program `ebpf:"nft_target_eval_xt_out"`
+	NftTproxyEvalOut       *ebpf.Program `ebpf:"nft_tproxy_eval_out"`
+	Peek                   *ebpf.Program `ebpf:"peek"`
+	SctpRcvIn              *ebpf.Program `ebpf:"sctp_rcv_in"`
+	Sweep                  *ebpf.Program `ebpf:"sweep"`
+	TcpV4RcvIn             *ebpf.Program `ebpf:"tcp_v4_rcv_in"`
+	TcpV4RcvOut            *ebpf.Program `ebpf:"tcp_v4_rcv_out"`
+	TcpV4SendResetIn       *ebpf.Program `ebpf:"tcp_v4_send_reset_in"`
+	TcpV6RcvIn             *ebpf.Program `ebpf:"tcp_v6_rcv_in"`
+	TcpV6RcvOut            *ebpf.Program `ebpf:"tcp_v6_rcv_out"`
+	TcpV6SendResetIn       *ebpf.Program `ebpf:"tcp_v6_send_reset_in"`
+	TpConsumeSkb           *ebpf.Program `ebpf:"tp_consume_skb"`
+	TpFibTableLookup       *ebpf.Program `ebpf:"tp_fib_table_lookup"`
+	TpIcmpSend             *ebpf.Program `ebpf:"tp_icmp_send"`
+	TpKfreeSkb             *ebpf.Program `ebpf:"tp_kfree_skb"`
+	TpModuleLoad           *ebpf.Program `ebpf:"tp_module_load"`
+	TpNetDevStartXmit      *ebpf.Program `ebpf:"tp_net_dev_start_xmit"`
+	TpNetifReceiveSkb      *ebpf.Program `ebpf:"tp_netif_receive_skb"`
+	TpTcpSendReset         *ebpf.Program `ebpf:"tp_tcp_send_reset"`
+	UdpQueueRcvSkbIn       *ebpf.Program `ebpf:"udp_queue_rcv_skb_in"`
+	Udpv6QueueRcvSkbIn     *ebpf.Program `ebpf:"udpv6_queue_rcv_skb_in"`
+	VxlanRcvIn             *ebpf.Program `ebpf:"vxlan_rcv_in"`
+	VxlanXmitIn            *ebpf.Program `ebpf:"vxlan_xmit_in"`
+	XtReplaceTableIn       *ebpf.Program `ebpf:"xt_replace_table_in"`
 }
 
 func (p *FentryPrograms) Close() error {
@@ -621,9 +878,11 @@ func (p *FentryPrograms) Close() error {
 		p.Icmpv6RcvIn,
 		p.Ip6ForwardIn,
 		p.Ip6RouteInputOut,
+		p.Ip6tDoTableIn,
 		p.Ip6tDoTableOut,
 		p.IpForwardIn,
 		p.IpRouteInputSlowOut,
+		p.IptDoTableIn,
 		p.IptDoTableOut,
 		p.NeighResolveOutputIn,
 		p.NfConntrackInOut,
@@ -631,8 +890,56 @@ func (p *FentryPrograms) Close() error {
 		p.NfHookSlowOut,
 		p.NfSendReset6In,
 		p.NfSendResetIn,
+		p.NftConnlimitEvalOut,
+		p.NftCounterEvalOut,
+		p.NftCtHelperObjEvalOut,
+		p.NftCtSetEvalOut,
+		p.NftCtSetZoneEvalOut,
+		p.NftCtTimeoutObjEvalOut,
 		p.NftDoChainIn,
 		p.NftDoChainOut,
+		p.NftDupIpv4EvalOut,
+		p.NftDupIpv6EvalOut,
+		p.NftDupNetdevEvalOut,
+		p.NftDynsetEvalOut,
+		p.NftExthdrTcpSetEvalOut,
+		p.NftFlowOffloadEvalOut,
+		p.NftFwdNeighEvalOut,
+		p.NftFwdNetdevEvalOut,
+		p.NftImmediateEvalOut,
+		p.NftLastEvalOut,
+		p.NftLimitBytesEvalOut,
+		p.NftLimitPktsEvalOut,
+		p.NftLogEvalOut,
+		p.NftLookupEvalOut,
+		p.NftMasqEvalOut,
+		p.NftMasqInetEvalOut,
+		p.NftMasqIpv4EvalOut,
+		p.NftMasqIpv6EvalOut,
+		p.NftMetaSetEvalOut,
+		p.NftNatEvalOut,
+		p.NftNatInetEvalOut,
+		p.NftNotrackEvalOut,
+		p.NftObjrefEvalOut,
+		p.NftObjrefMapEvalOut,
+		p.NftPayloadSetEvalOut,
+		p.NftQueueEvalOut,
+		p.NftQueueSregEvalOut,
+		p.NftQuotaEvalOut,
+		p.NftRedirEvalOut,
+		p.NftRedirInetEvalOut,
+		p.NftRedirIpv4EvalOut,
+		p.NftRedirIpv6EvalOut,
+		p.NftRejectBridgeEvalOut,
+		p.NftRejectInetEvalOut,
+		p.NftRejectIpv4EvalOut,
+		p.NftRejectIpv6EvalOut,
+		p.NftRejectNetdevEvalOut,
+		p.NftSynproxyEvalOut,
+		p.NftTargetEvalBridgeOut,
+		p.NftTargetEvalXtOut,
+		p.NftTproxyEvalOut,
+		p.Peek,
 		p.SctpRcvIn,
 		p.Sweep,
 		p.TcpV4RcvIn,
@@ -653,6 +960,7 @@ func (p *FentryPrograms) Close() error {
 		p.Udpv6QueueRcvSkbIn,
 		p.VxlanRcvIn,
 		p.VxlanXmitIn,
+		p.XtReplaceTableIn,
 	)
 }
 

@@ -40,6 +40,23 @@ u64 learned_count = 0;
 u64 next_id = 0;
 struct counters stats = {};
 
+/*
+ * Links by which packets of the flow may enter, one bit for each hash of
+ * interface and namespace: all other links cost no more than this look. Set by
+ * user space; all bits where the flow may come from anywhere.
+ */
+#define ENTRY_BITS 4096
+u32 entry_links[ENTRY_BITS / 32] = {};
+
+/* dev must be a pointer the verifier knows (a hook's argument, or read from one). */
+static __always_inline int may_enter_by(struct net_device *dev)
+{
+	u32 h = dev->ifindex * 61 + dev->nd_net.net->ns.inum;
+
+	h &= ENTRY_BITS - 1;
+	return entry_links[h / 32] & (1U << (h & 31));
+}
+
 enum tracked_flag {
 	TRACKED_TENTATIVE = 1,
 	TRACKED_DELIVERED = 2, /* handed to its receiver: only a late drop can follow */
@@ -463,10 +480,10 @@ SUBPROG int remember_head(struct tracked *t, u64 now)
 }
 
 /*
- * There is no room to follow one more packet. Counted once: its head is kept
- * with no id, so that later entry points know it and leave it alone.
+ * One more packet cannot be followed, or is not to be. Counted once: its head is
+ * kept with no id, so that later entry points know it and leave it alone.
  */
-SUBPROG int no_room(u64 head, u64 sig, u32 netns, u32 ifindex, u32 dir)
+SUBPROG int leave_alone(u64 head, u64 sig, u32 netns, u32 ifindex, u32 dir)
 {
 	struct head_id h = {};
 
@@ -476,8 +493,32 @@ SUBPROG int no_room(u64 head, u64 sig, u32 netns, u32 ifindex, u32 dir)
 	h.ifindex = ifindex;
 	h.dir = dir;
 	bpf_map_update_elem(&heads, &head, &h, BPF_ANY);
-	__sync_fetch_and_add(&stats.lost_packets, 1);
 	return 0;
+}
+
+/*
+ * Sampling: at most `quota` new packets in a window of 2^27 ns (134 ms) are
+ * followed, the others are counted and left alone. User space sets the quota by
+ * what it can take; 0: no limit. Two CPUs that begin a window at once may let a
+ * few more in, never fewer.
+ */
+#define WINDOW_SHIFT 27
+
+u64 quota = 0;
+u64 window = 0;
+u64 window_used = 0;
+
+static __always_inline int over_quota(u64 now)
+{
+	u64 w = now >> WINDOW_SHIFT;
+
+	if (!quota)
+		return 0;
+	if (window != w) {
+		window = w;
+		window_used = 0;
+	}
+	return __sync_fetch_and_add(&window_used, 1) >= quota;
 }
 
 #define HEAD_VALID_NS 30000000000ULL
@@ -504,11 +545,17 @@ static __always_inline struct tracked *track(u64 key, u64 head, struct pkt *p,
 		id = h->id;
 		copy = 1;
 		if (!id)
-			return 0; /* there was no room for it */
+			return 0; /* it was left alone */
+	} else if (over_quota(now)) {
+		leave_alone(head, p->sig, netns, ifindex, dir);
+		__sync_fetch_and_add(&stats.sampled, 1);
+		return 0;
 	}
 	if (bpf_map_update_elem(&skbs, &key, &zero_tracked, BPF_NOEXIST)) {
-		if (!copy)
-			no_room(head, p->sig, netns, ifindex, dir);
+		if (!copy) {
+			leave_alone(head, p->sig, netns, ifindex, dir);
+			__sync_fetch_and_add(&stats.lost_packets, 1);
+		}
 		return 0;
 	}
 	__sync_fetch_and_add(&in_flight, 1);

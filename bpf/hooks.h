@@ -10,7 +10,8 @@
 #ifndef PATHTRACE_HOOKS_H
 #define PATHTRACE_HOOKS_H
 
-#include "flow.h"
+#include "rules_legacy.h"
+#include "rules_nft.h"
 
 static __always_inline u32 netns_of(struct net_device *dev)
 {
@@ -268,7 +269,7 @@ static __always_inline int on_transmit(struct sk_buff *skb,
 	struct tracked *t;
 	int origin;
 
-	if (!may_be_ip(BPF_CORE_READ(skb, protocol)))
+	if (!may_be_ip(skb->protocol))
 		return 0;
 	origin = BPF_CORE_READ(skb, skb_iif) == 0;
 	t = enter(skb, network_header(skb), dev, &p, origin && !p.encap);
@@ -283,9 +284,10 @@ static __always_inline int on_transmit(struct sk_buff *skb,
 
 static __always_inline int on_receive(struct sk_buff *skb, u8 fn)
 {
+	/* as plain numbers, which global functions take */
 	struct net_device *dev = BPF_CORE_READ(skb, dev);
 	u64 nh = (u64)BPF_CORE_READ(skb, data);
-	u16 proto = BPF_CORE_READ(skb, protocol);
+	u16 proto = skb->protocol;
 	struct pkt p = {};
 	struct tracked *t;
 
@@ -329,6 +331,51 @@ static __always_inline void read_dst(struct sk_buff *skb, u8 family, u32 *oif,
 		*type = 1; /* RTN_UNICAST */
 }
 
+/* nft_do_chain() is freeing a packet: the rules that brought it there. */
+static __always_inline void tell_walk(struct tracked *t, const struct pkt *p,
+				      struct net_device *dev)
+{
+	struct event_table *ev = walked(t->skb);
+
+	if (!ev)
+		return;
+	fill(&ev->e, t, p, dev, KIND_TABLE, FN_nft_do_chain);
+	if (!ev->e.netns)
+		ev->e.netns = t->nf_netns;
+	ev->e.result = 0; /* NF_DROP */
+	send_table(ev, t);
+}
+
+/* The rules_bracket.h of a backend that has no fexit: see there. */
+static __always_inline void end_rules(struct tracked *t, const struct pkt *p,
+				      struct net_device *dev, u32 verdict)
+{
+	u32 cpu = bpf_get_smp_processor_id();
+	struct rules_cpu *c = bpf_map_lookup_elem(&rules_cpus, &cpu);
+	struct xt_table *table;
+	struct traversal *v;
+
+	if (!c || !c->depth)
+		return;
+	v = traversal_at(cpu, 0);
+	if (!v || v->skb != t->skb || c->busy)
+		return;
+	c->busy = 1;
+	close_segment(v, cpu);
+	table = (void *)v->table;
+	if (generation_of((u64)table) != v->ev.generation ||
+	    (have_x_tables() &&
+	     (u64)BPF_CORE_READ(table, private) != v->ev.content))
+		v->ev.rules |= RULES_REPLACED;
+	c->depth = 0;
+	c->busy = 0;
+	fill(&v->ev.e, t, p, dev, KIND_TABLE, FN_nf_hook_run_bpf);
+	if (!v->ev.e.netns)
+		v->ev.e.netns = t->nf_netns;
+	v->ev.e.result = verdict;
+	send_table(&v->ev, t);
+}
+
 static __always_inline int on_drop(void *ctx, struct sk_buff *skb, u64 location,
 				   u32 reason, u8 fn)
 {
@@ -338,7 +385,7 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, u64 location,
 	struct tracked *t;
 	u64 key = (u64)skb;
 
-	if (!may_be_ip(BPF_CORE_READ(skb, protocol)))
+	if (!may_be_ip(skb->protocol))
 		return 0;
 	/* in a UDP socket's queue the member holds something else (dev_scratch) */
 	dev = BPF_CORE_READ(skb, dev);
@@ -359,9 +406,15 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, u64 location,
 		if (!t)
 			return 0;
 	}
+	if (t->chain)
+		tell_walk(t, &p, dev);
+	if (links_tell_rules)
+		end_rules(t, &p, dev, 0);
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
 		lost(t);
+		if (t->chain)
+			end_walk(key);
 		forget(key, t);
 		return 0;
 	}
@@ -388,6 +441,8 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, u64 location,
 		e->e.netns = t->nf_netns;
 	__builtin_memset(e->pad, 0, sizeof(e->pad));
 	bpf_ringbuf_submit(e, 0);
+	if (t->chain)
+		end_walk(key);
 	forget(key, t);
 	return 0;
 }
@@ -412,6 +467,8 @@ static __always_inline int on_end(struct sk_buff *skb, u8 fn)
 	}
 	p.l3.t = t->t; /* the headers may be gone: the entry knows */
 	emit(t, &p, BPF_CORE_READ(skb, dev), KIND_END, fn, 0);
+	if (t->chain)
+		end_walk(key);
 	forget(key, t);
 	return 0;
 }
@@ -521,31 +578,54 @@ static __always_inline int on_hook_exit(struct sk_buff *skb,
 	return r;
 }
 
+/* Tells a table's verdict, with the rules that matched where they were seen. */
+static __always_inline int tell_table(struct tracked *t, const struct pkt *p,
+				      struct net_device *dev, struct event_table *ev,
+				      u32 verdict, u8 fn)
+{
+	fill(&ev->e, t, p, dev, KIND_TABLE, fn);
+	ev->e.result = verdict;
+	return send_table(ev, t);
+}
+
+/* The same without rules. */
+static __always_inline int tell_table_only(struct tracked *t, const struct pkt *p,
+					   struct net_device *dev, u64 table, u64 chain,
+					   u8 family, u32 verdict, u8 fn)
+{
+	struct event_table *e = bpf_ringbuf_reserve(&events, TABLE_HEAD, 0);
+
+	if (!e) {
+		lost(t);
+		return 0;
+	}
+	__builtin_memset(&e->table, 0, TABLE_HEAD - sizeof(e->e));
+	fill(&e->e, t, p, dev, KIND_TABLE, fn);
+	e->e.result = verdict;
+	bpf_probe_read_kernel_str(e->table, sizeof(e->table), (void *)table);
+	if (chain)
+		bpf_probe_read_kernel_str(e->chain, sizeof(e->chain), (void *)chain);
+	e->family = family;
+	e->rules = RULES_LATE;
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
 static __always_inline int on_table(struct sk_buff *skb, struct xt_table *table,
 				    const struct nf_hook_state *st, u32 verdict,
 				    u8 fn)
 {
-	struct event_table *e;
+	struct traversal *v = on_rules_exit(skb, table);
 	struct pkt p = {};
 	struct tracked *t = seen(skb, &p);
 
 	if (!t)
 		return 0;
 	enter_hook(t, st);
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		lost(t);
-		return 0;
-	}
-	fill(&e->e, t, &p, hook_dev(st), KIND_TABLE, fn);
-	e->e.result = verdict;
-	__builtin_memset(e->table, 0, sizeof(e->table));
-	__builtin_memset(e->chain, 0, sizeof(e->chain));
-	__builtin_memset(e->pad, 0, sizeof(e->pad));
-	bpf_probe_read_kernel_str(e->table, sizeof(e->table), table->name);
-	e->family = 0;
-	bpf_ringbuf_submit(e, 0);
-	return 0;
+	if (!v)
+		return tell_table_only(t, &p, hook_dev(st), (u64)table->name, 0, 0, verdict, fn);
+	bpf_probe_read_kernel_str(v->ev.table, sizeof(v->ev.table), table->name);
+	return tell_table(t, &p, hook_dev(st), &v->ev, verdict, fn);
 }
 
 /* nft frees what it drops inside nft_do_chain(): on_drop reads .chain. */
@@ -562,8 +642,9 @@ static __always_inline int on_chain_enter(struct nft_pktinfo *pkt,
 		return 0;
 	t->chain = (u64)BPF_CORE_READ(chain, name);
 	t->chain_table = (u64)BPF_CORE_READ(chain, table, name);
-	t->chain_family = BPF_CORE_READ(chain, table, family);
+	t->chain_family = BPF_CORE_READ(chain, table, family) & NFT_FAMILY_MASK;
 	enter_hook(t, BPF_CORE_READ(pkt, state));
+	begin_walk(t->skb, chain);
 	return 0;
 }
 
@@ -571,7 +652,8 @@ static __always_inline int on_chain_exit(struct nft_pktinfo *pkt,
 					 struct nft_chain *chain, u32 verdict,
 					 u8 fn)
 {
-	struct event_table *e;
+	struct net_device *dev;
+	struct event_table *ev;
 	struct sk_buff *skb;
 	struct pkt p = {};
 	struct tracked *t;
@@ -581,24 +663,17 @@ static __always_inline int on_chain_exit(struct nft_pktinfo *pkt,
 	skb = BPF_CORE_READ(pkt, skb);
 	t = seen(skb, &p);
 	if (!t)
-		return 0;
+		return 0; /* dropped by it: the walk has ended with the packet */
 	t->chain = 0;
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		lost(t);
-		return 0;
-	}
-	fill(&e->e, t, &p, hook_dev(BPF_CORE_READ(pkt, state)), KIND_TABLE, fn);
-	e->e.result = verdict;
-	__builtin_memset(e->table, 0, sizeof(e->table));
-	__builtin_memset(e->chain, 0, sizeof(e->chain));
-	__builtin_memset(e->pad, 0, sizeof(e->pad));
-	bpf_probe_read_kernel_str(e->chain, sizeof(e->chain),
-				  BPF_CORE_READ(chain, name));
-	bpf_probe_read_kernel_str(e->table, sizeof(e->table),
-				  BPF_CORE_READ(chain, table, name));
-	e->family = BPF_CORE_READ(chain, table, family);
-	bpf_ringbuf_submit(e, 0);
+	dev = hook_dev(BPF_CORE_READ(pkt, state));
+	ev = walked((u64)skb);
+	if (!ev)
+		return tell_table_only(t, &p, dev, (u64)BPF_CORE_READ(chain, table, name),
+				       (u64)BPF_CORE_READ(chain, name),
+				       BPF_CORE_READ(chain, table, family) & NFT_FAMILY_MASK,
+				       verdict, fn);
+	tell_table(t, &p, dev, ev, verdict, fn);
+	end_walk((u64)skb);
 	return 0;
 }
 
@@ -778,12 +853,12 @@ static __always_inline int on_fib_lookup(u32 table, const struct flowi4 *flp,
 static __always_inline int on_neigh(struct sk_buff *skb, struct neighbour *n,
 				    u8 fn)
 {
-	int origin = BPF_CORE_READ(skb, skb_iif) == 0;
+	int origin = skb->skb_iif == 0;
 	struct event_neigh *e;
 	struct pkt p = {};
 	struct tracked *t;
 
-	if (!in_flight && !origin)
+	if (!in_flight && (!origin || !may_enter_by(n->dev)))
 		return 0;
 	if (origin)
 		t = enter(skb, network_header(skb), BPF_CORE_READ(n, dev), &p, 1);

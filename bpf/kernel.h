@@ -130,12 +130,34 @@ struct net_bridge_port {
 } CORE;
 
 /* include/linux/netfilter.h */
+struct nf_hook_entry {
+	void *hook;
+	void *priv;
+} CORE;
+
+struct nf_hook_entries {
+	u16 num_hook_entries;
+	struct nf_hook_entry hooks[0];
+} CORE;
+
+/* include/net/netns/netfilter.h; NF_INET_NUMHOOKS */
+struct netns_nf {
+	struct nf_hook_entries *hooks_ipv4[5];
+	struct nf_hook_entries *hooks_ipv6[5];
+} CORE;
+
+/* include/linux/netfilter.h */
 struct nf_hook_state {
 	u8 hook;
 	u8 pf;
 	struct net_device *in;
 	struct net_device *out;
 	struct net *net;
+} CORE;
+
+/* struct net, for its hooks: a flavour, since they are declared only here */
+struct net___hooks {
+	struct netns_nf nf;
 } CORE;
 
 struct bpf_nf_ctx {
@@ -158,20 +180,86 @@ struct bpf_nf_ctx {
 #define NF_INET_POST_ROUTING 4
 
 /* include/linux/netfilter/x_tables.h */
+struct xt_table_info {
+	unsigned int size;
+	unsigned int number;
+	unsigned char entries[0];
+} CORE;
+
 struct xt_table {
+	struct xt_table_info *private;
 	char name[32];
 } CORE;
 
-/* include/net/netfilter/nf_tables.h */
+/*
+ * Offsets in struct ipt_entry and struct ip6t_entry, part of the uapi
+ * (include/uapi/linux/netfilter_ipv4/ip_tables.h, .../ip6_tables.h).
+ */
+#define IPT_TARGET_OFFSET 88
+#define IPT_COUNTERS 96
+#define IP6T_TARGET_OFFSET 140
+#define IP6T_COUNTERS 152
+
+/* kernel/bpf: include/linux/bpf.h */
+struct bpf_array {
+	void *pptrs[0];
+} CORE;
+
+/* include/net/netfilter/nf_tables.h; blobs since 5.17 */
 struct nft_table {
 	char *name;
-	u16 family;
+	u64 handle;
+	u16 family; /* 6 bits, with flags above them */
+} CORE;
+
+#define NFT_FAMILY_MASK 0x3f
+
+struct nft_rule_blob {
+	unsigned long size;
+	unsigned char data[0];
 } CORE;
 
 struct nft_chain {
+	struct nft_rule_blob *blob_gen_0;
+	struct nft_rule_blob *blob_gen_1;
 	struct nft_table *table;
+	u64 handle;
 	char *name;
 } CORE;
+
+struct nft_verdict {
+	u32 code;
+	struct nft_chain *chain;
+} CORE;
+
+struct nft_regs {
+	struct nft_verdict verdict;
+} CORE;
+
+struct nft_expr_ops {
+	unsigned int size;
+} CORE;
+
+struct nft_expr {
+	const struct nft_expr_ops *ops;
+} CORE;
+
+/*
+ * struct nft_rule_dp, the head of each rule in a blob: is_last:1, dlen:12,
+ * handle:42, then dlen bytes of expressions (5.17 to 7.x).
+ */
+#define NFT_RULE_IS_LAST(h) ((h) & 1)
+#define NFT_RULE_DLEN(h) (((h) >> 1) & 0xfff)
+#define NFT_RULE_HANDLE(h) (((h) >> 13) & ((1ULL << 42) - 1))
+
+/* include/uapi/linux/netfilter/nf_tables.h: enum nft_verdicts */
+#define NFT_CONTINUE ((u32)-1)
+#define NFT_BREAK ((u32)-2)
+#define NFT_JUMP ((u32)-3)
+#define NFT_GOTO ((u32)-4)
+
+/* struct nft_regs: the data registers follow the verdict (NFT_REG32_00 is 4) */
+#define NFT_REG32_OFFSET 16
 
 struct nft_pktinfo {
 	struct sk_buff *skb;

@@ -8,10 +8,12 @@
  * A link sees a packet pass; it always lets it go on. Links are placed before
  * the first, between all, and behind the last table or base chain of a hook
  * (tracer/brackets.go): the bracket a packet passed last before it was freed
- * names the table that dropped it. One program per bracket number, since a
+ * names the table that dropped it, and a legacy table between two links tells
+ * its rules (rules_bracket.h). One program per bracket number, since a
  * netfilter program is told its hook but not its priority.
  */
 #include "tracepoints.h"
+#include "rules_bracket.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -24,15 +26,22 @@ static __always_inline int bracket(struct bpf_nf_ctx *ctx, u8 index, int last)
 	u64 nfct, dst;
 	u8 hook;
 
-	hook = BPF_CORE_READ(st, hook);
+	/* other traffic comes by here too, and has to be let go at once */
+	hook = st->hook;
+	if (!in_flight && (hook != NF_INET_LOCAL_OUT || (index && !last) || !may_enter_by(st->out)))
+		return NF_ACCEPT;
 	if (hook == NF_INET_LOCAL_OUT && (index == 0 || last)) {
 		/* local output begins here: an entry point */
 		t = enter(skb, network_header(skb), hook_dev(st), &p, 1);
 	} else {
 		t = seen(skb, &p);
 	}
-	if (!t)
+	if (!t) {
+		if (in_flight)
+			passed_by(st, index);
 		return NF_ACCEPT;
+	}
+	end_rules(t, &p, hook_dev(st), NF_ACCEPT);
 	nfct = BPF_CORE_READ(skb, _nfct);
 	if (nfct != t->nfct) {
 		t->nfct = nfct;
@@ -52,7 +61,23 @@ static __always_inline int bracket(struct bpf_nf_ctx *ctx, u8 index, int last)
 		delivered(t);
 		emit(t, &p, hook_dev(st), KIND_DELIVER, FN_nf_hook_run_bpf, 0);
 	}
+	if (!last)
+		begin_rules(t, st, index);
 	return NF_ACCEPT;
+}
+
+/*
+ * A legacy table's counters are about to be allocated (xt_percpu_counter_alloc,
+ * net/netfilter/x_tables.c): a table will get new contents. Nothing else tells
+ * here. include/trace/events/percpu.h, since Linux 6.0.
+ */
+SEC("tp_btf/percpu_alloc_percpu")
+int BPF_PROG(tp_percpu_alloc_percpu, unsigned long call_site, int reserved, int is_atomic,
+	     unsigned long size, unsigned long align)
+{
+	if (size == sizeof(struct counter_block) && align == sizeof(struct counter_block))
+		__sync_fetch_and_add(&rules_generation, 1);
+	return 0;
 }
 
 #define BRACKET(n)                                          \

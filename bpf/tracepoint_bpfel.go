@@ -8,57 +8,98 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"structs"
 
 	"github.com/cilium/ebpf"
 )
+
+type TracepointBracketKey struct {
+	_     structs.HostLayout
+	Netns uint32
+	Pf    uint8
+	Hook  uint8
+	Index uint8
+	Pad   uint8
+}
+
+type TracepointBracketTable struct {
+	_    structs.HostLayout
+	Name [32]int8
+}
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TracepointMapCurrents           = "currents"
-	TracepointMapEvents             = "events"
-	TracepointMapHeads              = "heads"
-	TracepointMapLearned            = "learned"
-	TracepointMapOthers             = "others"
-	TracepointMapSkbs               = "skbs"
-	TracepointProgPass0             = "pass_0"
-	TracepointProgPass1             = "pass_1"
-	TracepointProgPass2             = "pass_2"
-	TracepointProgPass3             = "pass_3"
-	TracepointProgPass4             = "pass_4"
-	TracepointProgPass5             = "pass_5"
-	TracepointProgPass6             = "pass_6"
-	TracepointProgPass7             = "pass_7"
-	TracepointProgPassLast          = "pass_last"
-	TracepointProgSweep             = "sweep"
-	TracepointProgTpConsumeSkb      = "tp_consume_skb"
-	TracepointProgTpFibTableLookup  = "tp_fib_table_lookup"
-	TracepointProgTpIcmpSend        = "tp_icmp_send"
-	TracepointProgTpKfreeSkb        = "tp_kfree_skb"
-	TracepointProgTpModuleLoad      = "tp_module_load"
-	TracepointProgTpNetDevStartXmit = "tp_net_dev_start_xmit"
-	TracepointProgTpNetifReceiveSkb = "tp_netif_receive_skb"
-	TracepointProgTpTcpSendReset    = "tp_tcp_send_reset"
-	TracepointVarArmed              = "armed"
-	TracepointVarCfg                = "cfg"
-	TracepointVarExportDir          = "export_dir"
-	TracepointVarExportEvent        = "export_event"
-	TracepointVarExportEventCt      = "export_event_ct"
-	TracepointVarExportEventDrop    = "export_event_drop"
-	TracepointVarExportEventFlag    = "export_event_flag"
-	TracepointVarExportEventModule  = "export_event_module"
-	TracepointVarExportEventNeigh   = "export_event_neigh"
-	TracepointVarExportEventRoute   = "export_event_route"
-	TracepointVarExportEventTable   = "export_event_table"
-	TracepointVarExportFn           = "export_fn"
-	TracepointVarExportKind         = "export_kind"
-	TracepointVarExportTrackedFlag  = "export_tracked_flag"
-	TracepointVarHasDropReason      = "has_drop_reason"
-	TracepointVarInFlight           = "in_flight"
-	TracepointVarLearnedCount       = "learned_count"
-	TracepointVarNextId             = "next_id"
-	TracepointVarStats              = "stats"
+	TracepointMapAnchor               = "anchor"
+	TracepointMapBracketTables        = "bracket_tables"
+	TracepointMapCountersNow          = "counters_now"
+	TracepointMapCurrents             = "currents"
+	TracepointMapEvents               = "events"
+	TracepointMapHeads                = "heads"
+	TracepointMapLayouts              = "layouts"
+	TracepointMapLearned              = "learned"
+	TracepointMapNftWalks             = "nft_walks"
+	TracepointMapOthers               = "others"
+	TracepointMapReplaced             = "replaced"
+	TracepointMapRulesCpus            = "rules_cpus"
+	TracepointMapSkbs                 = "skbs"
+	TracepointMapSnapshots            = "snapshots"
+	TracepointMapTraversals           = "traversals"
+	TracepointProgPass0               = "pass_0"
+	TracepointProgPass1               = "pass_1"
+	TracepointProgPass2               = "pass_2"
+	TracepointProgPass3               = "pass_3"
+	TracepointProgPass4               = "pass_4"
+	TracepointProgPass5               = "pass_5"
+	TracepointProgPass6               = "pass_6"
+	TracepointProgPass7               = "pass_7"
+	TracepointProgPassLast            = "pass_last"
+	TracepointProgPeek                = "peek"
+	TracepointProgSweep               = "sweep"
+	TracepointProgTpConsumeSkb        = "tp_consume_skb"
+	TracepointProgTpFibTableLookup    = "tp_fib_table_lookup"
+	TracepointProgTpIcmpSend          = "tp_icmp_send"
+	TracepointProgTpKfreeSkb          = "tp_kfree_skb"
+	TracepointProgTpModuleLoad        = "tp_module_load"
+	TracepointProgTpNetDevStartXmit   = "tp_net_dev_start_xmit"
+	TracepointProgTpNetifReceiveSkb   = "tp_netif_receive_skb"
+	TracepointProgTpPercpuAllocPercpu = "tp_percpu_alloc_percpu"
+	TracepointProgTpTcpSendReset      = "tp_tcp_send_reset"
+	TracepointVarArmed                = "armed"
+	TracepointVarBlocksPerCpu         = "blocks_per_cpu"
+	TracepointVarCfg                  = "cfg"
+	TracepointVarEntryLinks           = "entry_links"
+	TracepointVarExportBracketKey     = "export_bracket_key"
+	TracepointVarExportBracketTable   = "export_bracket_table"
+	TracepointVarExportDir            = "export_dir"
+	TracepointVarExportEvent          = "export_event"
+	TracepointVarExportEventCt        = "export_event_ct"
+	TracepointVarExportEventDrop      = "export_event_drop"
+	TracepointVarExportEventFlag      = "export_event_flag"
+	TracepointVarExportEventModule    = "export_event_module"
+	TracepointVarExportEventNeigh     = "export_event_neigh"
+	TracepointVarExportEventRoute     = "export_event_route"
+	TracepointVarExportEventTable     = "export_event_table"
+	TracepointVarExportFn             = "export_fn"
+	TracepointVarExportKind           = "export_kind"
+	TracepointVarExportRuleMatch      = "export_rule_match"
+	TracepointVarExportRulesFlag      = "export_rules_flag"
+	TracepointVarExportTrackedFlag    = "export_tracked_flag"
+	TracepointVarHasDropReason        = "has_drop_reason"
+	TracepointVarInFlight             = "in_flight"
+	TracepointVarInlineCounters       = "inline_counters"
+	TracepointVarLearnedCount         = "learned_count"
+	TracepointVarLinksTellRules       = "links_tell_rules"
+	TracepointVarNextId               = "next_id"
+	TracepointVarPeekedContent        = "peeked_content"
+	TracepointVarPeekedGeneration     = "peeked_generation"
+	TracepointVarQuota                = "quota"
+	TracepointVarRulesGeneration      = "rules_generation"
+	TracepointVarStats                = "stats"
+	TracepointVarTableFunctions       = "table_functions"
+	TracepointVarWindow               = "window"
+	TracepointVarWindowUsed           = "window_used"
 )
 
 // LoadTracepoint returns the embedded CollectionSpec for Tracepoint.
@@ -103,61 +144,87 @@ type TracepointSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracepointProgramSpecs struct {
-	Pass0             *ebpf.ProgramSpec `ebpf:"pass_0"`
-	Pass1             *ebpf.ProgramSpec `ebpf:"pass_1"`
-	Pass2             *ebpf.ProgramSpec `ebpf:"pass_2"`
-	Pass3             *ebpf.ProgramSpec `ebpf:"pass_3"`
-	Pass4             *ebpf.ProgramSpec `ebpf:"pass_4"`
-	Pass5             *ebpf.ProgramSpec `ebpf:"pass_5"`
-	Pass6             *ebpf.ProgramSpec `ebpf:"pass_6"`
-	Pass7             *ebpf.ProgramSpec `ebpf:"pass_7"`
-	PassLast          *ebpf.ProgramSpec `ebpf:"pass_last"`
-	Sweep             *ebpf.ProgramSpec `ebpf:"sweep"`
-	TpConsumeSkb      *ebpf.ProgramSpec `ebpf:"tp_consume_skb"`
-	TpFibTableLookup  *ebpf.ProgramSpec `ebpf:"tp_fib_table_lookup"`
-	TpIcmpSend        *ebpf.ProgramSpec `ebpf:"tp_icmp_send"`
-	TpKfreeSkb        *ebpf.ProgramSpec `ebpf:"tp_kfree_skb"`
-	TpModuleLoad      *ebpf.ProgramSpec `ebpf:"tp_module_load"`
-	TpNetDevStartXmit *ebpf.ProgramSpec `ebpf:"tp_net_dev_start_xmit"`
-	TpNetifReceiveSkb *ebpf.ProgramSpec `ebpf:"tp_netif_receive_skb"`
-	TpTcpSendReset    *ebpf.ProgramSpec `ebpf:"tp_tcp_send_reset"`
+	Pass0               *ebpf.ProgramSpec `ebpf:"pass_0"`
+	Pass1               *ebpf.ProgramSpec `ebpf:"pass_1"`
+	Pass2               *ebpf.ProgramSpec `ebpf:"pass_2"`
+	Pass3               *ebpf.ProgramSpec `ebpf:"pass_3"`
+	Pass4               *ebpf.ProgramSpec `ebpf:"pass_4"`
+	Pass5               *ebpf.ProgramSpec `ebpf:"pass_5"`
+	Pass6               *ebpf.ProgramSpec `ebpf:"pass_6"`
+	Pass7               *ebpf.ProgramSpec `ebpf:"pass_7"`
+	PassLast            *ebpf.ProgramSpec `ebpf:"pass_last"`
+	Peek                *ebpf.ProgramSpec `ebpf:"peek"`
+	Sweep               *ebpf.ProgramSpec `ebpf:"sweep"`
+	TpConsumeSkb        *ebpf.ProgramSpec `ebpf:"tp_consume_skb"`
+	TpFibTableLookup    *ebpf.ProgramSpec `ebpf:"tp_fib_table_lookup"`
+	TpIcmpSend          *ebpf.ProgramSpec `ebpf:"tp_icmp_send"`
+	TpKfreeSkb          *ebpf.ProgramSpec `ebpf:"tp_kfree_skb"`
+	TpModuleLoad        *ebpf.ProgramSpec `ebpf:"tp_module_load"`
+	TpNetDevStartXmit   *ebpf.ProgramSpec `ebpf:"tp_net_dev_start_xmit"`
+	TpNetifReceiveSkb   *ebpf.ProgramSpec `ebpf:"tp_netif_receive_skb"`
+	TpPercpuAllocPercpu *ebpf.ProgramSpec `ebpf:"tp_percpu_alloc_percpu"`
+	TpTcpSendReset      *ebpf.ProgramSpec `ebpf:"tp_tcp_send_reset"`
 }
 
 // TracepointMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracepointMapSpecs struct {
-	Currents *ebpf.MapSpec `ebpf:"currents"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Heads    *ebpf.MapSpec `ebpf:"heads"`
-	Learned  *ebpf.MapSpec `ebpf:"learned"`
-	Others   *ebpf.MapSpec `ebpf:"others"`
-	Skbs     *ebpf.MapSpec `ebpf:"skbs"`
+	Anchor        *ebpf.MapSpec `ebpf:"anchor"`
+	BracketTables *ebpf.MapSpec `ebpf:"bracket_tables"`
+	CountersNow   *ebpf.MapSpec `ebpf:"counters_now"`
+	Currents      *ebpf.MapSpec `ebpf:"currents"`
+	Events        *ebpf.MapSpec `ebpf:"events"`
+	Heads         *ebpf.MapSpec `ebpf:"heads"`
+	Layouts       *ebpf.MapSpec `ebpf:"layouts"`
+	Learned       *ebpf.MapSpec `ebpf:"learned"`
+	NftWalks      *ebpf.MapSpec `ebpf:"nft_walks"`
+	Others        *ebpf.MapSpec `ebpf:"others"`
+	Replaced      *ebpf.MapSpec `ebpf:"replaced"`
+	RulesCpus     *ebpf.MapSpec `ebpf:"rules_cpus"`
+	Skbs          *ebpf.MapSpec `ebpf:"skbs"`
+	Snapshots     *ebpf.MapSpec `ebpf:"snapshots"`
+	Traversals    *ebpf.MapSpec `ebpf:"traversals"`
 }
 
 // TracepointVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracepointVariableSpecs struct {
-	Armed             *ebpf.VariableSpec `ebpf:"armed"`
-	Cfg               *ebpf.VariableSpec `ebpf:"cfg"`
-	ExportDir         *ebpf.VariableSpec `ebpf:"export_dir"`
-	ExportEvent       *ebpf.VariableSpec `ebpf:"export_event"`
-	ExportEventCt     *ebpf.VariableSpec `ebpf:"export_event_ct"`
-	ExportEventDrop   *ebpf.VariableSpec `ebpf:"export_event_drop"`
-	ExportEventFlag   *ebpf.VariableSpec `ebpf:"export_event_flag"`
-	ExportEventModule *ebpf.VariableSpec `ebpf:"export_event_module"`
-	ExportEventNeigh  *ebpf.VariableSpec `ebpf:"export_event_neigh"`
-	ExportEventRoute  *ebpf.VariableSpec `ebpf:"export_event_route"`
-	ExportEventTable  *ebpf.VariableSpec `ebpf:"export_event_table"`
-	ExportFn          *ebpf.VariableSpec `ebpf:"export_fn"`
-	ExportKind        *ebpf.VariableSpec `ebpf:"export_kind"`
-	ExportTrackedFlag *ebpf.VariableSpec `ebpf:"export_tracked_flag"`
-	HasDropReason     *ebpf.VariableSpec `ebpf:"has_drop_reason"`
-	InFlight          *ebpf.VariableSpec `ebpf:"in_flight"`
-	LearnedCount      *ebpf.VariableSpec `ebpf:"learned_count"`
-	NextId            *ebpf.VariableSpec `ebpf:"next_id"`
-	Stats             *ebpf.VariableSpec `ebpf:"stats"`
+	Armed              *ebpf.VariableSpec `ebpf:"armed"`
+	BlocksPerCpu       *ebpf.VariableSpec `ebpf:"blocks_per_cpu"`
+	Cfg                *ebpf.VariableSpec `ebpf:"cfg"`
+	EntryLinks         *ebpf.VariableSpec `ebpf:"entry_links"`
+	ExportBracketKey   *ebpf.VariableSpec `ebpf:"export_bracket_key"`
+	ExportBracketTable *ebpf.VariableSpec `ebpf:"export_bracket_table"`
+	ExportDir          *ebpf.VariableSpec `ebpf:"export_dir"`
+	ExportEvent        *ebpf.VariableSpec `ebpf:"export_event"`
+	ExportEventCt      *ebpf.VariableSpec `ebpf:"export_event_ct"`
+	ExportEventDrop    *ebpf.VariableSpec `ebpf:"export_event_drop"`
+	ExportEventFlag    *ebpf.VariableSpec `ebpf:"export_event_flag"`
+	ExportEventModule  *ebpf.VariableSpec `ebpf:"export_event_module"`
+	ExportEventNeigh   *ebpf.VariableSpec `ebpf:"export_event_neigh"`
+	ExportEventRoute   *ebpf.VariableSpec `ebpf:"export_event_route"`
+	ExportEventTable   *ebpf.VariableSpec `ebpf:"export_event_table"`
+	ExportFn           *ebpf.VariableSpec `ebpf:"export_fn"`
+	ExportKind         *ebpf.VariableSpec `ebpf:"export_kind"`
+	ExportRuleMatch    *ebpf.VariableSpec `ebpf:"export_rule_match"`
+	ExportRulesFlag    *ebpf.VariableSpec `ebpf:"export_rules_flag"`
+	ExportTrackedFlag  *ebpf.VariableSpec `ebpf:"export_tracked_flag"`
+	HasDropReason      *ebpf.VariableSpec `ebpf:"has_drop_reason"`
+	InFlight           *ebpf.VariableSpec `ebpf:"in_flight"`
+	InlineCounters     *ebpf.VariableSpec `ebpf:"inline_counters"`
+	LearnedCount       *ebpf.VariableSpec `ebpf:"learned_count"`
+	LinksTellRules     *ebpf.VariableSpec `ebpf:"links_tell_rules"`
+	NextId             *ebpf.VariableSpec `ebpf:"next_id"`
+	PeekedContent      *ebpf.VariableSpec `ebpf:"peeked_content"`
+	PeekedGeneration   *ebpf.VariableSpec `ebpf:"peeked_generation"`
+	Quota              *ebpf.VariableSpec `ebpf:"quota"`
+	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
+	Stats              *ebpf.VariableSpec `ebpf:"stats"`
+	TableFunctions     *ebpf.VariableSpec `ebpf:"table_functions"`
+	Window             *ebpf.VariableSpec `ebpf:"window"`
+	WindowUsed         *ebpf.VariableSpec `ebpf:"window_used"`
 }
 
 // TracepointObjects contains all objects after they have been loaded into the kernel.
@@ -180,22 +247,40 @@ func (o *TracepointObjects) Close() error {
 //
 // It can be passed to LoadTracepointObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracepointMaps struct {
-	Currents *ebpf.Map `ebpf:"currents"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Heads    *ebpf.Map `ebpf:"heads"`
-	Learned  *ebpf.Map `ebpf:"learned"`
-	Others   *ebpf.Map `ebpf:"others"`
-	Skbs     *ebpf.Map `ebpf:"skbs"`
+	Anchor        *ebpf.Map `ebpf:"anchor"`
+	BracketTables *ebpf.Map `ebpf:"bracket_tables"`
+	CountersNow   *ebpf.Map `ebpf:"counters_now"`
+	Currents      *ebpf.Map `ebpf:"currents"`
+	Events        *ebpf.Map `ebpf:"events"`
+	Heads         *ebpf.Map `ebpf:"heads"`
+	Layouts       *ebpf.Map `ebpf:"layouts"`
+	Learned       *ebpf.Map `ebpf:"learned"`
+	NftWalks      *ebpf.Map `ebpf:"nft_walks"`
+	Others        *ebpf.Map `ebpf:"others"`
+	Replaced      *ebpf.Map `ebpf:"replaced"`
+	RulesCpus     *ebpf.Map `ebpf:"rules_cpus"`
+	Skbs          *ebpf.Map `ebpf:"skbs"`
+	Snapshots     *ebpf.Map `ebpf:"snapshots"`
+	Traversals    *ebpf.Map `ebpf:"traversals"`
 }
 
 func (m *TracepointMaps) Close() error {
 	return _TracepointClose(
+		m.Anchor,
+		m.BracketTables,
+		m.CountersNow,
 		m.Currents,
 		m.Events,
 		m.Heads,
+		m.Layouts,
 		m.Learned,
+		m.NftWalks,
 		m.Others,
+		m.Replaced,
+		m.RulesCpus,
 		m.Skbs,
+		m.Snapshots,
+		m.Traversals,
 	)
 }
 
@@ -203,49 +288,66 @@ func (m *TracepointMaps) Close() error {
 //
 // It can be passed to LoadTracepointObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracepointVariables struct {
-	Armed             *ebpf.Variable `ebpf:"armed"`
-	Cfg               *ebpf.Variable `ebpf:"cfg"`
-	ExportDir         *ebpf.Variable `ebpf:"export_dir"`
-	ExportEvent       *ebpf.Variable `ebpf:"export_event"`
-	ExportEventCt     *ebpf.Variable `ebpf:"export_event_ct"`
-	ExportEventDrop   *ebpf.Variable `ebpf:"export_event_drop"`
-	ExportEventFlag   *ebpf.Variable `ebpf:"export_event_flag"`
-	ExportEventModule *ebpf.Variable `ebpf:"export_event_module"`
-	ExportEventNeigh  *ebpf.Variable `ebpf:"export_event_neigh"`
-	ExportEventRoute  *ebpf.Variable `ebpf:"export_event_route"`
-	ExportEventTable  *ebpf.Variable `ebpf:"export_event_table"`
-	ExportFn          *ebpf.Variable `ebpf:"export_fn"`
-	ExportKind        *ebpf.Variable `ebpf:"export_kind"`
-	ExportTrackedFlag *ebpf.Variable `ebpf:"export_tracked_flag"`
-	HasDropReason     *ebpf.Variable `ebpf:"has_drop_reason"`
-	InFlight          *ebpf.Variable `ebpf:"in_flight"`
-	LearnedCount      *ebpf.Variable `ebpf:"learned_count"`
-	NextId            *ebpf.Variable `ebpf:"next_id"`
-	Stats             *ebpf.Variable `ebpf:"stats"`
+	Armed              *ebpf.Variable `ebpf:"armed"`
+	BlocksPerCpu       *ebpf.Variable `ebpf:"blocks_per_cpu"`
+	Cfg                *ebpf.Variable `ebpf:"cfg"`
+	EntryLinks         *ebpf.Variable `ebpf:"entry_links"`
+	ExportBracketKey   *ebpf.Variable `ebpf:"export_bracket_key"`
+	ExportBracketTable *ebpf.Variable `ebpf:"export_bracket_table"`
+	ExportDir          *ebpf.Variable `ebpf:"export_dir"`
+	ExportEvent        *ebpf.Variable `ebpf:"export_event"`
+	ExportEventCt      *ebpf.Variable `ebpf:"export_event_ct"`
+	ExportEventDrop    *ebpf.Variable `ebpf:"export_event_drop"`
+	ExportEventFlag    *ebpf.Variable `ebpf:"export_event_flag"`
+	ExportEventModule  *ebpf.Variable `ebpf:"export_event_module"`
+	ExportEventNeigh   *ebpf.Variable `ebpf:"export_event_neigh"`
+	ExportEventRoute   *ebpf.Variable `ebpf:"export_event_route"`
+	ExportEventTable   *ebpf.Variable `ebpf:"export_event_table"`
+	ExportFn           *ebpf.Variable `ebpf:"export_fn"`
+	ExportKind         *ebpf.Variable `ebpf:"export_kind"`
+	ExportRuleMatch    *ebpf.Variable `ebpf:"export_rule_match"`
+	ExportRulesFlag    *ebpf.Variable `ebpf:"export_rules_flag"`
+	ExportTrackedFlag  *ebpf.Variable `ebpf:"export_tracked_flag"`
+	HasDropReason      *ebpf.Variable `ebpf:"has_drop_reason"`
+	InFlight           *ebpf.Variable `ebpf:"in_flight"`
+	InlineCounters     *ebpf.Variable `ebpf:"inline_counters"`
+	LearnedCount       *ebpf.Variable `ebpf:"learned_count"`
+	LinksTellRules     *ebpf.Variable `ebpf:"links_tell_rules"`
+	NextId             *ebpf.Variable `ebpf:"next_id"`
+	PeekedContent      *ebpf.Variable `ebpf:"peeked_content"`
+	PeekedGeneration   *ebpf.Variable `ebpf:"peeked_generation"`
+	Quota              *ebpf.Variable `ebpf:"quota"`
+	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
+	Stats              *ebpf.Variable `ebpf:"stats"`
+	TableFunctions     *ebpf.Variable `ebpf:"table_functions"`
+	Window             *ebpf.Variable `ebpf:"window"`
+	WindowUsed         *ebpf.Variable `ebpf:"window_used"`
 }
 
 // TracepointPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadTracepointObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracepointPrograms struct {
-	Pass0             *ebpf.Program `ebpf:"pass_0"`
-	Pass1             *ebpf.Program `ebpf:"pass_1"`
-	Pass2             *ebpf.Program `ebpf:"pass_2"`
-	Pass3             *ebpf.Program `ebpf:"pass_3"`
-	Pass4             *ebpf.Program `ebpf:"pass_4"`
-	Pass5             *ebpf.Program `ebpf:"pass_5"`
-	Pass6             *ebpf.Program `ebpf:"pass_6"`
-	Pass7             *ebpf.Program `ebpf:"pass_7"`
-	PassLast          *ebpf.Program `ebpf:"pass_last"`
-	Sweep             *ebpf.Program `ebpf:"sweep"`
-	TpConsumeSkb      *ebpf.Program `ebpf:"tp_consume_skb"`
-	TpFibTableLookup  *ebpf.Program `ebpf:"tp_fib_table_lookup"`
-	TpIcmpSend        *ebpf.Program `ebpf:"tp_icmp_send"`
-	TpKfreeSkb        *ebpf.Program `ebpf:"tp_kfree_skb"`
-	TpModuleLoad      *ebpf.Program `ebpf:"tp_module_load"`
-	TpNetDevStartXmit *ebpf.Program `ebpf:"tp_net_dev_start_xmit"`
-	TpNetifReceiveSkb *ebpf.Program `ebpf:"tp_netif_receive_skb"`
-	TpTcpSendReset    *ebpf.Program `ebpf:"tp_tcp_send_reset"`
+	Pass0               *ebpf.Program `ebpf:"pass_0"`
+	Pass1               *ebpf.Program `ebpf:"pass_1"`
+	Pass2               *ebpf.Program `ebpf:"pass_2"`
+	Pass3               *ebpf.Program `ebpf:"pass_3"`
+	Pass4               *ebpf.Program `ebpf:"pass_4"`
+	Pass5               *ebpf.Program `ebpf:"pass_5"`
+	Pass6               *ebpf.Program `ebpf:"pass_6"`
+	Pass7               *ebpf.Program `ebpf:"pass_7"`
+	PassLast            *ebpf.Program `ebpf:"pass_last"`
+	Peek                *ebpf.Program `ebpf:"peek"`
+	Sweep               *ebpf.Program `ebpf:"sweep"`
+	TpConsumeSkb        *ebpf.Program `ebpf:"tp_consume_skb"`
+	TpFibTableLookup    *ebpf.Program `ebpf:"tp_fib_table_lookup"`
+	TpIcmpSend          *ebpf.Program `ebpf:"tp_icmp_send"`
+	TpKfreeSkb          *ebpf.Program `ebpf:"tp_kfree_skb"`
+	TpModuleLoad        *ebpf.Program `ebpf:"tp_module_load"`
+	TpNetDevStartXmit   *ebpf.Program `ebpf:"tp_net_dev_start_xmit"`
+	TpNetifReceiveSkb   *ebpf.Program `ebpf:"tp_netif_receive_skb"`
+	TpPercpuAllocPercpu *ebpf.Program `ebpf:"tp_percpu_alloc_percpu"`
+	TpTcpSendReset      *ebpf.Program `ebpf:"tp_tcp_send_reset"`
 }
 
 func (p *TracepointPrograms) Close() error {
@@ -259,6 +361,7 @@ func (p *TracepointPrograms) Close() error {
 		p.Pass6,
 		p.Pass7,
 		p.PassLast,
+		p.Peek,
 		p.Sweep,
 		p.TpConsumeSkb,
 		p.TpFibTableLookup,
@@ -267,6 +370,7 @@ func (p *TracepointPrograms) Close() error {
 		p.TpModuleLoad,
 		p.TpNetDevStartXmit,
 		p.TpNetifReceiveSkb,
+		p.TpPercpuAllocPercpu,
 		p.TpTcpSendReset,
 	)
 }

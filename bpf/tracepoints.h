@@ -20,18 +20,25 @@ const volatile u8 has_drop_reason = 0;
 SEC("tp_btf/net_dev_start_xmit")
 int BPF_PROG(tp_net_dev_start_xmit, struct sk_buff *skb, struct net_device *dev)
 {
+	if (!in_flight && !may_enter_by(dev))
+		return 0;
 	return on_transmit(skb, dev, FN_net_dev_start_xmit);
 }
 
 SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(tp_netif_receive_skb, struct sk_buff *skb)
 {
+	if (!in_flight && !may_enter_by(skb->dev))
+		return 0;
 	return on_receive(skb, FN_netif_receive_skb);
 }
 
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(tp_kfree_skb, struct sk_buff *skb, void *location)
 {
+	/* the device of a socket's packets is not known, or no pointer at all */
+	if (!armed)
+		return 0;
 	/* third argument by position: absent on 5.10 */
 	u32 reason = has_drop_reason ? (u32)ctx[2] : 0;
 
@@ -84,6 +91,21 @@ int sweep(struct bpf_raw_tracepoint_args *ctx)
 
 	if (t && t->last < before)
 		forget(key, t);
+	return 0;
+}
+
+/*
+ * Not attached: user space runs it with a legacy table's address and the offset
+ * of its member `private`, to learn what the table holds now.
+ */
+SEC("raw_tp")
+int peek(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 table = ctx->args[0], content = 0;
+
+	peeked_generation = generation_of(table);
+	bpf_probe_read_kernel(&content, sizeof(content), (void *)(table + ctx->args[1]));
+	peeked_content = content;
 	return 0;
 }
 

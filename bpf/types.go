@@ -6,22 +6,26 @@ package bpf
 // give them. Both objects are compiled from the same headers, so one set of
 // generated types serves both.
 type (
-	Counters    = FentryCounters
-	End         = FentryEnd
-	Event       = FentryEvent
-	EventCt     = FentryEventCt
-	EventDrop   = FentryEventDrop
-	EventModule = FentryEventModule
-	EventNeigh  = FentryEventNeigh
-	EventRoute  = FentryEventRoute
-	EventTable  = FentryEventTable
-	Filter      = FentryFilter
-	Fn          = FentryFn
-	Kind        = FentryKind
-	Prefix      = FentryPrefix
-	Tracked     = FentryTracked
-	Tunnel      = FentryTunnel
-	Tuple       = FentryTuple
+	BracketKey   = TracepointBracketKey
+	BracketTable = TracepointBracketTable
+	Counters     = FentryCounters
+	End          = FentryEnd
+	Event        = FentryEvent
+	EventCt      = FentryEventCt
+	EventDrop    = FentryEventDrop
+	EventModule  = FentryEventModule
+	EventNeigh   = FentryEventNeigh
+	EventRoute   = FentryEventRoute
+	EventTable   = FentryEventTable
+	RuleMatch    = FentryRuleMatch
+	MapKey       = FentryMapKey
+	Filter       = FentryFilter
+	Fn           = FentryFn
+	Kind         = FentryKind
+	Prefix       = FentryPrefix
+	Tracked      = FentryTracked
+	Tunnel       = FentryTunnel
+	Tuple        = FentryTuple
 )
 
 // Kinds of events: enum kind of event.h.
@@ -58,6 +62,16 @@ const (
 	FlagICMPError = uint8(FentryEventFlagFLAG_ICMP_ERROR)
 	FlagLost      = uint8(FentryEventFlagFLAG_LOST)
 	FlagOrigin    = uint8(FentryEventFlagFLAG_ORIGIN)
+)
+
+// What is known of the rules that matched: enum rules_flag of event.h.
+const (
+	RulesSeen     = uint8(FentryRulesFlagRULES_SEEN)
+	RulesMixed    = uint8(FentryRulesFlagRULES_MIXED)
+	RulesReplaced = uint8(FentryRulesFlagRULES_REPLACED)
+	RulesTooMany  = uint8(FentryRulesFlagRULES_TOO_MANY)
+	RulesTooLarge = uint8(FentryRulesFlagRULES_TOO_LARGE)
+	RulesLate     = uint8(FentryRulesFlagRULES_LATE)
 )
 
 // Directions of an event: enum dir of event.h.

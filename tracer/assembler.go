@@ -51,10 +51,15 @@ func (a *assembler) add(e *record, now time.Time) {
 	if j == nil && e.Kind == bpf.KindDrop && e.Flags&bpf.FlagCopy != 0 && a.w.Reason(e.drop.Reason) == "QUEUE_PURGE" {
 		return // unread in a socket that closed: it was told as delivered
 	}
-	if j == nil {
-		if e.Flags&bpf.FlagNew != 0 {
-			a.seenIDs++
+	if j == nil && e.Flags&bpf.FlagNew != 0 {
+		a.seenIDs++
+		if e.Kind == bpf.KindDrop && e.Netns == 0 {
+			// Never seen on its way, and in no namespace any more: it lay in a
+			// socket's queue since before the trace.
+			return
 		}
+	}
+	if j == nil {
 		if whole := a.wholeOf(e); whole != nil {
 			a.alias[e.Id] = whole.id
 			whole.parts = append(whole.parts, e.Id)
@@ -209,6 +214,7 @@ func (a *assembler) due(now time.Time, closing bool) []*model.Packet {
 		}
 		if p := j.packet(a.number+1, a.wall); p != nil {
 			a.number++
+			a.w.rules.Explain(p)
 			out = append(out, p)
 		}
 	}

@@ -56,10 +56,16 @@ var tracepointHooks = []hook{
 	{prog: "tp_module_load", arg: 0, typ: typeModule, loses: "kernel modules that arrive later", quiet: true},
 }
 
+// percpuHook is how the tracepoint backend learns of new legacy tables.
+var percpuHook = hook{prog: "tp_percpu_alloc_percpu", loses: "that legacy tables are replaced", quiet: true}
+
 // fentryHooks are what the fentry backend has besides the tracepoints.
 var fentryHooks = []hook{
 	{prog: "nf_hook_slow_in", arg: 0, typ: typeSKB, loses: "the netfilter hook a packet died in"},
 	{prog: "nf_hook_slow_out", arg: 0, typ: typeSKB, loses: "netfilter verdicts"},
+	{prog: "ipt_do_table_in", module: "ip_tables", arg: 1, typ: typeSKB, loses: "which iptables-legacy rules matched"},
+	{prog: "ip6t_do_table_in", module: "ip6_tables", arg: 1, typ: typeSKB, loses: "which ip6tables-legacy rules matched"},
+	{prog: "xt_replace_table_in", module: "x_tables", arg: 0, typ: "xt_table", loses: "that legacy tables are replaced: their rules are not told"},
 	{prog: "ipt_do_table_out", module: "ip_tables", arg: 1, typ: typeSKB, loses: "verdicts of iptables-legacy tables"},
 	{prog: "ip6t_do_table_out", module: "ip6_tables", arg: 1, typ: typeSKB, loses: "verdicts of ip6tables-legacy tables"},
 	{prog: "nft_do_chain_in", module: modNFT, arg: 0, typ: typePktinfo, loses: "the nft chain a packet died in"},
@@ -104,6 +110,7 @@ type attachment struct {
 	coll    *ebpf.Collection
 	late    []*ebpf.Collection
 	links   []link.Link
+	hung    map[string]bool // programs attached
 	missed  []missedHook
 	waiting []hook // function not there yet: its module may still be loaded
 	verbose func(string)
@@ -187,7 +194,7 @@ func pointee(t btf.Type) string {
 // newAttachment loads, as one collection, the hooks of the plan that this
 // kernel has. extra names programs that are loaded but attached by the caller.
 func newAttachment(k *kernel.Kernel, spec *ebpf.CollectionSpec, plan []hook, extra []string, verbose, took func(string)) (*attachment, error) {
-	a := &attachment{kern: k, spec: spec, verbose: verbose}
+	a := &attachment{kern: k, spec: spec, verbose: verbose, hung: make(map[string]bool)}
 	chosen := a.choose(plan)
 	took("probe the hooks")
 	for _, h := range plan {
@@ -319,6 +326,7 @@ func (a *attachment) attach(coll *ebpf.Collection, hooks []hook, skip []string) 
 		l, err := link.AttachTracing(link.TracingOptions{Program: coll.Programs[h.prog]})
 		if err == nil {
 			a.links = append(a.links, l)
+			a.hung[h.prog] = true
 			continue
 		}
 		if h.essential {
@@ -362,6 +370,23 @@ func (a *attachment) arrived(module string) (int, error) {
 	}
 	return len(a.links) - before, nil
 }
+
+// more attaches hooks that came to matter after the start.
+func (a *attachment) more(hooks []hook) error {
+	chosen := a.choose(hooks)
+	if len(chosen) == 0 {
+		return nil
+	}
+	coll, chosen, err := a.load(chosen, a.coll.Maps)
+	if err != nil {
+		return err
+	}
+	a.late = append(a.late, coll)
+	return a.attach(coll, chosen, nil)
+}
+
+// attached tells whether a program of the plan is loaded and hangs in.
+func (a *attachment) attached(prog string) bool { return a.hung[prog] }
 
 // moduleInit bounds the wait for a module to finish its initialisation.
 const moduleInit = time.Second

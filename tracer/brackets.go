@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
@@ -96,6 +97,9 @@ type brackets struct {
 	use    bool     // this backend has brackets
 	ns     *node.Namespaces
 	now    map[uint32]hookListing // what hangs there now, asked for after a drop
+	// tables names what stands alone behind a link, for the kernel half to look
+	// at its rules.
+	tables map[bpf.BracketKey]string
 }
 
 // hookListing is what hung at a namespace's hooks at some time.
@@ -106,7 +110,7 @@ type hookListing struct {
 }
 
 func newBrackets(use bool) *brackets {
-	return &brackets{groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing)}
+	return &brackets{groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing), tables: make(map[bpf.BracketKey]string)}
 }
 
 // Reached notes that the flow got to a namespace of this node.
@@ -273,8 +277,39 @@ func (b *brackets) bracket(key hookKey, at []node.Hook, progs map[string]*ebpf.P
 			return err
 		}
 	}
+	for i, group := range g.groups {
+		if table, ok := onlyLegacy(group); ok {
+			b.tables[bracketKey(key, uint8(i))] = table
+		}
+	}
 	b.groups[key] = g // only now: with a bracket missing they would be told wrongly
 	return nil
+}
+
+func bracketKey(key hookKey, index uint8) bpf.BracketKey {
+	return bpf.BracketKey{Netns: key.netns, Pf: key.pf, Hook: key.hook, Index: index}
+}
+
+// onlyLegacy gives the legacy table of a group that has no other. A nat table
+// runs below nf_nat, where no link can part it from that.
+func onlyLegacy(group []hookEntry) (string, bool) {
+	name := ""
+	for _, e := range group {
+		switch {
+		case e.Backend != node.BackendLegacy:
+		case name != "" || e.Table == "nat":
+			return "", false
+		default:
+			name = e.Table
+		}
+	}
+	return name, name != ""
+}
+
+// tableFunctions run legacy tables (net/ipv4/netfilter/iptable_*.c and twins);
+// mangle has one of its own.
+func tableFunctions() []string {
+	return []string{"ipt_do_table", "iptable_mangle_hook", "ip6t_do_table", "ip6table_mangle_hook"}
 }
 
 // enum nf_inet_hooks, include/uapi/linux/netfilter.h

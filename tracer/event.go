@@ -31,7 +31,7 @@ func decode(raw []byte) (record, error) {
 	r.Event = *e
 	switch e.Kind {
 	case bpf.KindTable:
-		r.table, err = as[bpf.EventTable](raw)
+		r.table, err = tableOf(raw)
 	case bpf.KindRoute, bpf.KindFib:
 		r.route, err = as[bpf.EventRoute](raw)
 	case bpf.KindNeigh:
@@ -44,6 +44,21 @@ func decode(raw []byte) (record, error) {
 		r.module, err = as[bpf.EventModule](raw)
 	}
 	return r, err
+}
+
+// tableOf reads a table's event: only the matches there are were sent.
+func tableOf(raw []byte) (*bpf.EventTable, error) {
+	t := new(bpf.EventTable)
+	head := int(unsafe.Offsetof(t.M))
+	if len(raw) < head {
+		return nil, fmt.Errorf("event of %d bytes: %T needs %d", len(raw), *t, head)
+	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(t)), unsafe.Sizeof(*t)), raw)
+	sent := (len(raw) - head) / int(unsafe.Sizeof(t.M[0]))
+	if n := int(t.Matches); n > sent && n <= len(t.M) {
+		return nil, fmt.Errorf("event of %d bytes: holds %d of %d matches", len(raw), sent, n)
+	}
+	return t, nil
 }
 
 // as copies a sample into the type that bpf2go generated for it: same layout

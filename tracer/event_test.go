@@ -26,7 +26,7 @@ func TestDecode(t *testing.T) {
 	}{
 		{"transmit", bpf.KindTransmit, unsafe.Sizeof(bpf.Event{}), func(r record) bool { return true }},
 		{"unknown", 200, unsafe.Sizeof(bpf.Event{}), func(r record) bool { return true }},
-		{"table", bpf.KindTable, unsafe.Sizeof(bpf.EventTable{}), func(r record) bool { return r.table != nil }},
+		{"table", bpf.KindTable, unsafe.Offsetof(bpf.EventTable{}.M), func(r record) bool { return r.table != nil }},
 		{"route", bpf.KindRoute, unsafe.Sizeof(bpf.EventRoute{}), func(r record) bool { return r.route != nil }},
 		{"fib", bpf.KindFib, unsafe.Sizeof(bpf.EventRoute{}), func(r record) bool { return r.route != nil }},
 		{"neighbour", bpf.KindNeigh, unsafe.Sizeof(bpf.EventNeigh{}), func(r record) bool { return r.neigh != nil }},

@@ -4,6 +4,7 @@ package tracer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -93,6 +94,7 @@ func newDrop(w *world, c *copyState, e *record) *model.Drop {
 	d.Stack = stackOf(w, e.drop.Stack[:], d.Function)
 	if e.Hook != 0 && inNetfilter(d) {
 		placeInHook(w, c, e, d)
+		nameRule(w, c, e, d)
 	}
 	return d
 }
@@ -143,7 +145,7 @@ func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
 		d.Backend, d.Table, d.Chain, d.Family = "nft", cString(e.drop.Table[:]), chain, familyName(e.drop.Family)
 		return
 	}
-	if c.last.Kind == bpf.KindTable && c.last.Hook == e.Hook && c.table.Verdict == "drop" {
+	if c.toldDrop(e) {
 		// nft too, where it does not free by itself
 		d.Backend, d.Table, d.Chain, d.Family = c.table.Backend, c.table.Table, c.table.Chain, c.table.Family
 		return
@@ -155,6 +157,10 @@ func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
 	if !changed {
 		tables = w.tables.At(e.Netns, e.Pf, e.Hook-1, e.Index)
 	}
+	// a legacy table that told its rules, and lives on, is no suspect
+	tables = slices.DeleteFunc(slices.Clone(tables), func(t hookEntry) bool {
+		return t.Backend == "legacy" && slices.Contains(c.told, t.Table)
+	})
 	inChain := freedByChain(d.Function)
 	if w.FreesInChain() && (inChain || !changed) {
 		tables = ofBackend(tables, d.Function)
@@ -168,6 +174,31 @@ func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
 	for _, t := range tables {
 		d.Candidates = append(d.Candidates, t.String())
 	}
+}
+
+// toldDrop tells that the last thing seen of the packet was a table of this
+// hook that dropped it.
+func (c *copyState) toldDrop(e *record) bool {
+	return c.last.Kind == bpf.KindTable && c.last.Hook == e.Hook && (c.table.Verdict == "drop" || c.table.Verdict == "reject")
+}
+
+// nameRule names the rule that the table decided by: as it was seen, else as
+// the rule set has it.
+func nameRule(w *world, c *copyState, e *record, d *model.Drop) {
+	var r ruling
+	switch {
+	case c.toldDrop(e) && c.table.Table == d.Table && c.table.Chain == d.Chain:
+		r = c.ruling
+	case d.Table != "" && e.Index != 0:
+		r = w.rules.Infer(c.passage(e, hookEntry{Backend: d.Backend, Family: d.Family, Table: d.Table, Chain: d.Chain}), "drop")
+	}
+	d.Rule, d.RuleUnknown = r.decided, r.unknown
+	if r.decided != nil {
+		d.RuleSource = r.source
+	} else if r.source == model.RuleExact && r.unknown == "" {
+		d.RuleUnknown = "dropped inside a match or target: no rule counted it"
+	}
+	c.dropRules, c.dropSource = r.rules, r.source
 }
 
 // freedByChain tells that nft itself freed the packet.

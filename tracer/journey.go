@@ -53,19 +53,26 @@ type passedTables interface {
 // copyState is one skb that carried the packet: the original, a clone, a
 // segment. Its fate is its own; the packet's is drawn from all of them.
 type copyState struct {
-	number    int
-	last      bpf.Event // last sighting
-	index     uint8     // last bracket passed in the hook it is in, +1
-	hook      uint8
-	delivered bool
-	left      bool
-	ended     bool // freed in good order
-	drop      *model.Drop
-	foreign   bool // last sighting was outside this node
-	tap       bool // a packet socket's copy: its fate says nothing
-	segment   bool // carries a part of the packet: if it dies, the packet did not arrive whole
-	fib       *bpf.EventRoute
-	table     model.Hop // last table that told its verdict
+	number     int
+	last       bpf.Event // last sighting
+	index      uint8     // last bracket passed in the hook it is in, +1
+	hook       uint8
+	delivered  bool
+	left       bool
+	ended      bool // freed in good order
+	drop       *model.Drop
+	foreign    bool // last sighting was outside this node
+	tap        bool // a packet socket's copy: its fate says nothing
+	segment    bool // carries a part of the packet: if it dies, the packet did not arrive whole
+	fib        *bpf.EventRoute
+	table      model.Hop    // last table that told its verdict
+	ruling     ruling       // the rules behind it
+	dropRules  []model.Rule // those that led to its death, where no hop of a table tells them
+	dropSource model.RuleSource
+	told       []string // tables told by themselves since the last bracket
+	ct         *bpf.EventCt
+	invalid    bool   // conntrack looked at it and gave it no entry
+	out        string // interface its last route leads to
 }
 
 // journey is one packet on its way: events in, hops out.
@@ -92,11 +99,21 @@ func newJourney(e *record, now time.Time) *journey {
 	return &journey{id: e.Id, first: e.Event, copies: make(map[uint64]*copyState, 1), tentative: true, dir: e.Dir, touched: now}
 }
 
+// rules tells which rules are behind a table's verdict.
+type rules interface {
+	Ruling(e *record) ruling
+	// Infer tells what rules it would have met where they were not seen.
+	Infer(p passage, verdict string) ruling
+	// Explain says what the rule that ended a packet is for.
+	Explain(p *model.Packet)
+}
+
 // world is what a journey asks about.
 type world struct {
 	places
 	naming
 	tables passedTables
+	rules  rules
 	tracks map[uint32]bool // namespaces in which conntrack was seen at work
 }
 
@@ -114,7 +131,10 @@ func (j *journey) add(w *world, e *record, now time.Time) {
 	if e.Netns == 0 {
 		e.Netns = c.last.Netns
 	}
-	if !w.Belongs(e.Netns) {
+	if e.Netns == 0 && !j.own {
+		return // where it was is not known: what told has been lost
+	}
+	if e.Netns != 0 && !w.Belongs(e.Netns) {
 		j.abroad(c, e)
 		return
 	}
@@ -267,6 +287,7 @@ func stepTransmit(j *journey, w *world, c *copyState, e *record) {
 func stepReceive(j *journey, w *world, c *copyState, e *record) {
 	w.tables.Reached(e.Netns)
 	c.index, c.hook, c.left = 0, 0, false
+	c.ct, c.invalid, c.out = nil, false, ""
 	j.push(e, j.hop(w, c, e, model.StageReceive))
 }
 
@@ -302,8 +323,26 @@ func stepTable(j *journey, w *world, c *copyState, e *record) {
 	h.Backend, h.Family = "legacy", familyName(e.Pf)
 	if h.Chain != "" {
 		h.Backend, h.Family = "nft", familyName(e.table.Family)
+	} else {
+		h.Chain = h.Hook
+	}
+	r := w.rules.Ruling(e)
+	if e.Fn == fnLink && h.Verdict == "drop" && !r.drops() {
+		// died between two brackets, but not in this table
+		if r.unknown != "" || len(r.rules) == 0 {
+			return
+		}
+		r.verdict = "accept"
+	}
+	c.ruling = r
+	h.Rules, h.RuleSource, h.RulesUnknown = c.ruling.rules, c.ruling.source, c.ruling.unknown
+	if c.ruling.verdict != "" {
+		h.Verdict = c.ruling.verdict
 	}
 	c.table = h
+	if e.Fn == fnLink {
+		c.told = append(c.told, h.Table)
+	}
 	j.push(e, h)
 }
 
@@ -323,14 +362,20 @@ func stepPass(j *journey, w *world, c *copyState, e *record) {
 		if t.isConntrack(w.tracks[e.Netns]) && e.Ct == 0 {
 			h := j.hop(w, c, e, model.StageConntrack)
 			h.Hook, h.CTState = hookOf(e), "invalid"
+			c.invalid = true
 			j.push(e, h)
 		}
 		if t.Backend == "" {
 			continue
 		}
 		named++
+		if t.Backend == "legacy" && slices.Contains(c.told, t.Table) {
+			continue
+		}
 		h := j.hop(w, c, e, model.StageNetfilter)
 		h.Hook, h.Table, h.Chain, h.Backend, h.Family, h.Verdict = hookOf(e), t.Table, t.Chain, t.Backend, t.Family, "accept"
+		r := w.rules.Infer(c.passage(e, t), "accept")
+		h.Rules, h.RuleSource, h.RulesUnknown = r.rules, r.source, r.unknown
 		if i < ahead {
 			// a bracket's event was lost: conntrack, behind this table, has told itself
 			n := len(j.hops) - 1
@@ -340,6 +385,7 @@ func stepPass(j *journey, w *world, c *copyState, e *record) {
 		}
 		j.push(e, h)
 	}
+	c.told = nil
 	if e.Result == 0 || named > 0 {
 		return
 	}
@@ -356,6 +402,7 @@ func stepConntrack(j *journey, w *world, c *copyState, e *record) {
 	if e.Ct != 0 {
 		w.tracks[e.Netns] = true
 	}
+	c.ct, c.invalid = e.ct, e.Ct == 0
 	h := j.hop(w, c, e, model.StageConntrack)
 	if e.Hook != 0 {
 		h.Hook = hookOf(e)
@@ -408,7 +455,18 @@ func stepRoute(j *journey, w *world, c *copyState, e *record) {
 	if h.Route.Error != "" || h.Result != "" {
 		h.Route.Interface, h.Route.IfIndex, h.Route.Gateway = "", 0, ""
 	}
+	c.out = h.Route.Interface
 	j.push(e, h)
+}
+
+// passage is the packet's way through a table that lies between the bracket
+// passed last and the one that e tells of.
+func (c *copyState) passage(e *record, t hookEntry) passage {
+	p := passage{at: c.last, netns: e.Netns, pf: e.Pf, hook: e.Hook, out: c.out, ct: c.ct, invalid: c.invalid, table: t}
+	if e.Ifname[0] != 0 {
+		p.at.Ifname = e.Ifname
+	}
+	return p
 }
 
 func routeOf(r *bpf.EventRoute) *model.Route {
@@ -505,6 +563,9 @@ func stepDrop(j *journey, w *world, c *copyState, e *record) {
 	h.Result = d.Reason
 	if d.Hook != "" {
 		h.Verdict = "drop"
+	}
+	if c.dropSource == model.RuleInferred {
+		h.Rules, h.RuleSource = c.dropRules, c.dropSource
 	}
 	j.push(e, h)
 	c.drop = d

@@ -50,7 +50,7 @@ func TestHealthyPath(t *testing.T) {
 		"transmit eth0@client",
 		"receive calicl@node",
 		"conntrack calicl@node PREROUTING ct=new",
-		"netfilter calicl@node PREROUTING legacy ip raw accept ct=new",
+		"netfilter calicl@node PREROUTING legacy ip raw PREROUTING accept ct=new",
 		"netfilter calicl@node PREROUTING accept ct=new",
 		"route calicl@node ct=new unicast table 254 dev calisv via",
 		"forward calicl@node ct=new",
@@ -100,12 +100,12 @@ func TestDropInNetfilter(t *testing.T) {
 			p.see(bpf.KindTable, bpf.FentryFnFN_iptDoTable, calicl, inForward, table("mangle", "", 0, 1))
 			p.see(bpf.KindTable, bpf.FentryFnFN_iptDoTable, calicl, inForward, table("filter", "", 0, 0))
 			p.kfree("NETFILTER_DROP", "nf_hook_slow+0x9c", calicl, inForward)
-		}, place{"FORWARD", "legacy", "ip", "filter", ""}},
+		}, place{"FORWARD", "legacy", "ip", "filter", "FORWARD"}},
 		{"ip6tables", true, func(p *packet) {
 			six := in(unix.NFPROTO_IPV6, forwardHook)
 			p.see(bpf.KindTable, bpf.FentryFnFN_ip6tDoTable, calicl, six, table("filter", "", 0, 0))
 			p.kfree("NETFILTER_DROP", "nf_hook_slow+0x9c", calicl, six)
-		}, place{"FORWARD", "legacy", "ip6", "filter", ""}},
+		}, place{"FORWARD", "legacy", "ip6", "filter", "FORWARD"}},
 		{"nft frees in the chain", true, func(p *packet) {
 			p.kfree("NETFILTER_DROP", "nft_do_chain+0x3a1", calicl, inForward, dropChain("calico", "filter-FORWARD", unix.NFPROTO_INET))
 		}, place{"FORWARD", "nft", "inet", "calico", "filter-FORWARD"}},
@@ -131,7 +131,7 @@ func TestDropInNetfilter(t *testing.T) {
 			p.s.names.hidden = true
 			p.see(bpf.KindTable, bpf.FentryFnFN_iptDoTable, calicl, inForward, table("filter", "", 0, 0))
 			p.kfree("NETFILTER_DROP", "nf_hook_slow+0x9c", calicl, inForward)
-		}, place{"FORWARD", "legacy", "ip", "filter", ""}},
+		}, place{"FORWARD", "legacy", "ip", "filter", "FORWARD"}},
 		{"no reason, but the function tells", true, func(p *packet) {
 			p.kfree("NOT_SPECIFIED", "nft_do_chain+0x10", calicl, inForward, dropChain("t", "c", unix.NFPROTO_IPV4))
 		}, place{"FORWARD", "nft", "ip", "t", "c"}},

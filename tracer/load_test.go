@@ -68,7 +68,7 @@ func TestLateModule(t *testing.T) {
 	for _, m := range []struct {
 		name  string
 		hooks int
-	}{{"ip_tables", 1}, {"nf_conntrack", 1}, {"nf_tables", 2}, {"vxlan", 2}, {"bridge", 3}, {"nf_reject_ipv4", 1}} {
+	}{{"ip_tables", 2}, {"nf_conntrack", 1}, {"nf_tables", 2}, {"vxlan", 2}, {"bridge", 3}, {"nf_reject_ipv4", 1}} {
 		if loaded, err := tr.kern.ModuleLoaded(m.name); err != nil || loaded {
 			t.Logf("%s: loaded before (%v)", m.name, err)
 			continue

@@ -148,7 +148,7 @@ func newStory(t testing.TB) *story {
 		t.Fatal(err)
 	}
 	s := &story{t: t, names: &names{fns: fns, inChain: true}, br: newBrackets(true), now: time.Unix(1000, 0), ts: 1e9}
-	s.asm = newAssembler(&world{places: nodeMap{}, naming: s.names, tables: s.br, tracks: make(map[uint32]bool)},
+	s.asm = newAssembler(&world{places: nodeMap{}, naming: s.names, tables: s.br, rules: noRules{}, tracks: make(map[uint32]bool)},
 		func(mono uint64) time.Time { return time.Unix(0, int64(mono)) },
 		func(tp bpf.Tuple) { s.others = append(s.others, tp) })
 	return s
@@ -467,3 +467,10 @@ func wantOutcome(t *testing.T, p *model.Packet, want model.Outcome) {
 		t.Errorf("outcome %q with drop %+v", p.Outcome, p.Drop)
 	}
 }
+
+// noRules knows no rule set.
+type noRules struct{}
+
+func (noRules) Ruling(*record) ruling        { return ruling{} }
+func (noRules) Infer(passage, string) ruling { return ruling{} }
+func (noRules) Explain(*model.Packet)        {}

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,7 @@ type Config struct {
 	Port      uint16 // of Dst; 0 all
 	Backend   string // auto, fentry, tracepoint
 	NetnsPath string // the node's network namespace; "" the process's own
+	Sample    int    // follow at most so many new packets a second; 0 as many as can be read, -1 all
 	Packets   int    // stop after this many packets whose fate is known; 0 no limit
 	Version   string
 	Warn      func(line string) // worth a person's attention while it runs
@@ -55,9 +57,13 @@ type Tracer struct {
 	where   *placeBook
 	asm     *assembler
 	clock   clock
+	rules   *ruleBook
+	pace    pace
+	evals   bool // the backend listens to nft's expressions
 
 	packets, died atomic.Int64
 	warnedLost    uint64
+	warnedSampled bool
 	warnedAt      time.Time
 }
 
@@ -77,13 +83,13 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 		t.Close()
 		return nil, err
 	}
-	if err := t.open(filter, src, dst); err != nil {
+	if err := t.open(ctx, filter, src, dst); err != nil {
 		t.Close()
 		return nil, err
 	}
 	t.start = &model.Start{Type: "start", Time: time.Now(), Version: cfg.Version, Kernel: t.kern.Release(),
 		Backend: t.cfg.Backend, Hooks: t.hooks(), AttachMS: float64(time.Since(began).Microseconds()) / 1000,
-		Src: src.End, Dst: dst.End, Proto: cfg.Proto, Port: cfg.Port}
+		Src: src.End, Dst: dst.End, Proto: cfg.Proto, Port: cfg.Port, RuleSets: t.rules.Counts()}
 	return t, nil
 }
 
@@ -124,7 +130,7 @@ func (t *Tracer) resolve(ctx context.Context) (src, dst endpoint.Endpoint, f bpf
 }
 
 // open loads and attaches the first backend that this kernel accepts.
-func (t *Tracer) open(f bpf.Filter, src, dst endpoint.Endpoint) error {
+func (t *Tracer) open(ctx context.Context, f bpf.Filter, src, dst endpoint.Endpoint) error {
 	candidates, err := backendsFor(t.cfg.Backend)
 	if err != nil {
 		return err
@@ -138,6 +144,10 @@ func (t *Tracer) open(f bpf.Filter, src, dst endpoint.Endpoint) error {
 	if t.symbols.Hidden() {
 		t.cfg.Verbose(t.symbols.Note())
 	}
+	took := t.stopwatch()
+	t.rules = newRuleBook(ctx, t.ns, t.cfg.Verbose)
+	t.rules.Survey()
+	took("read the rule sets")
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return fmt.Errorf("lift the limit on locked memory: %w", err)
 	}
@@ -177,11 +187,12 @@ type backend struct {
 	plan     []hook
 	programs []string // loaded besides the plan's
 	brackets bool
+	evals    bool // it listens to nft's expressions
 }
 
 var backends = []backend{
-	{name: "fentry", spec: bpf.LoadFentry, plan: append(append([]hook{}, fentryHooks...), tracepointHooks...), programs: []string{"sweep"}},
-	{name: "tracepoint", spec: bpf.LoadTracepoint, plan: tracepointHooks, programs: append([]string{"sweep"}, bracketPrograms()...), brackets: true},
+	{name: "fentry", spec: bpf.LoadFentry, plan: append(append([]hook{}, fentryHooks...), tracepointHooks...), programs: []string{"sweep", "peek"}, evals: true},
+	{name: "tracepoint", spec: bpf.LoadTracepoint, plan: append([]hook{percpuHook}, tracepointHooks...), programs: append([]string{"sweep", "peek"}, bracketPrograms()...), brackets: true},
 }
 
 // backendsFor gives the backends to try: the one named, or all for auto and "".
@@ -215,26 +226,55 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 	if err := spec.Variables["has_drop_reason"].Set(reason); err != nil {
 		return fmt.Errorf("set has_drop_reason: %w", err)
 	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("count the CPUs: %w", err)
+	}
+	if err := sizeOracle(spec, cpus); err != nil {
+		return err
+	}
+	if b.brackets {
+		if err := t.bracketOracle(spec, cpus); err != nil {
+			return err
+		}
+	}
 	extra := b.programs
 	if b.brackets && !t.kern.HasFunc("bpf_nf_link_attach") {
-		extra = extra[:1]
+		extra = extra[:2]
 		t.cfg.Verbose("left out netfilter links: " + errNoLinks.Error())
 	}
-	if t.att, err = newAttachment(t.kern, spec, b.plan, extra, t.cfg.Verbose, t.stopwatch()); err != nil {
+	plan := b.plan
+	if b.evals {
+		plan = append(evalHooks(t.rules.Fresh()), plan...)
+	}
+	if t.att, err = newAttachment(t.kern, spec, plan, extra, t.cfg.Verbose, t.stopwatch()); err != nil {
 		return err
 	}
 	if t.reader, err = ringbuf.NewReader(t.att.coll.Maps["events"]); err != nil {
 		return fmt.Errorf("ring buffer: %w", err)
 	}
-	t.br = newBrackets(b.brackets && len(extra) > 1)
+	t.br = newBrackets(b.brackets && len(extra) > 2)
 	if b.brackets {
-		t.placeBrackets(len(extra) > 1, src, dst)
+		t.placeBrackets(len(extra) > 2, src, dst)
+	}
+	t.rules.peek = t.peek
+	if t.evals = b.evals; t.evals {
+		t.moreExpressions() // of rules that came while we attached
+		t.rules.unseen = t.rules.unseenExpressions(t.att.attached)
+	}
+	if err := t.limitEntries(src, dst); err != nil {
+		return err
+	}
+	t.pace = newPace(t.cfg.Sample)
+	if err := t.setQuota(); err != nil {
+		return err
 	}
 	if err := t.arm(true); err != nil {
 		return err
 	}
 	t.clock = newClock()
-	t.asm = newAssembler(&world{places: t.where, naming: t, tables: t.br, tracks: make(map[uint32]bool)}, t.clock.wall, t.notOurs)
+	t.rules.wall = t.clock.wall
+	t.asm = newAssembler(&world{places: t.where, naming: t, tables: t.br, rules: t.rules, tracks: make(map[uint32]bool)}, t.clock.wall, t.notOurs)
 	return nil
 }
 
@@ -273,11 +313,30 @@ func (t *Tracer) bracketPlaces(src, dst endpoint.Endpoint) []uint32 {
 
 // bracket places the links of one namespace, and says so if it cannot.
 func (t *Tracer) bracket(in uint32) {
-	if err := t.br.add(t.ns, in, t.att.coll.Programs); err != nil {
+	err := t.br.add(t.ns, in, t.att.coll.Programs)
+	if err == nil {
+		err = t.showTables()
+	}
+	if err != nil {
 		m := model.MissedHook{Hook: "netfilter links in " + t.ns.Place(in), Why: err.Error() + "; without them not seen there: netfilter hooks and tables, delivery"}
 		t.att.missed = append(t.att.missed, missedHook{MissedHook: m})
 		t.cfg.Verbose("left out " + m.Hook + ": " + m.Why)
 	}
+}
+
+// showTables tells the kernel half which legacy tables stand behind links.
+func (t *Tracer) showTables() error {
+	for key, name := range t.br.tables {
+		var table bpf.BracketTable
+		for i := range name {
+			table.Name[i] = int8(name[i])
+		}
+		if err := t.att.coll.Maps["bracket_tables"].Put(key, table); err != nil {
+			return fmt.Errorf("bracket_tables: %w", err)
+		}
+		delete(t.br.tables, key)
+	}
+	return nil
 }
 
 // hooks counts what is attached.
@@ -322,6 +381,15 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 		}
 		for _, in := range t.br.wanted() {
 			t.bracket(in)
+		}
+		t.rules.Tick(now)
+		if t.evals {
+			t.moreExpressions()
+		}
+		if t.pace.adapt(now, t.reader.AvailableBytes(), t.reader.BufferSize()) {
+			if err := t.setQuota(); err != nil {
+				return sum, err
+			}
 		}
 		if now.After(nextSweep) {
 			t.sweep()
@@ -461,6 +529,8 @@ func (t *Tracer) account(sum *model.Summary) {
 	}
 	sum.LostEvents = c.LostEvents
 	sum.LostPackets = c.LostPackets
+	sum.SampledOut = c.Sampled
+	sum.UnknownRules = t.rules.missing
 	if c.Packets > t.asm.seenIDs {
 		sum.LostPackets += c.Packets - t.asm.seenIDs
 	}
@@ -478,6 +548,10 @@ func (t *Tracer) tellLosses() {
 	c, err := t.counters()
 	if err != nil {
 		return // told by account
+	}
+	if c.Sampled > 0 && !t.warnedSampled {
+		t.warnedSampled = true
+		t.cfg.Warn("the flow is faster than is followed: some of its packets are left out on purpose and counted (--sample all follows every one)")
 	}
 	t.asm.lossy = c.LostEvents > 0
 	if n := c.LostEvents + c.LostPackets; n > t.warnedLost && time.Since(t.warnedAt) >= warnEvery {
@@ -500,6 +574,32 @@ func (t *Tracer) moduleArrived(name string) {
 		}
 		t.cfg.Verbose(fmt.Sprintf("kernel module %s was loaded: %d hooks more", name, n))
 	}
+}
+
+// peek asks the kernel half what a legacy table holds now (bpf/fentry.bpf.c).
+func (t *Tracer) peek(table uint64) (content, generation uint64, err error) {
+	private, err := t.kern.FieldOffset("xt_table", "private", "x_tables")
+	if err != nil {
+		return 0, 0, fmt.Errorf("look at a legacy table: %w", err)
+	}
+	args := struct{ A [2]uint64 }{[2]uint64{table, uint64(private)}}
+	if _, err := t.att.coll.Programs["peek"].Run(&ebpf.RunOptions{Context: args}); err != nil {
+		return 0, 0, fmt.Errorf("look at a legacy table: %w", err)
+	}
+	err = errors.Join(t.att.coll.Variables["peeked_content"].Get(&content), t.att.coll.Variables["peeked_generation"].Get(&generation))
+	return content, generation, err
+}
+
+// moreExpressions attaches to nft expressions that came into use.
+func (t *Tracer) moreExpressions() {
+	fresh := t.rules.Fresh()
+	if len(fresh) == 0 {
+		return
+	}
+	if err := t.att.more(evalHooks(fresh)); err != nil {
+		t.cfg.Verbose(fmt.Sprintf("nft rules that end with %s: %v", strings.Join(fresh, ", "), err))
+	}
+	t.rules.unseen = t.rules.unseenExpressions(t.att.attached)
 }
 
 const (

@@ -212,6 +212,9 @@ func (w *Writer) losses(s *model.Summary, took string) {
 		says += " (hops may be missing, and packets whose end was not seen)"
 		look = warned
 	}
+	if s.SampledOut > 0 {
+		says += ", " + plural(s.SampledOut, "packet", "packets") + " left out on purpose (--sample)"
+	}
 	if s.LostPackets > 0 {
 		says += ", " + plural(s.LostPackets, "packet", "packets") + " not followed (too many at once)"
 		look = warned

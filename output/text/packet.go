@@ -168,7 +168,7 @@ func (w *Writer) drop(p *model.Packet, diedNS int64) {
 		when = ", " + millis(diedNS)
 	}
 	w.page.para(6, span{"  " + outcomeWord(p.Outcome) + " " + cause(d), bad}, span{when, dim})
-	w.dropRule(d)
+	w.dropRule(d, rulesOfDeath(p))
 	if d.Function != "" {
 		w.label("function", span{d.Function, plain})
 	}
@@ -184,7 +184,7 @@ func (w *Writer) label(name string, says ...span) {
 const labelIndent = 16
 
 // dropRule prints the packet filter's part in a death.
-func (w *Writer) dropRule(d *model.Drop) {
+func (w *Writer) dropRule(d *model.Drop, rules []model.Rule) {
 	if d.Hook != "" || d.Table != "" {
 		w.label("filter", span{filterWords(d), plain})
 	}
@@ -192,12 +192,65 @@ func (w *Writer) dropRule(d *model.Drop) {
 		w.label("which", span{"one of " + strings.Join(d.Candidates, ", ") + ": this backend cannot tell them apart", warned})
 	}
 	if d.Rule == nil {
+		if d.RuleUnknown != "" {
+			w.label("rule", span{"not known: " + d.RuleUnknown, warned})
+		}
 		return
 	}
 	w.label("rule", span{ruleName(*d.Rule), bold}, span{sourceWords(d.RuleSource), dim})
 	if d.Rule.Text != "" {
 		w.page.verbatim(labelIndent, d.Rule.Text, bold)
 	}
+	if d.Rule.Element != "" {
+		w.label("element", span{d.Rule.Element, plain})
+	}
+	if d.Rule.Meaning != "" {
+		w.label("meaning", span{d.Rule.Meaning, plain})
+	}
+	if way := wayTo(rules); way != "" {
+		w.label("way", span{way, dim})
+	}
+}
+
+// rulesOfDeath are the rules that matched in the table that dropped the packet,
+// in order: the last hop before the death that tells any.
+func rulesOfDeath(p *model.Packet) []model.Rule {
+	for _, h := range slices.Backward(p.Hops) {
+		if len(h.Rules) > 0 && h.Table == p.Drop.Table && h.Hook == p.Drop.Hook && h.Family == p.Drop.Family {
+			return h.Rules
+		}
+	}
+	return nil
+}
+
+// wayTo tells briefly how a packet came to the last of some rules; "" if that
+// is all there is: FORWARD#1 > cali-FORWARD#3 => cali-fw-cali12#8 DROP.
+func wayTo(rules []model.Rule) string {
+	if len(rules) < 2 {
+		return ""
+	}
+	var b strings.Builder
+	for i, r := range rules {
+		switch {
+		case i == len(rules)-1:
+			b.WriteString(" =>" + glue)
+		case i > 0:
+			b.WriteString(" >" + glue)
+		}
+		b.WriteString(shortRule(r))
+	}
+	return b.String()
+}
+
+// shortRule names a rule in as few letters as do: FORWARD#3.
+func shortRule(r model.Rule) string {
+	switch {
+	case r.Number > 0:
+		return fmt.Sprintf("%s#%d", r.Chain, r.Number)
+	case r.Handle > 0:
+		return fmt.Sprintf("%s@%d", r.Chain, r.Handle)
+	}
+	return r.Chain + glue + "policy"
 }
 
 // filterWords names hook, table, chain and backend.
@@ -291,6 +344,9 @@ func (w *Writer) wideHop(cols columns, when string, h *model.Hop) {
 	})
 	indent := margin + cols[0] + 2
 	w.page.para(indent+2, span{strings.Repeat(" ", indent) + strings.Join(details(h), "  "), dim})
+	if h.RulesUnknown != "" {
+		w.page.para(indent+2, span{strings.Repeat(" ", indent) + "rules not known: " + h.RulesUnknown, warned})
+	}
 	for _, r := range h.Rules {
 		w.page.para(indent+2, span{strings.Repeat(" ", indent) + "rule " + ruleName(r), dim})
 		if r.Text != "" {

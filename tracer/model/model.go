@@ -73,6 +73,8 @@ type Rule struct {
 	Handle  uint64 `json:"handle,omitempty"` // nft only
 	Text    string `json:"text,omitempty"`
 	Comment string `json:"comment,omitempty"`
+	Element string `json:"element,omitempty"` // of a verdict map or set the rule asked: the element that matched
+	Meaning string `json:"meaning,omitempty"` // what the rule is for, in the words of the program that wrote it
 }
 
 // RuleSource says how a rule was found.
@@ -138,7 +140,10 @@ type Hop struct {
 	Chain   string `json:"chain,omitempty"` // the base chain, where the kernel named it
 	Backend string `json:"backend,omitempty"`
 	Verdict string `json:"verdict,omitempty"` // accept, drop, stolen, queue, repeat, stop, reject
-	Rules   []Rule `json:"rules,omitempty"`
+	Rules   []Rule `json:"rules,omitempty"`   // those that matched, in order
+	// RuleSource says how Rules were found; RulesUnknown why they are not known.
+	RuleSource   RuleSource `json:"rule_source,omitempty"`
+	RulesUnknown string     `json:"rules_unknown,omitempty"`
 
 	// By stage.
 	Before   *Endpoints `json:"before,omitempty"`
@@ -170,11 +175,13 @@ type Drop struct {
 	Backend    string     `json:"backend,omitempty"`
 	Rule       *Rule      `json:"rule,omitempty"`
 	RuleSource RuleSource `json:"rule_source,omitempty"`
-	Candidates []string   `json:"candidates,omitempty"` // tables of which one dropped it, where the backend cannot tell which
-	Interface  string     `json:"interface,omitempty"`
-	IfIndex    uint32     `json:"ifindex,omitempty"`
-	Netns      uint32     `json:"netns,omitempty"`
-	Place      string     `json:"place,omitempty"`
+	// RuleUnknown says why Rule is not known, where a rule may have done it.
+	RuleUnknown string   `json:"rule_unknown,omitempty"`
+	Candidates  []string `json:"candidates,omitempty"` // tables of which one dropped it, where the backend cannot tell which
+	Interface   string   `json:"interface,omitempty"`
+	IfIndex     uint32   `json:"ifindex,omitempty"`
+	Netns       uint32   `json:"netns,omitempty"`
+	Place       string   `json:"place,omitempty"`
 }
 
 // Packet is one packet of the flow with everything seen of it.
@@ -302,13 +309,19 @@ func (c Counts) Died() int { return c.Dropped + c.Rejected }
 
 // Summary closes a trace.
 type Summary struct {
-	Type        string       `json:"type"` // "summary"
-	Forward     Counts       `json:"forward"`
-	Return      Counts       `json:"return"`
-	LostEvents  uint64       `json:"lost_events"`  // events the ring buffer had no room for: exact
-	LostPackets uint64       `json:"lost_packets"` // packets not followed because the table of packets in flight was full: exact
-	MissedHooks []MissedHook `json:"missed_hooks"`
-	DurationMS  int64        `json:"duration_ms"`
+	Type        string `json:"type"` // "summary"
+	Forward     Counts `json:"forward"`
+	Return      Counts `json:"return"`
+	LostEvents  uint64 `json:"lost_events"`  // events the ring buffer had no room for: exact
+	LostPackets uint64 `json:"lost_packets"` // packets not followed because the table of packets in flight was full: exact
+	// SampledOut counts the packets left out on purpose: the flow was faster than
+	// is followed (--sample). Exact.
+	SampledOut uint64 `json:"sampled_out,omitempty"`
+	// UnknownRules counts the tables that a packet was seen to go through
+	// without its rules being known.
+	UnknownRules int          `json:"unknown_rules,omitempty"`
+	MissedHooks  []MissedHook `json:"missed_hooks"`
+	DurationMS   int64        `json:"duration_ms"`
 }
 
 // ExitStatus is the process's exit status as the interface promises it: 3 no

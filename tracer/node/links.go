@@ -14,6 +14,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 )
 
 // Link is a network interface.
@@ -92,7 +94,8 @@ func dump[T any](list func() ([]T, error)) ([]T, error) {
 	const tries = 5
 	for try := 1; ; try++ {
 		found, err := list()
-		if err == nil || !errors.Is(err, netlink.ErrDumpInterrupted) || try == tries {
+		interrupted := errors.Is(err, netlink.ErrDumpInterrupted) || errors.Is(err, nfnetlink.ErrInterrupted)
+		if !interrupted || try == tries {
 			return found, err
 		}
 	}

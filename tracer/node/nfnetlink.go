@@ -8,13 +8,13 @@ package node
 // there.
 
 import (
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
-	"syscall"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 )
 
 // Subsystems and messages (linux/netfilter/nfnetlink.h, nfnetlink_hook.h,
@@ -26,8 +26,6 @@ const (
 	msgHookGet  = 0 // NFNL_MSG_HOOK_GET, also the type of the answer
 	msgNewChain = 3 // NFT_MSG_NEWCHAIN
 	msgGetChain = 4 // NFT_MSG_GETCHAIN
-
-	nfgenSize = 4 // struct nfgenmsg
 )
 
 // Attributes of a hook (enum nfnl_hook_attributes and the two nested in it).
@@ -68,17 +66,6 @@ const (
 	inetIngress = 5
 )
 
-// nfgenmsg is the header of every nfnetlink message: family, version, and a
-// resource id that dumps have no use for.
-func nfgenmsg(family uint8) []byte { return []byte{family, unix.NFNETLINK_V0, 0, 0} }
-
-// attribute is a netlink attribute with a number in network order.
-func attribute(typ uint16, value uint32) []byte {
-	b := binary.NativeEndian.AppendUint16(nil, unix.SizeofNlAttr+4)
-	b = binary.NativeEndian.AppendUint16(b, typ)
-	return binary.BigEndian.AppendUint32(b, value)
-}
-
 // dumpHooks lists the hooks of the calling thread's namespace.
 func dumpHooks() ([]Hook, error) {
 	var all []Hook
@@ -99,7 +86,7 @@ func dumpHooks() ([]Hook, error) {
 
 func dumpHook(proto uint8, num int) ([]Hook, error) {
 	replies, err := dump(func() ([][]byte, error) {
-		return nfDump(subsysHook<<8|msgHookGet, subsysHook<<8|msgHookGet, append(nfgenmsg(proto), attribute(hookNum, uint32(num))...))
+		return nfnetlink.Dump(context.Background(), subsysHook<<8|msgHookGet, subsysHook<<8|msgHookGet, nfnetlink.PutUint32(nfnetlink.Header(proto), hookNum, uint32(num)))
 	})
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) {
 		return nil, nil // this kernel has no hooks of that family
@@ -121,12 +108,12 @@ func dumpHook(proto uint8, num int) ([]Hook, error) {
 // parseHook decodes one answer of nfnetlink_hook
 // (net/netfilter/nfnetlink_hook.c, nfnl_hook_dump_one).
 func parseHook(msg []byte) (Hook, error) {
-	attrs, err := attributes(msg, nfgenSize)
+	attrs, err := nfnetlink.Message(msg)
 	if err != nil {
 		return Hook{}, fmt.Errorf("decode hook: %w", err)
 	}
-	num, ok1 := attrs.be32(hookNum)
-	priority, ok2 := attrs.be32(hookPriority)
+	num, ok1 := attrs.Uint32(hookNum)
+	priority, ok2 := attrs.Uint32(hookPriority)
 	if !ok1 || !ok2 {
 		return Hook{}, errors.New("decode hook: no hook number or priority")
 	}
@@ -136,14 +123,14 @@ func parseHook(msg []byte) (Hook, error) {
 		HookNum:  int(num),
 		Hook:     hookName(family, int(num)),
 		Priority: int32(priority),
-		Function: attrs.text(hookFunction),
-		Module:   attrs.text(hookModule),
+		Function: attrs.Text(hookFunction),
+		Module:   attrs.Text(hookModule),
 	}
 	if isLegacyFunction(h.Function) {
 		h.Backend, h.Table, h.TableFamily, h.Chain = BackendLegacy, legacyTableAt(h.HookNum, h.Priority), family, h.Hook
 		h.Type = legacyType(h.Table)
 	}
-	if info, ok := attrs[hookChain]; ok {
+	if info, ok := attrs.Get(hookChain); ok {
 		if err := h.setChain(info); err != nil {
 			return Hook{}, fmt.Errorf("decode hook %s: %w", h.Function, err)
 		}
@@ -154,19 +141,19 @@ func parseHook(msg []byte) (Hook, error) {
 // setChain takes the nft chain behind a hook. Other owners of a hook (BPF
 // programs, flowtables) are no chains.
 func (h *Hook) setChain(nest []byte) error {
-	info, err := attributes(nest, 0)
+	info, err := nfnetlink.Parse(nest)
 	if err != nil {
 		return err
 	}
-	if kind, _ := info.be32(hookInfoType); kind != hookTypeNFT {
+	if kind, _ := info.Uint32(hookInfoType); kind != hookTypeNFT {
 		return nil
 	}
-	desc, err := attributes(info[hookInfoDesc], 0)
+	desc, err := info.Nest(hookInfoDesc)
 	if err != nil {
 		return err
 	}
-	h.Backend, h.Table, h.Chain, h.TableFamily = BackendNFT, desc.text(hookChainTable), desc.text(hookChainName), h.Family
-	if f := desc[hookChainFamily]; len(f) == 1 {
+	h.Backend, h.Table, h.Chain, h.TableFamily = BackendNFT, desc.Text(hookChainTable), desc.Text(hookChainName), h.Family
+	if f, ok := desc.Get(hookChainFamily); ok && len(f) == 1 {
 		h.TableFamily = familyName(f[0])
 	}
 	return nil
@@ -176,7 +163,7 @@ func (h *Hook) setChain(nest []byte) error {
 // namespace, one per packet family and device they see.
 func nftChains() ([]Hook, error) {
 	replies, err := dump(func() ([][]byte, error) {
-		return nfDump(subsysNFTables<<8|msgGetChain, subsysNFTables<<8|msgNewChain, nfgenmsg(unix.AF_UNSPEC))
+		return nfnetlink.Dump(context.Background(), subsysNFTables<<8|msgGetChain, subsysNFTables<<8|msgNewChain, nfnetlink.Header(unix.AF_UNSPEC))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list nft chains: %w", err)
@@ -195,33 +182,33 @@ func nftChains() ([]Hook, error) {
 // parseChain decodes one nft chain (net/netfilter/nf_tables_api.c,
 // nf_tables_fill_chain_info). A chain that is no base chain has no hooks.
 func parseChain(msg []byte) ([]Hook, error) {
-	attrs, err := attributes(msg, nfgenSize)
+	attrs, err := nfnetlink.Message(msg)
 	if err != nil {
 		return nil, fmt.Errorf("decode nft chain: %w", err)
 	}
-	nest, ok := attrs[chainHook]
+	nest, ok := attrs.Get(chainHook)
 	if !ok {
 		return nil, nil
 	}
-	hook, err := attributes(nest, 0)
+	hook, err := nfnetlink.Parse(nest)
 	if err != nil {
-		return nil, fmt.Errorf("decode nft chain %s: %w", attrs.text(chainName), err)
+		return nil, fmt.Errorf("decode nft chain %s: %w", attrs.Text(chainName), err)
 	}
-	num, ok1 := hook.be32(chainHookNum)
-	priority, ok2 := hook.be32(chainHookPriority)
+	num, ok1 := hook.Uint32(chainHookNum)
+	priority, ok2 := hook.Uint32(chainHookPriority)
 	if !ok1 || !ok2 {
-		return nil, fmt.Errorf("decode nft chain %s: no hook number or priority", attrs.text(chainName))
+		return nil, fmt.Errorf("decode nft chain %s: no hook number or priority", attrs.Text(chainName))
 	}
 	h := Hook{
 		HookNum:     int(num),
 		Priority:    int32(priority),
 		Backend:     BackendNFT,
-		Table:       attrs.text(chainTable),
+		Table:       attrs.Text(chainTable),
 		TableFamily: familyName(msg[0]),
-		Chain:       attrs.text(chainName),
-		Type:        attrs.text(chainType),
+		Chain:       attrs.Text(chainName),
+		Type:        attrs.Text(chainType),
 	}
-	if policy, ok := attrs.be32(chainPolicy); ok {
+	if policy, ok := attrs.Uint32(chainPolicy); ok {
 		h.Policy = map[uint32]string{0: "drop", 1: "accept"}[policy] // NF_DROP, NF_ACCEPT
 	}
 	devices, err := chainDevices(hook)
@@ -232,21 +219,21 @@ func parseChain(msg []byte) ([]Hook, error) {
 }
 
 // chainDevices lists the devices a netdev chain is bound to.
-func chainDevices(hook attrSet) ([]string, error) {
-	if devs, ok := hook[chainHookDevs]; ok {
-		list, err := parseAttrs(devs)
+func chainDevices(hook nfnetlink.Attrs) ([]string, error) {
+	if hook.Has(chainHookDevs) {
+		list, err := hook.Nest(chainHookDevs)
 		if err != nil {
 			return nil, fmt.Errorf("devices: %w", err)
 		}
 		var names []string
 		for _, d := range list {
-			if d.Attr.Type&attrTypeMask == deviceName {
+			if d.Type == deviceName {
 				names = append(names, unix.ByteSliceToString(d.Value))
 			}
 		}
 		return names, nil
 	}
-	if name := hook.text(chainHookDev); name != "" {
+	if name := hook.Text(chainHookDev); name != "" {
 		return []string{name}, nil
 	}
 	return nil, nil
@@ -274,46 +261,3 @@ func (h Hook) spread(devices []string) []Hook {
 	}
 	return hooks
 }
-
-// attrSet is the netlink attributes of one level, by type.
-type attrSet map[uint16][]byte
-
-// attrTypeMask cuts the flags off an attribute's type (NLA_TYPE_MASK).
-const attrTypeMask = 0x3fff
-
-// attributes decodes the attributes behind a header of the given length.
-func attributes(msg []byte, header int) (attrSet, error) {
-	if len(msg) < header {
-		return nil, fmt.Errorf("message of %d bytes is too short", len(msg))
-	}
-	list, err := parseAttrs(msg[header:])
-	if err != nil {
-		return nil, err
-	}
-	set := make(attrSet, len(list))
-	for _, a := range list {
-		set[a.Attr.Type&attrTypeMask] = a.Value
-	}
-	return set, nil
-}
-
-// parseAttrs is nl.ParseRouteAttr for data that may end without the padding
-// behind its last attribute, which the library would step over the end of.
-func parseAttrs(b []byte) ([]syscall.NetlinkRouteAttr, error) {
-	if pad := len(b) % unix.NLA_ALIGNTO; pad != 0 {
-		b = append(b[:len(b):len(b)], make([]byte, unix.NLA_ALIGNTO-pad)...)
-	}
-	return nl.ParseRouteAttr(b)
-}
-
-// be32 is a number in network order.
-func (s attrSet) be32(typ uint16) (uint32, bool) {
-	v := s[typ]
-	if len(v) != 4 {
-		return 0, false
-	}
-	return binary.BigEndian.Uint32(v), true
-}
-
-// text is a string, with or without a NUL behind it.
-func (s attrSet) text(typ uint16) string { return unix.ByteSliceToString(s[typ]) }

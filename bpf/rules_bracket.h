@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * rules_bracket.h - legacy rules without fentry: the counters of a table that
+ * stands between two netfilter links (rules_legacy.h says how they are read).
+ *
+ * User space names the table behind a link; its struct xt_table is found among
+ * the hook's entries by the function that runs it. The segment is closed by the
+ * next link, or by the packet's death. What else goes through the table on this
+ * CPU meanwhile passes the same link: then the segment is no good.
+ */
+#ifndef PATHTRACE_RULES_BRACKET_H
+#define PATHTRACE_RULES_BRACKET_H
+
+#include "hooks.h"
+
+/* Addresses of ipt_do_table, iptable_mangle_hook and their IPv6 twins; 0 where
+ * the kernel hides its symbols: then no table is found.
+ */
+#define TABLE_FUNCTIONS 4
+const volatile u64 table_functions[TABLE_FUNCTIONS] = {};
+
+struct bracket_key {
+	u32 netns;
+	u8 pf;
+	u8 hook;
+	u8 index;
+	u8 pad;
+};
+
+struct bracket_table {
+	char name[32];
+};
+
+/* What stands right behind a link, if it is a legacy table alone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct bracket_key);
+	__type(value, struct bracket_table);
+} bracket_tables SEC(".maps");
+
+EXPORT(struct, bracket_key);
+EXPORT(struct, bracket_table);
+
+#define MAX_HOOK_ENTRIES 32
+
+struct find_table {
+	u64 entries;
+	u32 count;
+	u64 found;
+	u64 name[1];
+};
+
+static long is_table(u32 i, struct find_table *f)
+{
+	struct nf_hook_entry *e = (void *)(f->entries + i * bpf_core_type_size(struct nf_hook_entry));
+	u64 fn = (u64)BPF_CORE_READ(e, hook), name[1];
+	struct xt_table *table;
+
+	if (!fn || (fn != table_functions[0] && fn != table_functions[1] &&
+		    fn != table_functions[2] && fn != table_functions[3]))
+		return 0;
+	table = (void *)BPF_CORE_READ(e, priv);
+	if (bpf_probe_read_kernel(name, sizeof(name), table->name))
+		return 0;
+	/* the known names are shorter than eight bytes, or differ in the first */
+	if (name[0] != f->name[0])
+		return 0;
+	f->found = (u64)table;
+	return 1;
+}
+
+/* The table of a hook by its name. */
+static __always_inline struct xt_table *table_at(const struct nf_hook_state *st, struct bracket_table *b)
+{
+	struct net___hooks *net = (void *)BPF_CORE_READ(st, net);
+	struct find_table f = {};
+	struct nf_hook_entries *e;
+	u32 hook = BPF_CORE_READ(st, hook);
+	u64 hooks, list = 0;
+
+	hooks = (u64)net + (BPF_CORE_READ(st, pf) == PF_INET ?
+		bpf_core_field_offset(struct net___hooks, nf.hooks_ipv4) :
+		bpf_core_field_offset(struct net___hooks, nf.hooks_ipv6));
+	bpf_probe_read_kernel(&list, sizeof(list), (void *)(hooks + 8 * hook));
+	e = (void *)list;
+	if (!e)
+		return 0;
+	__builtin_memcpy(f.name, b->name, sizeof(f.name));
+	f.entries = list + bpf_core_field_offset(struct nf_hook_entries, hooks);
+	f.count = BPF_CORE_READ(e, num_hook_entries);
+	if (f.count > MAX_HOOK_ENTRIES)
+		f.count = MAX_HOOK_ENTRIES;
+	bpf_loop(f.count, is_table, &f, 0);
+	return (void *)f.found;
+}
+
+static __always_inline struct bracket_table *behind(const struct nf_hook_state *st, u8 index)
+{
+	struct bracket_key k = {};
+
+	k.netns = BPF_CORE_READ(st, net, ns.inum);
+	k.pf = BPF_CORE_READ(st, pf);
+	k.hook = BPF_CORE_READ(st, hook);
+	k.index = index;
+	return bpf_map_lookup_elem(&bracket_tables, &k);
+}
+
+/* The traversal under way on this CPU, if there is one. */
+static __always_inline struct traversal *under_way(void)
+{
+	u32 cpu = bpf_get_smp_processor_id();
+	struct rules_cpu *c = bpf_map_lookup_elem(&rules_cpus, &cpu);
+
+	return c && c->depth ? traversal_at(cpu, 0) : 0;
+}
+
+/* A packet of others passes a link while one of ours is in a table here. */
+static __always_inline void passed_by(const struct nf_hook_state *st, u8 index)
+{
+	struct traversal *v = under_way();
+	struct bracket_table *b;
+
+	if (!v)
+		return;
+	b = behind(st, index);
+	if (b && *(u64 *)b->name == *(u64 *)v->ev.table)
+		v->ev.rules |= RULES_MIXED;
+}
+
+/* A packet of ours is about to enter what stands behind a link. */
+static __always_inline void begin_rules(struct tracked *t, const struct nf_hook_state *st, u8 index)
+{
+	u32 cpu = bpf_get_smp_processor_id();
+	struct rules_cpu *c = bpf_map_lookup_elem(&rules_cpus, &cpu);
+	struct bracket_table *b = behind(st, index);
+	struct xt_table *table;
+	struct traversal *v;
+
+	if (!b || !c || !have_x_tables())
+		return;
+	v = traversal_at(cpu, 0);
+	table = table_at(st, b);
+	if (!v || !table)
+		return;
+	if (c->depth && bpf_ktime_get_ns() - v->since < STALE_TRAVERSAL_NS)
+		v->ev.rules |= RULES_MIXED; /* of another packet: neither can be told */
+	if (c->busy)
+		return;
+	c->busy = 1;
+	begin_traversal(v, t->skb, table, BPF_CORE_READ(st, pf) == PF_INET6, 1);
+	__builtin_memcpy(v->ev.table, b->name, sizeof(v->ev.table));
+	if (c->depth)
+		v->ev.rules |= RULES_MIXED;
+	c->depth = 1;
+	open_segment(v, cpu);
+	c->busy = 0;
+}
+
+#endif

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+// This file says of the rule that ended a packet what it is for, in the words of
+// whoever wrote it: the policy, the service, the rule that set the mark it tests.
+
+import (
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/legacy"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
+)
+
+// Explain adds to a packet's deciding rule what it means.
+func (b *ruleBook) Explain(p *model.Packet) {
+	if p.Drop == nil || p.Drop.Rule == nil {
+		return
+	}
+	rule := *p.Drop.Rule // the hop's own copy stays as it is
+	path := meaning.Path{Rules: b.wayTo(p), Verdict: "drop", In: p.Drop.Interface}
+	if p.Outcome == model.Rejected {
+		path.Verdict = "reject"
+	}
+	rule.Meaning = b.bookOf(p.Drop.Netns).Explain(path).Sentence
+	p.Drop.Rule = &rule
+}
+
+// wayTo lists the rules that the packet met in the namespace it died in, the one
+// that decided last: marks are set in one table and tested in another.
+func (b *ruleBook) wayTo(p *model.Packet) []meaning.Rule {
+	var way []meaning.Rule
+	for _, h := range p.Hops {
+		if h.Netns != p.Drop.Netns {
+			continue
+		}
+		for _, r := range h.Rules {
+			way = append(way, meaningRule(h.Backend, r))
+		}
+	}
+	last := meaningRule(p.Drop.Backend, *p.Drop.Rule)
+	if n := len(way); n == 0 || way[n-1].Chain != last.Chain || way[n-1].Number != last.Number || way[n-1].Table != last.Table {
+		way = append(way, last)
+	}
+	return way
+}
+
+func meaningRule(backend string, r model.Rule) meaning.Rule {
+	m := meaning.Rule{Backend: backend, Family: r.Family, Table: r.Table, Chain: r.Chain, Number: r.Number, Text: r.Text, Element: r.Element}
+	if r.Comment != "" {
+		m.Comments = []string{r.Comment}
+	}
+	return m
+}
+
+// bookOf gives what is known of a namespace's chains.
+func (b *ruleBook) bookOf(netns uint32) *meaning.Book {
+	book := b.books[netns]
+	if book == nil {
+		book = meaning.NewBook(meaning.Known{Chain: func(r meaning.Rule) []meaning.Rule { return b.chainOf(netns, r) }})
+		b.books[netns] = book
+	}
+	return book
+}
+
+// chainOf gives all rules of the chain that a rule is in, as they were read last.
+func (b *ruleBook) chainOf(netns uint32, r meaning.Rule) []meaning.Rule {
+	if r.Backend == "legacy" {
+		h := b.legacy[legacyKey{netns, r.Family, r.Table}]
+		if h == nil || len(h.versions) == 0 {
+			return nil
+		}
+		return legacyChain(h.versions[len(h.versions)-1].table, r.Chain)
+	}
+	h := b.nft[netns]
+	if h == nil || h.now == nil {
+		return nil
+	}
+	t := h.now.Table(r.Family, r.Table)
+	if t == nil || t.Chain(r.Chain) == nil {
+		return nil
+	}
+	var all []meaning.Rule
+	for _, rule := range t.Chain(r.Chain).Rules {
+		all = append(all, meaningRule("nft", h.rules[nftRuleKey{t.Handle, rule.Handle}].model()))
+	}
+	return all
+}
+
+func legacyChain(t *legacy.Table, chain string) []meaning.Rule {
+	var all []meaning.Rule
+	for i, e := range t.Entries {
+		if e.Chain != chain || e.Kind != legacy.KindRule {
+			continue
+		}
+		if r, err := t.Rule(i); err == nil {
+			all = append(all, meaningRule("legacy", modelRule(r)))
+		}
+	}
+	return all
+}

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/ipset"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/iptnft"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/nft"
+)
+
+// nftHistory is the nftables rule set of one namespace, and every rule that was
+// ever read of it. The handle of a table is used once in a namespace, that of a
+// chain or rule once in a table (net/netfilter/nf_tables_api.c: table_handle,
+// nf_tables_alloc_handle), and a rule is never changed in place: handles name
+// a rule for good, also after it is gone.
+type nftHistory struct {
+	now     *nft.Ruleset
+	rules   map[nftRuleKey]nftRule
+	asked   time.Time     // when it was last looked for changes
+	cost    time.Duration // of the last read
+	failing bool
+	noted   *nft.Ruleset // whose expressions are known
+}
+
+type nftRuleKey struct{ table, rule uint64 }
+
+// nftRule is a rule with what its text needs: the rule set it was read with, its
+// table, and the names of ipsets.
+type nftRule struct {
+	set   *nft.Ruleset
+	table *nft.Table
+	rule  *nft.Rule
+	names ipset.Names
+}
+
+const (
+	// How often a namespace that the flow goes through is asked whether its
+	// rules changed, at most; and how much of our time reading them may take.
+	nftPoll      = 50 * time.Millisecond
+	nftPollShare = 5
+	// keptRules bounds the rules that are remembered.
+	keptRules = 200_000
+)
+
+func (b *ruleBook) nftRuling(e *record) ruling {
+	h := b.nftOf(e.Netns)
+	ev := e.table
+	r := ruling{source: model.RuleExact}
+	var last *nft.Rule
+	for i := range ev.M[:ev.Matches] {
+		m := &ev.M[i]
+		found, ok := h.rules[nftRuleKey{ev.Address, m.Rule}]
+		if !ok {
+			if err := b.readNFT(e.Netns, h); err != nil {
+				return unknownRules("%v", err)
+			}
+			if found, ok = h.rules[nftRuleKey{ev.Address, m.Rule}]; !ok {
+				return unknownRules("rule with handle %d of table %s: gone before it could be read", m.Rule, cString(ev.Table[:]))
+			}
+		}
+		last = found.rule
+		rule := found.model()
+		if key := keyOfMatch(ev, i); key != nil {
+			rule.Element = found.element(key)
+		}
+		r.rules = append(r.rules, rule)
+	}
+	return b.decide(h, e, r, last)
+}
+
+// decide finds what set the verdict: the rule that matched last if its verdict
+// is final, the base chain's policy if not.
+func (b *ruleBook) decide(h *nftHistory, e *record, r ruling, last *nft.Rule) ruling {
+	ev := e.table
+	kernel := verdictName(uint32(e.Result))
+	if n := int(ev.Matches); n > 0 && final(ev.M[n-1].Verdict) {
+		said := verdictName(ev.M[n-1].Verdict)
+		if said != kernel {
+			return unknownRules("the kernel's verdict is %s, that of the rules that matched %s", kernel, said)
+		}
+		r.decided = &r.rules[n-1]
+		if kernel == "drop" && rejects(last) {
+			r.verdict = "reject"
+		}
+		return r
+	}
+	chain := h.chain(ev.Address, ev.ChainHandle)
+	switch {
+	case chain == nil:
+		return unknownRules("chain %s was gone before it could be read", cString(ev.Chain[:]))
+	case len(b.unseen) > 0 && kernel != "accept":
+		return unknownRules("no rule seen to decide, but rules that end with %s cannot be seen here", strings.Join(b.unseen, ", "))
+	case chain.Policy != kernel:
+		return unknownRules("no rule seen to decide, and the verdict %s is not the policy of chain %s", kernel, chain.Name)
+	}
+	policy := model.Rule{Family: chain.Family, Table: chain.Table, Chain: chain.Name, Text: "policy " + chain.Policy}
+	if text, ok := iptnft.Policy(h.table(ev.Address), chain); ok {
+		policy.Text = text
+	}
+	r.rules = append(r.rules, policy)
+	r.decided = &r.rules[len(r.rules)-1]
+	return r
+}
+
+// enders lists the expressions by which the kernel half can see that a rule
+// matched: its last one, and any that sets a verdict.
+func enders(exprs []nft.Expr) []string {
+	var names []string
+	for i, x := range exprs {
+		ends := i == len(exprs)-1
+		switch x := x.(type) {
+		case nft.Immediate:
+			ends = ends || x.Dst == nft.RegVerdict
+		case nft.Lookup:
+			ends = ends || x.Dst == nft.RegVerdict
+		}
+		if ends {
+			names = append(names, x.Kind())
+		}
+	}
+	return names
+}
+
+// final tells a verdict that ends the traversal from one that leads on (enum
+// nft_verdicts: negative numbers).
+func final(verdict uint32) bool { return int32(verdict) >= 0 }
+
+// rejects tells whether a rule answers the sender.
+func rejects(r *nft.Rule) bool {
+	return slices.ContainsFunc(r.Exprs, func(x nft.Expr) bool {
+		if target, ok := x.(nft.Target); ok {
+			return target.Name == "REJECT"
+		}
+		_, ok := x.(nft.Reject)
+		return ok
+	})
+}
+
+// keyOfMatch gives the registers with which the i-th match asked a verdict map.
+func keyOfMatch(ev *bpf.EventTable, i int) *bpf.MapKey {
+	for k := range ev.Key[:min(int(ev.Keys), len(ev.Key))] {
+		if int(ev.Key[k].Match) == i {
+			return &ev.Key[k]
+		}
+	}
+	return nil
+}
+
+// model is the rule as it is told: in iptables' words where iptables wrote it.
+func (r nftRule) model() model.Rule {
+	m := model.Rule{Family: r.rule.Family, Table: r.rule.Table, Chain: r.rule.Chain, Number: r.rule.Number,
+		Handle: r.rule.Handle, Comment: r.rule.Comment}
+	printer := iptnft.Printer{Sets: r.names}
+	if text, comment, ok := printer.Text(r.table, r.rule); ok {
+		m.Text, m.Comment = text, comment
+		return m
+	}
+	m.Text = r.set.Text(r.rule)
+	return m
+}
+
+// element is the element of the rule's verdict map that was found with the
+// registers as they were; "" if the map has none such any more.
+func (r nftRule) element(regs *bpf.MapKey) string {
+	for _, x := range slices.Backward(r.rule.Exprs) {
+		look, ok := x.(nft.Lookup)
+		if !ok || look.Dst != nft.RegVerdict {
+			continue
+		}
+		set := r.table.Set(look.Set)
+		if set == nil || look.Src < 0 || 4*int(look.Src)+int(set.KeyLen) > 4*len(regs.Reg) {
+			return ""
+		}
+		var raw []byte
+		for _, word := range regs.Reg {
+			raw = binary.NativeEndian.AppendUint32(raw, word)
+		}
+		key := raw[4*int(look.Src):]
+		if e := set.Find(key[:set.KeyLen]); e != nil {
+			return r.set.ElementText(set, e)
+		}
+		return ""
+	}
+	return ""
+}
+
+// nftOf gives the history of a namespace.
+func (b *ruleBook) nftOf(netns uint32) *nftHistory {
+	h := b.nft[netns]
+	if h == nil {
+		h = &nftHistory{rules: make(map[nftRuleKey]nftRule)}
+		b.nft[netns] = h
+	}
+	return h
+}
+
+// readNFT brings the history up to date.
+func (b *ruleBook) readNFT(netns uint32, h *nftHistory) error {
+	h.asked = time.Now()
+	err := b.in(netns, func() error { return h.refresh(b.ctx) })
+	h.cost = time.Since(h.asked)
+	b.noteExpressions(h)
+	return err
+}
+
+// noteExpressions notes what the rules of a namespace may end with: each
+// expression but those that a later one of the rule follows.
+func (b *ruleBook) noteExpressions(h *nftHistory) {
+	if h.now == nil || h.now == h.noted {
+		return
+	}
+	h.noted = h.now
+	for _, t := range h.now.Tables {
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				for _, name := range enders(r.Exprs) {
+					if !b.inUse[name] {
+						b.inUse[name] = true
+						b.fresh = append(b.fresh, name)
+					}
+				}
+			}
+		}
+	}
+}
+
+func (h *nftHistory) refresh(ctx context.Context) (err error) {
+	was := h.now
+	if was == nil {
+		h.now, err = nft.Read(ctx)
+	} else {
+		h.now, err = was.Refresh(ctx)
+	}
+	if err != nil || h.now == was {
+		return err
+	}
+	names, err := setNames()
+	if err != nil {
+		return err
+	}
+	if len(h.rules) > keptRules {
+		clear(h.rules)
+	}
+	for _, t := range h.now.Tables {
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				h.rules[nftRuleKey{t.Handle, r.Handle}] = nftRule{h.now, t, r, names}
+			}
+		}
+	}
+	return nil
+}
+
+// setNames reads the names of the ipsets of the calling thread's namespace; none
+// where the kernel has no ipsets.
+func setNames() (ipset.Names, error) {
+	sets, err := ipset.Open()
+	if errors.Is(err, ipset.ErrNoSupport) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	names, err := sets.Names()
+	return names, errors.Join(err, sets.Close())
+}
+
+func (h *nftHistory) table(handle uint64) *nft.Table {
+	if h.now == nil {
+		return nil
+	}
+	for _, t := range h.now.Tables {
+		if t.Handle == handle {
+			return t
+		}
+	}
+	return nil
+}
+
+func (h *nftHistory) chain(table, handle uint64) *nft.Chain {
+	if t := h.table(table); t != nil {
+		for _, c := range t.Chains {
+			if c.Handle == handle {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// tickNFT looks for commits in the namespaces the flow went through.
+func (b *ruleBook) tickNFT(now time.Time) {
+	for netns, h := range b.nft {
+		if now.Sub(h.asked) < max(nftPoll, nftPollShare*h.cost) {
+			continue
+		}
+		if err := b.readNFT(netns, h); err != nil && !h.failing {
+			h.failing = true
+			b.verbose(fmt.Sprintf("nft rules: %v", err))
+		}
+	}
+}

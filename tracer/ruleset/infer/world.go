@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package infer
+
+// This file answers what rules ask about the node rather than about the packet:
+// packet.World for one network namespace. Each question is one or two read-only
+// look-ups, and is asked again only after a short while, since it is asked for
+// every packet. addrtype.go and rpath.go hold the questions about routes.
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/ipset"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
+)
+
+const (
+	// answerValid is how long an answer serves.
+	answerValid = 100 * time.Millisecond
+	// keptAnswers bounds the answers that are remembered.
+	keptAnswers = 4096
+)
+
+// World is what rules ask about a network namespace of the node. It implements
+// packet.World; it holds nothing of the namespace open, and may be used from
+// several goroutines. What the namespace (gone, say) or the kernel does not
+// answer is Unknown.
+type World struct {
+	ns    *node.Namespaces
+	netns uint32
+	now   func() time.Time
+
+	mu      sync.Mutex
+	answers map[any]answer
+	trouble error // the last question that failed
+}
+
+var _ packet.World = (*World)(nil)
+
+// answer is what was answered and when.
+type answer struct {
+	value any
+	err   error
+	at    time.Time
+}
+
+// NewWorld asks about the namespace of that inode number. Nothing is asked yet.
+func NewWorld(ns *node.Namespaces, netns uint32) *World {
+	return &World{ns: ns, netns: netns, now: time.Now, answers: map[any]answer{}}
+}
+
+// Trouble is why the last question that failed did; nil: none has.
+func (w *World) Trouble() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.trouble
+}
+
+// ask answers a question, named by a comparable key, inside the namespace, or
+// from memory. Failures are remembered as well.
+func ask[T any](w *World, key any, fn func() (T, error)) (T, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.now()
+	if a, ok := w.answers[key]; ok && now.Sub(a.at) < answerValid {
+		value, _ := a.value.(T)
+		return value, a.err
+	}
+	if len(w.answers) >= keptAnswers {
+		clear(w.answers)
+	}
+	var value T
+	err := w.ns.Do(w.netns, func() (err error) { value, err = fn(); return err })
+	if err != nil {
+		w.trouble = fmt.Errorf("%s: %w", w.ns.Place(w.netns), err)
+	}
+	w.answers[key] = answer{value, err, now}
+	return value, err
+}
+
+// setKey is a question about an ipset: all of a packet that an element is made of.
+type setKey struct {
+	name, dirs         string
+	family             string
+	src, dst           netip.Addr
+	proto              uint8
+	srcPort, dstPort   packet.Fact[uint16]
+	icmpType, icmpCode packet.Fact[uint8]
+	fragment           packet.Fact[bool]
+	in, out            packet.Fact[string]
+	physIn, physOut    packet.Fact[string]
+	mark               packet.Fact[uint32]
+}
+
+// IPSet tells whether an element is in an ipset now. See packet.World.
+func (w *World) IPSet(name string, dirs []bool, p *packet.Packet) packet.Answer {
+	key := setKey{
+		name: name, dirs: fmt.Sprint(dirs), family: p.Family, src: p.Src, dst: p.Dst, proto: p.Proto,
+		srcPort: p.SrcPort, dstPort: p.DstPort, icmpType: p.ICMPType, icmpCode: p.ICMPCode, fragment: p.Fragment,
+		in: p.In, out: p.Out, physIn: p.PhysIn, physOut: p.PhysOut, mark: p.Mark,
+	}
+	in, err := ask(w, key, func() (in packet.Answer, err error) {
+		sets, err := ipset.Open()
+		if err != nil {
+			return packet.Unknown, err
+		}
+		defer func() { err = errors.Join(err, sets.Close()) }()
+		return sets.Test(name, dirs, p)
+	})
+	if err != nil {
+		return packet.Unknown
+	}
+	return in
+}
+
+// device is what matters of an interface.
+type device struct {
+	index    int
+	loopback bool
+	routed   bool // a port of a VRF: look-ups for it are made in tables of its own
+}
+
+type deviceKey struct{ name string }
+
+// device finds an interface of the namespace by name.
+func (w *World) device(name string) (device, error) {
+	return ask(w, deviceKey{name}, func() (device, error) {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return device{}, fmt.Errorf("interface %s: %w", name, err)
+		}
+		d := device{index: l.Attrs().Index, loopback: l.Attrs().RawFlags&iffLoopback != 0, routed: l.Type() == "vrf"}
+		if l.Attrs().MasterIndex != 0 {
+			master, err := netlink.LinkByIndex(l.Attrs().MasterIndex)
+			if err != nil {
+				return device{}, fmt.Errorf("master of interface %s: %w", name, err)
+			}
+			d.routed = d.routed || master.Type() == "vrf"
+		}
+		return d, nil
+	})
+}
+
+// iffLoopback is IFF_LOOPBACK (include/uapi/linux/if.h).
+const iffLoopback = 0x8
+
+type policyKey struct{ family int }
+
+// policy are the policy routing rules of a family.
+func (w *World) policy(family int) (policy, error) {
+	return ask(w, policyKey{family}, func() (policy, error) { return readPolicy(family) })
+}
+
+// route looks a route up.
+func (w *World) route(q question) (route, error) {
+	return ask(w, q, func() (route, error) { return lookup(q) })
+}

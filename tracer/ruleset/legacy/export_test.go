@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package legacy
+
+import "golang.org/x/sys/unix"
+
+// Raw gives tests the bytes of a table of the calling thread's namespace.
+func Raw(family, name string) (info, entries []byte, err error) {
+	s, err := open(family)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unix.Close(s.fd)
+	return s.once(name)
+}
+
+// SizeOfInfo is the length of info.
+const SizeOfInfo = infoLen
