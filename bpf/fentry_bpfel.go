@@ -466,6 +466,7 @@ const (
 	FentryVarHasDropReason           = "has_drop_reason"
 	FentryVarInFlight                = "in_flight"
 	FentryVarInlineCounters          = "inline_counters"
+	FentryVarLearnedBits             = "learned_bits"
 	FentryVarLearnedCount            = "learned_count"
 	FentryVarLinksTellRules          = "links_tell_rules"
 	FentryVarNextId                  = "next_id"
@@ -661,6 +662,7 @@ type FentryVariableSpecs struct {
 	HasDropReason     *ebpf.VariableSpec `ebpf:"has_drop_reason"`
 	InFlight          *ebpf.VariableSpec `ebpf:"in_flight"`
 	InlineCounters    *ebpf.VariableSpec `ebpf:"inline_counters"`
+	LearnedBits       *ebpf.VariableSpec `ebpf:"learned_bits"`
 	LearnedCount      *ebpf.VariableSpec `ebpf:"learned_count"`
 	LinksTellRules    *ebpf.VariableSpec `ebpf:"links_tell_rules"`
 	NextId            *ebpf.VariableSpec `ebpf:"next_id"`
@@ -753,6 +755,7 @@ type FentryVariables struct {
 	HasDropReason     *ebpf.Variable `ebpf:"has_drop_reason"`
 	InFlight          *ebpf.Variable `ebpf:"in_flight"`
 	InlineCounters    *ebpf.Variable `ebpf:"inline_counters"`
+	LearnedBits       *ebpf.Variable `ebpf:"learned_bits"`
 	LearnedCount      *ebpf.Variable `ebpf:"learned_count"`
 	LinksTellRules    *ebpf.Variable `ebpf:"links_tell_rules"`
 	NextId            *ebpf.Variable `ebpf:"next_id"`

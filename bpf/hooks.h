@@ -262,17 +262,34 @@ static __always_inline int may_be_ip(u16 proto)
 	       proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
 }
 
+/*
+ * Lets traffic of others go after one look at its header. A packet that is known
+ * is none of them, whatever NAT has made of it.
+ */
+static __always_inline int foreign(struct sk_buff *skb, u64 nh)
+{
+	struct glance g;
+	u64 key = (u64)skb;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) ||
+	    bpf_probe_read_kernel(&g, sizeof(g), (void *)nh) || !of_others(&g))
+		return 0;
+	return !in_flight || !bpf_map_lookup_elem(&skbs, &key);
+}
+
 static __always_inline int on_transmit(struct sk_buff *skb,
 				       struct net_device *dev, u8 fn)
 {
-	struct pkt p = {};
+	u64 nh = network_header(skb);
 	struct tracked *t;
+	struct pkt p;
 	int origin;
 
-	if (!may_be_ip(skb->protocol))
+	if (!may_be_ip(skb->protocol) || foreign(skb, nh))
 		return 0;
+	__builtin_memset(&p, 0, sizeof(p));
 	origin = BPF_CORE_READ(skb, skb_iif) == 0;
-	t = enter(skb, network_header(skb), dev, &p, origin && !p.encap);
+	t = enter(skb, nh, dev, &p, origin && !p.encap);
 	if (!t)
 		return 0;
 	t->hook = 0;
@@ -288,11 +305,12 @@ static __always_inline int on_receive(struct sk_buff *skb, u8 fn)
 	struct net_device *dev = BPF_CORE_READ(skb, dev);
 	u64 nh = (u64)BPF_CORE_READ(skb, data);
 	u16 proto = skb->protocol;
-	struct pkt p = {};
 	struct tracked *t;
+	struct pkt p;
 
-	if (!may_be_ip(proto))
+	if (!may_be_ip(proto) || foreign(skb, nh))
 		return 0;
+	__builtin_memset(&p, 0, sizeof(p));
 	if (proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD))
 		nh += 4; /* tag still in the data */
 	t = enter(skb, nh, dev, &p, from_outside(dev));

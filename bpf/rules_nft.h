@@ -117,13 +117,20 @@ static __always_inline struct nft_level *level_of(struct nft_walk *w, u64 expr)
 	return 0;
 }
 
-/* Notes a match, and with a verdict map what it was asked for. */
+/*
+ * Notes a match, and with a verdict map what it was asked for. Some functions
+ * call each other (nft_nat_inet_eval() nft_nat_eval()), so that a rule is seen
+ * to match twice in a row: once is right, since it takes the match of another
+ * rule, a jump or goto, to come by a rule again.
+ */
 static __always_inline void note_rule(struct nft_walk *w, u64 chain, u64 handle, u32 code,
 				      u64 regs, int by_map)
 {
 	struct rule_match *m = &w->ev.m[BELOW(w->ev.matches, MAX_MATCHES)];
 	struct map_key *k;
 
+	if (w->ev.matches && w->ev.m[BELOW(w->ev.matches - 1, MAX_MATCHES)].rule == handle)
+		return;
 	m->chain = BPF_CORE_READ((struct nft_chain *)chain, handle);
 	m->rule = handle;
 	m->verdict = code;

@@ -89,6 +89,7 @@ const (
 	TracepointVarHasDropReason        = "has_drop_reason"
 	TracepointVarInFlight             = "in_flight"
 	TracepointVarInlineCounters       = "inline_counters"
+	TracepointVarLearnedBits          = "learned_bits"
 	TracepointVarLearnedCount         = "learned_count"
 	TracepointVarLinksTellRules       = "links_tell_rules"
 	TracepointVarNextId               = "next_id"
@@ -214,6 +215,7 @@ type TracepointVariableSpecs struct {
 	HasDropReason      *ebpf.VariableSpec `ebpf:"has_drop_reason"`
 	InFlight           *ebpf.VariableSpec `ebpf:"in_flight"`
 	InlineCounters     *ebpf.VariableSpec `ebpf:"inline_counters"`
+	LearnedBits        *ebpf.VariableSpec `ebpf:"learned_bits"`
 	LearnedCount       *ebpf.VariableSpec `ebpf:"learned_count"`
 	LinksTellRules     *ebpf.VariableSpec `ebpf:"links_tell_rules"`
 	NextId             *ebpf.VariableSpec `ebpf:"next_id"`
@@ -311,6 +313,7 @@ type TracepointVariables struct {
 	HasDropReason      *ebpf.Variable `ebpf:"has_drop_reason"`
 	InFlight           *ebpf.Variable `ebpf:"in_flight"`
 	InlineCounters     *ebpf.Variable `ebpf:"inline_counters"`
+	LearnedBits        *ebpf.Variable `ebpf:"learned_bits"`
 	LearnedCount       *ebpf.Variable `ebpf:"learned_count"`
 	LinksTellRules     *ebpf.Variable `ebpf:"links_tell_rules"`
 	NextId             *ebpf.Variable `ebpf:"next_id"`
