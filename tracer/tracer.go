@@ -39,8 +39,11 @@ type Config struct {
 	Sample    int    // follow at most so many new packets a second; 0 as many as can be read, -1 all
 	Packets   int    // stop after this many packets whose fate is known; 0 no limit
 	Version   string
-	Warn      func(line string) // worth a person's attention while it runs
-	Verbose   func(line string) // detail for -v
+
+	Names endpoint.Sources // where pods and services are looked up; its Warn is not used
+
+	Warn    func(line string) // worth a person's attention while it runs
+	Verbose func(line string) // detail for -v
 }
 
 // Tracer is an attached trace.
@@ -60,6 +63,8 @@ type Tracer struct {
 	rules   *ruleBook
 	pace    pace
 	evals   bool // the backend listens to nft's expressions
+
+	names *endpoint.Resolver
 
 	packets, died atomic.Int64
 	warnedLost    uint64
@@ -95,15 +100,17 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 
 // resolve finds the node's namespaces and both ends' addresses.
 func (t *Tracer) resolve(ctx context.Context) (src, dst endpoint.Endpoint, f bpf.Filter, err error) {
-	if t.ns, err = node.OpenNamespaces(t.cfg.NetnsPath); err != nil {
+	if t.ns, err = node.OpenNamespacesAt(t.cfg.Names.HostRoot, t.cfg.NetnsPath); err != nil {
 		return
 	}
-	r := endpoint.NewResolver(t.ns)
-	if src, err = r.Resolve(ctx, t.cfg.Src); err != nil {
+	sources := t.cfg.Names
+	sources.Warn = t.cfg.Warn
+	t.names = endpoint.NewResolverWith(t.ns, sources)
+	if src, err = t.names.Resolve(ctx, t.cfg.Src); err != nil {
 		err = fmt.Errorf("source: %w", err)
 		return
 	}
-	if dst, err = r.Resolve(ctx, t.cfg.Dst); err != nil {
+	if dst, err = t.names.Resolve(ctx, t.cfg.Dst); err != nil {
 		err = fmt.Errorf("destination: %w", err)
 		return
 	}
@@ -118,7 +125,13 @@ func (t *Tracer) resolve(ctx context.Context) (src, dst endpoint.Endpoint, f bpf
 	if err != nil {
 		return
 	}
-	t.where = newPlaceBook(t.ns, uplinks, t.cfg.Warn)
+	names, err := t.names.Names(ctx)
+	if err != nil {
+		return
+	}
+	names.Learn(src)
+	names.Learn(dst)
+	t.where = newPlaceBook(t.ns, names, uplinks, t.cfg.Warn)
 	if n := len(bpf.Filter{}.Uplinks); len(uplinks) > n {
 		t.cfg.Warn(fmt.Sprintf("%d interfaces lead off this node, %d are known as such to the kernel half: equal packets sent again from outside may be told as one", len(uplinks), n))
 	}
@@ -684,6 +697,10 @@ func (t *Tracer) FreesInChain() bool { return t.kern.AtLeast(6, 7) }
 // Close detaches. It may take seconds: print first. Closing twice does nothing.
 func (t *Tracer) Close() error {
 	err := t.detach()
+	if t.names != nil {
+		err = errors.Join(err, t.names.Close())
+		t.names = nil
+	}
 	if t.ns != nil {
 		err = errors.Join(err, t.ns.Close())
 		t.ns = nil
@@ -729,14 +746,15 @@ func (c clock) wall(mono uint64) time.Time { return time.Unix(0, int64(mono)+c.o
 // trace are looked for once in a while.
 type placeBook struct {
 	ns        *node.Namespaces
+	names     *endpoint.Names
 	uplinks   map[uint32]string
 	refreshed time.Time
 	asked     map[uint32]time.Time
 	warn      func(string)
 }
 
-func newPlaceBook(ns *node.Namespaces, uplinks map[uint32]string, warn func(string)) *placeBook {
-	return &placeBook{ns: ns, uplinks: uplinks, asked: make(map[uint32]time.Time), warn: warn}
+func newPlaceBook(ns *node.Namespaces, names *endpoint.Names, uplinks map[uint32]string, warn func(string)) *placeBook {
+	return &placeBook{ns: ns, names: names, uplinks: uplinks, asked: make(map[uint32]time.Time), warn: warn}
 }
 
 // Belongs implements places. A namespace that is not this node's may become it:
@@ -761,7 +779,7 @@ func (p *placeBook) Belongs(inode uint32) bool {
 const refreshEvery = 2 * time.Second
 
 // Place implements places.
-func (p *placeBook) Place(inode uint32) string { return p.ns.Place(inode) }
+func (p *placeBook) Place(inode uint32) string { return p.names.Place(inode) }
 
 // Uplink implements places.
 func (p *placeBook) Uplink(netns, ifindex uint32) bool {

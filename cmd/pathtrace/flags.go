@@ -17,6 +17,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pathtrace/pathtrace/output"
+	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/probe"
 )
 
 // action is what the command line asks for.
@@ -24,6 +26,7 @@ type action int
 
 const (
 	doTrace action = iota
+	doDoctor
 	showHelp
 	showVersion
 )
@@ -40,6 +43,8 @@ type options struct {
 	dropsOnly bool
 	backend   string
 	netns     string
+	names     endpoint.Sources // where names are looked up
+	probe     *probe.Spec      // nil: none
 	readyFile string
 	noColor   bool
 	verbose   bool
@@ -53,28 +58,18 @@ func backends() []string  { return []string{"auto", "fentry", "tracepoint"} }
 // later lists what the interface has and this version does not, with what to
 // do until then.
 func later() []struct{ name, short, instead string } {
-	const (
-		save  = "save the output of -o json instead"
-		names = "name both ends by address or interface"
-		probe = "send the reproduction yourself, as in -- ping -c 3 10.244.1.6"
-	)
+	const save = "save the output of -o json instead"
 	return []struct{ name, short, instead string }{
-		{"probe", "", probe},
 		{"write", "w", save},
 		{"write-all", "", save},
 		{"snaplen", "", save},
-		{"kubeconfig", "", names},
-		{"cri-socket", "", names},
-		{"cni-cache", "", names},
-		{"namespace", "n", names},
 	}
 }
 
 // laterCommands is the same for subcommands.
 func laterCommands() map[string]string {
 	return map[string]string{
-		"doctor": "run a trace with -v: it says what could not be watched, and why",
-		"read":   "save and read the output of -o json instead",
+		"read": "save and read the output of -o json instead",
 	}
 }
 
@@ -106,7 +101,8 @@ func (o *once) Type() string { return "string" }
 type raw struct {
 	set                                            *pflag.FlagSet
 	src, dst, port, proto, duration, packets       once
-	format, backend, netns, readyFile              once
+	format, backend, netns, readyFile, probe       once
+	namespace, cache, socket, kubeconfig, hostRoot once
 	dropsOnly, noColor, verbose, version, wantHelp bool
 }
 
@@ -120,7 +116,9 @@ func newRaw() *raw {
 	}{
 		{&r.src, "src", "s"}, {&r.dst, "dst", "d"}, {&r.port, "port", "p"}, {&r.proto, "proto", ""},
 		{&r.duration, "duration", ""}, {&r.packets, "packets", ""}, {&r.format, "output", "o"},
-		{&r.backend, "backend", ""}, {&r.netns, "netns", ""}, {&r.readyFile, "ready-file", ""},
+		{&r.backend, "backend", ""}, {&r.netns, "netns", ""}, {&r.readyFile, "ready-file", ""}, {&r.probe, "probe", ""},
+		{&r.namespace, "namespace", "n"}, {&r.cache, "cni-cache", ""}, {&r.socket, "cri-socket", ""},
+		{&r.kubeconfig, "kubeconfig", ""}, {&r.hostRoot, "host-root", ""},
 	} {
 		r.set.VarP(f.value, f.name, f.short, "")
 	}
@@ -146,6 +144,9 @@ func parseArgs(args []string) (options, error) {
 	if len(args) > 0 {
 		if instead, ok := laterCommands()[args[0]]; ok {
 			return options{}, fmt.Errorf("the subcommand %s is not in this version: %s", args[0], instead)
+		}
+		if args[0] == "doctor" {
+			return parseDoctor(args[1:])
 		}
 	}
 	r := newRaw()
@@ -228,7 +229,7 @@ func (r *raw) options() (options, error) {
 		src: r.src.value, dst: r.dst.value, netns: r.netns.value, readyFile: r.readyFile.value,
 	}
 	for _, check := range []func(*options) error{
-		r.positional, r.empty, r.ends, r.protoAndPort, r.limits, r.choices,
+		r.positional, r.empty, r.ends, r.protoAndPort, r.limits, r.choices, r.sources, r.reproduction,
 	} {
 		if err := check(&opt); err != nil {
 			return options{}, err
@@ -267,7 +268,7 @@ func (r *raw) empty(*options) error {
 }
 
 func (r *raw) ends(opt *options) error {
-	const say = "give an address, a CIDR, an interface, node or any"
+	const say = "give a pod, svc/name, an address, a CIDR, an interface, node or any"
 	switch {
 	case opt.src == "" && opt.dst == "":
 		return fmt.Errorf("--src and --dst are missing: %s for each; see pathtrace --help", say)
@@ -298,7 +299,10 @@ func canonical(end string) string {
 		}
 		return prefix.Masked().String()
 	}
-	return strings.TrimPrefix(end, "if:")
+	for _, scheme := range []string{"if:", "pod:"} {
+		end = strings.TrimPrefix(end, scheme)
+	}
+	return end
 }
 
 func (r *raw) protoAndPort(opt *options) error {

@@ -7,11 +7,15 @@ package main
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/probe"
 )
 
 func TestUnderstood(t *testing.T) {
@@ -31,15 +35,22 @@ func TestUnderstood(t *testing.T) {
 		"help wins":               {"--help", options{action: showHelp}},
 		"help after others":       {"-s a -h", options{action: showHelp}},
 		"version":                 {"--version", options{action: showVersion}},
-		"icmp both ways":          {"-s a -d b --proto icmp", options{src: "a", dst: "b", proto: "icmp"}},
-		"different families":      {"-s 10.0.0.1 -d 10.0.0.1/24", options{src: "10.0.0.1", dst: "10.0.0.1/24"}},
+		"names": {
+			"-s a -d svc/b -n kube-system --cni-cache /c --cri-socket /s --kubeconfig /k --host-root /h --probe TCP:80",
+			options{src: "a", dst: "svc/b", probe: &probe.Spec{Proto: "tcp", Port: 80},
+				names: endpoint.Sources{Namespace: "kube-system", CNICache: "/c", CRISocket: "/s", Kubeconfig: "/k", HostRoot: "/h"}},
+		},
+		"doctor":             {"doctor --netns /n -n demo -v", options{action: doDoctor, netns: "/n", verbose: true, names: endpoint.Sources{Namespace: "demo"}}},
+		"help of doctor":     {"doctor -h", options{action: showHelp}},
+		"icmp both ways":     {"-s a -d b --proto icmp", options{src: "a", dst: "b", proto: "icmp"}},
+		"different families": {"-s 10.0.0.1 -d 10.0.0.1/24", options{src: "10.0.0.1", dst: "10.0.0.1/24"}},
 	} {
 		got, err := parseArgs(strings.Fields(tc.args))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if tc.want.action == doTrace {
+		if tc.want.action == doTrace || tc.want.action == doDoctor {
 			if tc.want.backend == "" {
 				tc.want.backend = "auto"
 			}
@@ -58,52 +69,62 @@ func TestUnderstood(t *testing.T) {
 // The binary is run with them too (main_test.go).
 func badInputs() map[string]string {
 	return map[string]string{
-		"":                              "--src and --dst are missing: give an address, a CIDR, an interface, node or any for each; see pathtrace --help",
-		"-d 10.0.0.2":                   "--src is missing: give an address, a CIDR, an interface, node or any to say where packets start",
-		"-s 10.0.0.1":                   "--dst is missing: give an address, a CIDR, an interface, node or any to say where packets go",
-		"-s 10.0.0.1 -d 10.0.0.1":       "--src and --dst are both 10.0.0.1: name two different ends",
-		"-s ip:10.0.0.1 -d 10.0.0.1":    "--src and --dst are both ip:10.0.0.1: name two different ends",
-		"-s fd00::1 -d fd00:0::1/128":   "--src and --dst are both fd00::1: name two different ends",
-		"-s 10.0.1.0/16 -d 10.0.0/16":   "", // not the same spelling of anything: the resolver's business
-		"-s 10.0.1.0/16 -d 10.0.0.0/16": "--src and --dst are both 10.0.1.0/16: name two different ends",
-		"-s if:cali1 -d cali1":          "--src and --dst are both if:cali1: name two different ends",
-		"-s any -d any":                 "--src and --dst are both any: name at least one end",
-		"-s a -d b -s c":                "--src is given twice: give it once",
-		"-s a -d b -p 0":                `bad port "0": give a number from 1 to 65535`,
-		"-s a -d b -p 65536":            `bad port "65536": give a number from 1 to 65535`,
-		"-s a -d b -p http":             `bad port "http": give a number from 1 to 65535`,
-		"-s a -d b -p -1":               `bad port "-1": give a number from 1 to 65535`,
-		"-s a -d b -p 80 --proto icmp":  "icmp has no ports: leave out --port, or use --proto tcp, udp or sctp",
-		"-s a -d b --proto gre":         `unknown protocol "gre": use one of tcp, udp, icmp, sctp`,
-		"-s a -d b --proto icmpv6":      `unknown protocol "icmpv6": use one of tcp, udp, icmp, sctp; icmp covers ICMPv6 too`,
-		"-s a -d b --duration 10":       `bad duration "10": give a time above 0 with its unit, such as 10s, 2m or 500ms`,
-		"-s a -d b --duration -5s":      `bad duration "-5s": give a time above 0 with its unit, such as 10s, 2m or 500ms`,
-		"-s a -d b --packets 0":         `bad number of packets "0": give a whole number above 0`,
-		"-s a -d b --packets many":      `bad number of packets "many": give a whole number above 0`,
-		"-s a -d b -o yaml":             `unknown output format "yaml": use one of text, json, wide`,
-		"-s a -d b --backend kprobe":    "the kprobe backend is not in this version: use one of auto, fentry, tracepoint",
-		"-s a -d b --backend xdp":       `unknown backend "xdp": use one of auto, fentry, tracepoint`,
-		"-s a -d b extra":               `unexpected argument "extra": a command to run comes after --, an end after --src or --dst`,
-		"10.0.0.1 10.0.0.2":             `unexpected argument "10.0.0.1": a command to run comes after --, an end after --src or --dst`,
-		"-s a -d b --":                  "no command after --: say what to run, as in -- ping -c 3 10.244.1.6",
-		"-s":                            "--src needs a value: see pathtrace --help",
-		"--scr a":                       "unknown flag --scr: did you mean --src?",
-		"--frobnicate":                  "unknown flag --frobnicate: see pathtrace --help",
-		"-Z":                            "unknown flag -Z: see pathtrace --help",
-		"-s a -d b --drops-only=maybe":  `--drops-only takes no value such as "maybe": give it alone`,
-		"doctor":                        "the subcommand doctor is not in this version: run a trace with -v: it says what could not be watched, and why",
-		"read x.pcapng":                 "the subcommand read is not in this version: save and read the output of -o json instead",
-		"-s a -d b --probe icmp":        "--probe is not in this version: send the reproduction yourself, as in -- ping -c 3 10.244.1.6",
-		"-s a -d b --probe":             "--probe is not in this version: send the reproduction yourself, as in -- ping -c 3 10.244.1.6",
-		"-s a -d b -w x.pcapng":         "--write is not in this version: save the output of -o json instead",
-		"-s a -d b --write=x.pcapng":    "--write is not in this version: save the output of -o json instead",
-		"-s a -d b --write-all":         "--write-all is not in this version: save the output of -o json instead",
-		"-s a -d b --snaplen 96":        "--snaplen is not in this version: save the output of -o json instead",
-		"-s a -d b --kubeconfig x":      "--kubeconfig is not in this version: name both ends by address or interface",
-		"-s a -d b --cri-socket x":      "--cri-socket is not in this version: name both ends by address or interface",
-		"-s a -d b --cni-cache x":       "--cni-cache is not in this version: name both ends by address or interface",
-		"-s a -d b -n kube-system":      "--namespace is not in this version: name both ends by address or interface",
-		"-s 10.0.0.1 -d 10.0.0.2 --netns /nonexistent":        "--netns /nonexistent: no such file or directory: give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net",
+		"":                                             "--src and --dst are missing: give a pod, svc/name, an address, a CIDR, an interface, node or any for each; see pathtrace --help",
+		"-d 10.0.0.2":                                  "--src is missing: give a pod, svc/name, an address, a CIDR, an interface, node or any to say where packets start",
+		"-s 10.0.0.1":                                  "--dst is missing: give a pod, svc/name, an address, a CIDR, an interface, node or any to say where packets go",
+		"-s 10.0.0.1 -d 10.0.0.1":                      "--src and --dst are both 10.0.0.1: name two different ends",
+		"-s ip:10.0.0.1 -d 10.0.0.1":                   "--src and --dst are both ip:10.0.0.1: name two different ends",
+		"-s fd00::1 -d fd00:0::1/128":                  "--src and --dst are both fd00::1: name two different ends",
+		"-s 10.0.1.0/16 -d 10.0.0/16":                  "", // not the same spelling of anything: the resolver's business
+		"-s 10.0.1.0/16 -d 10.0.0.0/16":                "--src and --dst are both 10.0.1.0/16: name two different ends",
+		"-s if:cali1 -d cali1":                         "--src and --dst are both if:cali1: name two different ends",
+		"-s any -d any":                                "--src and --dst are both any: name at least one end",
+		"-s a -d b -s c":                               "--src is given twice: give it once",
+		"-s a -d b -p 0":                               `bad port "0": give a number from 1 to 65535`,
+		"-s a -d b -p 65536":                           `bad port "65536": give a number from 1 to 65535`,
+		"-s a -d b -p http":                            `bad port "http": give a number from 1 to 65535`,
+		"-s a -d b -p -1":                              `bad port "-1": give a number from 1 to 65535`,
+		"-s a -d b -p 80 --proto icmp":                 "icmp has no ports: leave out --port, or use --proto tcp, udp or sctp",
+		"-s a -d b --proto gre":                        `unknown protocol "gre": use one of tcp, udp, icmp, sctp`,
+		"-s a -d b --proto icmpv6":                     `unknown protocol "icmpv6": use one of tcp, udp, icmp, sctp; icmp covers ICMPv6 too`,
+		"-s a -d b --duration 10":                      `bad duration "10": give a time above 0 with its unit, such as 10s, 2m or 500ms`,
+		"-s a -d b --duration -5s":                     `bad duration "-5s": give a time above 0 with its unit, such as 10s, 2m or 500ms`,
+		"-s a -d b --packets 0":                        `bad number of packets "0": give a whole number above 0`,
+		"-s a -d b --packets many":                     `bad number of packets "many": give a whole number above 0`,
+		"-s a -d b -o yaml":                            `unknown output format "yaml": use one of text, json, wide`,
+		"-s a -d b --backend kprobe":                   "the kprobe backend is not in this version: use one of auto, fentry, tracepoint",
+		"-s a -d b --backend xdp":                      `unknown backend "xdp": use one of auto, fentry, tracepoint`,
+		"-s a -d b extra":                              `unexpected argument "extra": a command to run comes after --, an end after --src or --dst`,
+		"10.0.0.1 10.0.0.2":                            `unexpected argument "10.0.0.1": a command to run comes after --, an end after --src or --dst`,
+		"-s a -d b --":                                 "no command after --: say what to run, as in -- ping -c 3 10.244.1.6",
+		"-s":                                           "--src needs a value: see pathtrace --help",
+		"--scr a":                                      "unknown flag --scr: did you mean --src?",
+		"--frobnicate":                                 "unknown flag --frobnicate: see pathtrace --help",
+		"-Z":                                           "unknown flag -Z: see pathtrace --help",
+		"-s a -d b --drops-only=maybe":                 `--drops-only takes no value such as "maybe": give it alone`,
+		"read x.pcapng":                                "the subcommand read is not in this version: save and read the output of -o json instead",
+		"-s a -d b --probe":                            "--probe needs a value: see pathtrace --help",
+		"-s a -d b --probe tcp":                        `bad probe "tcp": write tcp: and a port from 1 to 65535, as in tcp:80`,
+		"-s a -d b --probe http:80":                    `unknown probe "http:80": use icmp, tcp:PORT or udp:PORT`,
+		"-s a -d b --probe icmp -- ls":                 "--probe and -- COMMAND are both given: take one of them as the reproduction",
+		"-s a -d b --probe icmp --proto tcp":           "--probe icmp would not be seen with --proto tcp: leave one of them out",
+		"-s a -d b --probe tcp:80 -p 81":               "--probe tcp:80 would not be seen with --port 81: leave one of them out",
+		"-s a -d b -n a/b":                             `bad namespace "a/b": give its name alone, such as kube-system`,
+		"-s pod:a -d a":                                "--src and --dst are both pod:a: name two different ends",
+		"doctor now":                                   `unexpected argument "now": doctor looks at the whole node`,
+		"doctor --src a":                               "--src is for a trace: doctor looks at the whole node",
+		"doctor -o wide":                               "doctor prints text or json: use -o json for everything",
+		"doctor -o yaml":                               `unknown output format "yaml": use one of text, json, wide`,
+		"doctor --netns /nonexistent":                  "--netns /nonexistent: no such file or directory: give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net",
+		"-s a -d b -w x.pcapng":                        "--write is not in this version: save the output of -o json instead",
+		"-s a -d b --write=x.pcapng":                   "--write is not in this version: save the output of -o json instead",
+		"-s a -d b --write-all":                        "--write-all is not in this version: save the output of -o json instead",
+		"-s a -d b --snaplen 96":                       "--snaplen is not in this version: save the output of -o json instead",
+		"-s a -d b --kubeconfig /nonexistent":          "--kubeconfig /nonexistent: no such file or directory: give the path of a kubeconfig file",
+		"-s a -d b --cri-socket unix:///nonexistent":   "--cri-socket /nonexistent: no such file or directory: give the runtime's socket, such as /run/containerd/containerd.sock",
+		"-s a -d b --cni-cache /nonexistent":           "--cni-cache /nonexistent: no such file or directory: give the folder with libcni's results, such as /var/lib/cni/results",
+		"-s a -d b --host-root /nonexistent":           "--host-root /nonexistent: no such file or directory: give the folder where the node's /proc, /run and /var are mounted",
+		"-s 10.0.0.1 -d 10.0.0.2 --netns /nonexistent": "--netns /nonexistent: no such file or directory: give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net",
 		"-s 10.0.0.1 -d 10.0.0.2 --ready-file /nonexistent/r": "--ready-file /nonexistent/r: its folder does not exist: create the folder first",
 		"-s 10.0.0.1 -d 10.0.0.2 --ready-file /etc/passwd":    "--ready-file /etc/passwd: there is something else of this name: remove it or use another name",
 		"-s 10.0.0.1 -d 10.0.0.2 --ready-file /tmp":           "--ready-file /tmp: there is something else of this name: remove it or use another name",
@@ -116,7 +137,10 @@ func badInputs() map[string]string {
 
 // checkedLater are complaints that need more than the command line.
 func checkedLater(want string) bool {
-	return want == "" || strings.HasPrefix(want, "--netns /") || strings.HasPrefix(want, "--ready-file /") || strings.HasPrefix(want, "command ")
+	return want == "" || strings.HasPrefix(want, "command ") ||
+		slices.ContainsFunc([]string{"netns", "ready-file", "kubeconfig", "cri-socket", "cni-cache", "host-root"}, func(flag string) bool {
+			return strings.HasPrefix(want, "--"+flag+" /")
+		})
 }
 
 func TestRefused(t *testing.T) {
@@ -135,7 +159,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestEmptyValuesAreRefused(t *testing.T) {
-	for _, flag := range []string{"src", "dst", "port", "proto", "duration", "packets", "output", "backend", "netns", "ready-file"} {
+	for _, flag := range []string{"src", "dst", "port", "proto", "duration", "packets", "output", "backend", "netns", "ready-file", "namespace", "cni-cache", "cri-socket", "kubeconfig", "host-root", "probe"} {
 		args := []string{"--" + flag, " "}
 		if flag != "src" {
 			args = append(args, "--src", "a")

@@ -10,29 +10,27 @@ func helpText() string {
 It changes nothing on the node. Replies are followed without asking.
 
   pathtrace --src ENDPOINT --dst ENDPOINT [flags] [-- COMMAND [ARG...]]
+  pathtrace doctor          what this node lets us see; -o json too
+  pathtrace -s client -d prod/db -p 5432 --duration 10s
+  pathtrace -s default/client -d svc/web --probe tcp:80
 
-  pathtrace -s 10.244.1.5 -d 10.244.1.6 -p 80 --duration 10s
-  pathtrace -s cali1a2b3c4d5e6 -d any --drops-only
-  pathtrace -s node -d 10.244.1.6 -o json -- curl -m 2 http://10.244.1.6/
-
-ENDPOINT: an address, a CIDR, an interface of the node (cali..., veth...),
-node (the node's own addresses) or any. ip: or if: in front settles which.
+ENDPOINT: a pod (NAME, NAMESPACE/NAME), svc/NAME, an address, a CIDR, an
+interface (cali..., veth...), node, any. pod:, svc:, ip:, if: in front settle.
 
   -s, --src, -d, --dst      the two ends
-  -p, --port N              only this port of the destination
-      --proto P             only tcp, udp, icmp or sctp
+  -n, --namespace NAME      of names without one (default)
+  -p, --port N, --proto P   only this port of the destination, tcp|udp|icmp|sctp
       --duration D          stop after 10s, 2m, ...
       --packets N           stop after N packets whose fate is known
-      -- COMMAND            run COMMAND, trace while it runs, stop after it
+      --probe PROBE         send icmp, tcp:PORT or udp:PORT from the source pod
   -o, --output FORMAT       text (default), wide (every hop), json (JSON Lines)
       --drops-only          leave out packets that fared well
       --backend B           auto (default), fentry or tracepoint
       --netns PATH          the node's network namespace, if not this one
+      --host-root DIR       where the node's /proc, /run and /var are mounted
+      --cni-cache, --cri-socket, --kubeconfig PATH    where names are looked up
       --ready-file FILE     create FILE when nothing can be missed any more
-      --no-color            plain text on terminals too
-  -v                        say what could not be watched, and why
-      --version, -h, --help
-
+      --no-color, -v, --version, -h, --help
 Exit: 0 all fine here, 2 a packet died here, 3 no packet seen, 1 error.
 `
 }

@@ -3,8 +3,9 @@
 // Command pathtrace shows, on a Kubernetes node with Calico or Flannel, where,
 // by which rule and why a packet dies. This package is flags and wiring: it
 // reads the command line (flags.go), opens a trace (wire.go), runs it together
-// with the command to be reproduced (trace.go, command.go) and picks the exit
-// status.
+// with the command or probe that reproduces the problem (trace.go, command.go,
+// probe.go) and picks the exit status; doctor.go is the subcommand that looks at
+// the node alone.
 package main
 
 import (
@@ -33,6 +34,8 @@ func run(args []string, open opener) int {
 		return answer(helpText())
 	case showVersion:
 		return answer(versionText())
+	case doDoctor:
+		return diagnose(opt, open)
 	}
 	return trace(opt, open)
 }

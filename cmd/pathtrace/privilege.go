@@ -24,12 +24,15 @@ func checkPrivileges() error {
 	return missingPrivileges(held)
 }
 
+// neededCapabilities are those that checkPrivileges wants.
+var neededCapabilities = [...]struct {
+	bit  int
+	name string
+}{{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}}
+
 func missingPrivileges(held uint64) error {
 	var missing []string
-	for _, c := range []struct {
-		bit  int
-		name string
-	}{{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}} {
+	for _, c := range neededCapabilities {
 		if held&(1<<c.bit) == 0 {
 			missing = append(missing, c.name)
 		}

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -45,11 +44,12 @@ type tracing struct {
 	console *console
 	signals *signals
 	session session
+	prober  *prober // nil: no --probe
 }
 
 // trace does all that the command line asks for and gives the exit status.
 func trace(opt options, open opener) int {
-	t := &tracing{opt: opt, console: newConsole(len(opt.command) == 0)}
+	t := &tracing{opt: opt, console: newConsole(len(opt.command) == 0 && opt.probe == nil)}
 	if err := t.check(); err != nil {
 		return complain(err)
 	}
@@ -60,6 +60,13 @@ func trace(opt options, open opener) int {
 	var verbose func(string)
 	if opt.verbose {
 		verbose = t.console.warn
+	}
+	if opt.probe != nil {
+		prober, err := newProber(ctx, opt, t.console.warn)
+		if err != nil {
+			return complain(err)
+		}
+		t.prober = prober
 	}
 	session, err := open(ctx, opt, t.console.warn, verbose)
 	if t.signals.received() {
@@ -96,11 +103,8 @@ func (t *tracing) check() (err error) {
 			return err
 		}
 	}
-	if t.opt.netns != "" {
-		if _, err := os.Stat(t.opt.netns); err != nil {
-			return fmt.Errorf("--netns %s: %w: give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net",
-				t.opt.netns, rootCause(err))
-		}
+	if err := checkPaths(t.opt); err != nil {
+		return err
 	}
 	if t.opt.readyFile != "" {
 		return prepareReady(t.opt.readyFile)
@@ -123,9 +127,11 @@ func (t *tracing) run(ctx context.Context, stop context.CancelFunc) (int, error)
 	if err != nil {
 		return 0, err
 	}
+	endProbe := t.startProbe(ctx, stop)
 	endStatus := t.showStatus()
 	summary, err := t.session.Run(ctx, out)
 	endStatus()
+	endProbe()
 	if command != nil {
 		t.endCommand(command)
 	}
@@ -181,6 +187,20 @@ func (t *tracing) startCommand(stop context.CancelFunc) (*reproduction, error) {
 		stop()
 	}()
 	return command, nil
+}
+
+// startProbe sends the probe, if there is one; its end ends the trace. The
+// function it returns waits for it.
+func (t *tracing) startProbe(ctx context.Context, stop context.CancelFunc) (end func()) {
+	if t.prober == nil {
+		return func() {}
+	}
+	t.prober.start(ctx, t.console.say, t.console.warn, stop)
+	return func() {
+		if err := t.prober.close(); err != nil {
+			t.console.warn("probe: " + err.Error())
+		}
+	}
 }
 
 // endCommand stops a command that outlives the trace and reports how it ended,

@@ -3,7 +3,9 @@
 // Package endpoint turns what the user names with --src and --dst into
 // addresses, and says where on this node they live: in goes a word, out come
 // address prefixes with the namespace and the host interface they belong to.
-// It asks the node (package node) and nothing else.
+// It asks the node (package node), and for names what knows them there: the CNI
+// cache, Calico's naming of interfaces, the container runtime, the API server
+// (sources.go). Each is optional, and none is changed by being asked.
 package endpoint
 
 import (
@@ -15,7 +17,6 @@ import (
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
-	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
 // Kinds of an endpoint (model.End.Kind).
@@ -25,6 +26,8 @@ const (
 	KindInterface = "interface"
 	KindNode      = "node"
 	KindAny       = "any"
+	KindPod       = "pod"
+	KindService   = "service"
 )
 
 // Endpoint is one end of the flow, resolved.
@@ -39,11 +42,13 @@ type Endpoint struct {
 	Any         bool
 	NetnsInodes []uint32 // namespaces of this node that own the addresses; empty: none known
 	HostIfIndex uint32   // index of the pod's interface on the host; 0: no pod of this node, or several
+	Node        string   // of a pod elsewhere: the other node's name; "" this node, or not known
+	Service     *Service // of a service: what stands behind the addresses
 }
 
 // Errors that callers tell apart.
 var (
-	// ErrUnknown: the word names nothing that this version can resolve.
+	// ErrUnknown: the word names nothing that could be found.
 	ErrUnknown = errors.New("unknown endpoint")
 	// ErrSameEnds: source and destination cannot be told apart, or have
 	// nothing in common.
@@ -51,24 +56,20 @@ var (
 )
 
 // works is what every refusal ends with.
-const works = "what works: an address, a CIDR, an interface of this node (cali…, veth…), node, any"
-
-// Resolver resolves endpoints on one node.
-type Resolver struct {
-	ns *node.Namespaces
-}
-
-// NewResolver makes a resolver for the node.
-func NewResolver(ns *node.Namespaces) *Resolver { return &Resolver{ns: ns} }
+const works = "what works: a pod, namespace/pod, svc/name, an address, a CIDR, an interface of this node (cali…, veth…), node, any"
 
 // Resolve resolves one ENDPOINT of the command line: an IPv4 or IPv6 address, a
-// CIDR, the name of an interface of this node, node, or any; ip: or if: in
-// front settles which. Errors are one line and wrap ErrUnknown when the word
-// names nothing.
+// CIDR, the name of an interface of this node, a pod as name or namespace/name,
+// a service as svc/name or namespace/svc/name, node, or any; ip:, if:, pod: or
+// svc: in front settles which. A bare word is an address if it parses, else an
+// interface if there is one, else a pod. Errors are one line and wrap
+// ErrUnknown when the word names nothing.
 func (r *Resolver) Resolve(ctx context.Context, given string) (Endpoint, error) {
 	if err := ctx.Err(); err != nil {
 		return Endpoint{}, err
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	e, err := r.resolve(ctx, strings.TrimSpace(given))
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("endpoint %q: %w", given, err)
@@ -87,9 +88,9 @@ func (r *Resolver) resolve(ctx context.Context, word string) (Endpoint, error) {
 		case "if":
 			return r.iface(ctx, rest)
 		case "pod":
-			return Endpoint{}, notYet("pod")
+			return r.named(ctx, rest, KindPod)
 		case "svc":
-			return Endpoint{}, notYet("service")
+			return r.named(ctx, rest, KindService)
 		}
 	}
 	switch word {
@@ -104,11 +105,6 @@ func (r *Resolver) resolve(ctx context.Context, word string) (Endpoint, error) {
 		return r.address(ctx, word)
 	}
 	return r.bare(ctx, word)
-}
-
-// notYet refuses names that only a cluster could resolve.
-func notYet(what string) error {
-	return fmt.Errorf("%w: %s names are not in this version: %s", ErrUnknown, what, works)
 }
 
 // looksLikeAddress tells words that can only be meant as an address or CIDR,
@@ -127,19 +123,72 @@ func looksLikeAddress(word string) bool {
 	return strings.Contains(addr, ".") && strings.Trim(addr, "0123456789.") == ""
 }
 
-// bare resolves a word that is no address: an interface if there is one.
+// bare resolves a word that is no address: an interface if there is one, else
+// a pod; with a slash in it, a pod or service.
 func (r *Resolver) bare(ctx context.Context, word string) (Endpoint, error) {
-	if strings.Contains(word, "/") {
-		if strings.HasPrefix(word, "svc/") || strings.Contains(word, "/svc/") {
-			return Endpoint{}, notYet("service")
-		}
-		return Endpoint{}, notYet("pod")
+	switch {
+	case strings.HasPrefix(word, "svc/"), strings.Contains(word, "/svc/"):
+		return r.named(ctx, word, KindService)
+	case strings.Contains(word, "/"):
+		return r.named(ctx, word, KindPod)
 	}
 	e, err := r.iface(ctx, word)
-	if errors.Is(err, errNoInterface) && !looksLikeInterface(word) {
-		return Endpoint{}, fmt.Errorf("%w: no address and no interface of this node, and pod names are not in this version: %s", ErrUnknown, works)
+	if !errors.Is(err, errNoInterface) {
+		return e, err
 	}
-	return e, err
+	pod, podErr := r.named(ctx, word, KindPod)
+	switch {
+	case podErr == nil:
+		return pod, nil
+	case !errors.Is(podErr, ErrUnknown):
+		return Endpoint{}, podErr
+	case looksLikeInterface(word):
+		return Endpoint{}, err
+	}
+	return Endpoint{}, fmt.Errorf("no interface of this node; %w; %s", podErr, works)
+}
+
+// named resolves a pod or service by its name.
+func (r *Resolver) named(ctx context.Context, word, kind string) (Endpoint, error) {
+	name, err := r.parseName(word, kind)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	v, err := r.look(ctx)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	if kind == KindService {
+		return r.service(ctx, v, name)
+	}
+	return r.pod(ctx, v, name)
+}
+
+// parseName reads name, namespace/name, and for services svc/ before the name.
+func (r *Resolver) parseName(word, kind string) (podName, error) {
+	full := podName{namespace: r.opt.Namespace, name: word}
+	if namespace, name, ok := strings.Cut(word, "/"); ok && !(kind == KindService && namespace == "svc") {
+		full = podName{namespace, name}
+	}
+	if kind == KindService {
+		full.name = strings.TrimPrefix(full.name, "svc/")
+	}
+	for _, part := range []struct{ what, word string }{{"namespace", full.namespace}, {kind, full.name}} {
+		if !isObjectName(part.word) {
+			return podName{}, fmt.Errorf("%w: no %s can be named %q: lower-case letters, digits, - and . only; %s", ErrUnknown, part.what, part.word, works)
+		}
+	}
+	return full, nil
+}
+
+// isObjectName tells what Kubernetes takes as a name (RFC 1123 subdomain,
+// k8s.io/apimachinery, IsDNS1123Subdomain).
+func isObjectName(word string) bool {
+	const alphanumeric = "abcdefghijklmnopqrstuvwxyz0123456789"
+	if word == "" || len(word) > 253 || strings.Trim(word, alphanumeric+"-.") != "" {
+		return false
+	}
+	return strings.ContainsRune(alphanumeric, rune(word[0])) && strings.ContainsRune(alphanumeric, rune(word[len(word)-1]))
 }
 
 // looksLikeInterface tells words that are meant as an interface's name.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,20 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/node/nodetest"
 )
 
-func resolverFor(t *testing.T, c *nodetest.Cluster, short string) *Resolver {
+// mountedHost is a folder with this machine's namespaces and processes in it,
+// and no runtime, kubelet or cache.
+func mountedHost(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	if err := errors.Join(os.Mkdir(root+"/run", 0o700), os.Symlink("/run/netns", root+"/run/netns"), os.Symlink("/proc", root+"/proc")); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// resolverFor opens a node of the cluster without any source of names, but for
+// those that changes add.
+func resolverFor(t *testing.T, c *nodetest.Cluster, short string, changes ...func(*Sources)) *Resolver {
 	t.Helper()
 	n, err := node.OpenNamespaces(c.Path(short))
 	if err != nil {
@@ -27,7 +41,20 @@ func resolverFor(t *testing.T, c *nodetest.Cluster, short string) *Resolver {
 			t.Error(err)
 		}
 	})
-	return NewResolver(n)
+	// What this machine has outside the test's namespaces does not count.
+	t.Setenv("KUBECONFIG", "")
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	opt := Sources{CNICache: "/nonexistent", HostRoot: mountedHost(t)}
+	for _, change := range changes {
+		change(&opt)
+	}
+	r := NewResolverWith(n, opt)
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
 }
 
 func words(prefixes []netip.Prefix) string {
@@ -92,13 +119,17 @@ func TestResolveRefuses(t *testing.T) {
 	r := resolverFor(t, c, "n1")
 	for given, want := range map[string]string{
 		"":              "it is empty",
-		"pod:web":       "pod names are not in this version",
-		"default/web":   "pod names are not in this version",
-		"web-1":         "no address and no interface of this node, and pod names are not in this version",
-		"redis":         "no address and no interface of this node",
-		"svc:web":       "service names are not in this version",
-		"svc/web":       "service names are not in this version",
-		"prod/svc/web":  "service names are not in this version",
+		"pod:web":       "pod default/web: no CNI cache at /nonexistent, no Calico interface cali68caf03a5f4, ",
+		"default/web":   "pod default/web: no CNI cache at /nonexistent, no Calico interface cali68caf03a5f4, ",
+		"web-1":         "no interface of this node; unknown endpoint: pod default/web-1: no CNI cache at /nonexistent",
+		"redis":         "what works: a pod, namespace/pod, svc/name, an address",
+		"Web":           `no pod can be named "Web"`,
+		"prod/":         `no pod can be named ""`,
+		"/web":          `no namespace can be named ""`,
+		"a/b/c":         `no pod can be named "b/c"`,
+		"svc:web":       "service default/web: not at the Kubernetes API (no kubeconfig",
+		"svc/web":       "only the API knows services by name",
+		"prod/svc/web":  "service prod/web: not at the Kubernetes API (no kubeconfig",
 		"caliab":        "did you mean caliaa?",
 		"cali":          "did you mean caliaa?",
 		"if:vethbx":     "did you mean vethbb?",

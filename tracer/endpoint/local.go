@@ -28,6 +28,8 @@ type view struct {
 	links   []node.Link
 	uplinks map[uint32]string
 	routes  []node.Route
+
+	calicoPrefixes []string // once asked for
 }
 
 // look takes a view of the node.
@@ -271,13 +273,18 @@ func (v *view) byPeer(e *Endpoint, l node.Link) error {
 
 // byRoutes takes the host routes that lead to the interface.
 func (v *view) byRoutes(e *Endpoint, l node.Link) error {
+	v.hostRoutes(e, l)
+	e.ResolvedBy = "the node's routes"
+	return nil
+}
+
+// hostRoutes adds the destinations of the host routes that lead to a link.
+func (v *view) hostRoutes(e *Endpoint, l node.Link) {
 	for _, r := range v.routes {
 		if r.LinkIndex == l.Index && r.Type == unix.RTN_UNICAST && r.Dst.IsSingleIP() && !r.Dst.Addr().IsLinkLocalUnicast() {
 			e.Prefixes = append(e.Prefixes, r.Dst)
 		}
 	}
-	e.ResolvedBy = "the node's routes"
-	return nil
 }
 
 // byNeighbors takes the neighbours of the bridge that are behind this port.

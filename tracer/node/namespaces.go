@@ -49,9 +49,18 @@ type Namespaces struct {
 
 // OpenNamespaces looks at the node whose network namespace is the file
 // nodePath, or the one this process runs in for "".
-func OpenNamespaces(nodePath string) (*Namespaces, error) {
+func OpenNamespaces(nodePath string) (*Namespaces, error) { return OpenNamespacesAt("", nodePath) }
+
+// OpenNamespacesAt is OpenNamespaces for a process in a container, in which
+// the node's /proc and /run are mounted below hostRoot; "" is /. Below a host
+// root the default is the namespace of the host's first process.
+func OpenNamespacesAt(hostRoot, nodePath string) (*Namespaces, error) {
 	path := nodePath
-	if path == "" {
+	switch {
+	case path != "":
+	case hostRoot != "":
+		path = filepath.Join(hostRoot, "proc/1/ns/net")
+	default:
 		path = "/proc/self/ns/net"
 	}
 	file, inode, err := openNetns(path)
@@ -59,7 +68,7 @@ func OpenNamespaces(nodePath string) (*Namespaces, error) {
 		return nil, explainPath(path, err)
 	}
 	n := &Namespaces{
-		places:   systemPlaces(),
+		places:   systemPlaces(hostRoot),
 		nodeFile: file,
 		node:     Namespace{Inode: inode, Paths: []string{path}},
 	}

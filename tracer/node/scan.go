@@ -28,11 +28,18 @@ type places struct {
 }
 
 // systemPlaces are where ip netns, the CNI runtimes (containerd, CRI-O) and
-// Docker keep namespace files.
-func systemPlaces() places {
+// Docker keep namespace files. Below a host root /var/run is left out: it is an
+// absolute link to /run, which would lead out of it.
+func systemPlaces(hostRoot string) places {
+	if hostRoot == "" {
+		return places{
+			dirs: []string{"/run/netns", "/var/run/netns", "/run/docker/netns", "/var/run/docker/netns"},
+			proc: "/proc",
+		}
+	}
 	return places{
-		dirs: []string{"/run/netns", "/var/run/netns", "/run/docker/netns", "/var/run/docker/netns"},
-		proc: "/proc",
+		dirs: []string{filepath.Join(hostRoot, "run/netns"), filepath.Join(hostRoot, "run/docker/netns")},
+		proc: filepath.Join(hostRoot, "proc"),
 	}
 }
 

@@ -10,10 +10,11 @@
 // It only reads, never asks a subsystem that is not there, and holds no
 // namespace open.
 //
-//	infer.go    the question and its answer    versions.go rule sets over time
-//	decide.go   ways through the rules -> answer
-//	legacy.go, nft.go  rule sets -> ways       text.go     nft rules -> text
-//	world.go    what rules ask about the node: route.go, addrtype.go, rpath.go
+//	infer.go     question -> answer       versions.go  rule sets over time
+//	decide.go    ways -> answer           nat.go       who asks NAT rules at all
+//	legacy.go    legacy table -> ways     nft.go       nft table -> ways, text.go
+//	world.go     what rules ask about the node: addrtype.go and rpath.go, which ask
+//	             route.go and policy.go
 package infer
 
 import (
@@ -61,7 +62,7 @@ type Ruling struct {
 	Verdict string
 	// Unevaluated lists conditions that could not be evaluated on the way.
 	Unevaluated []string
-	// Alternatives are the rules of which one decided.
+	// Alternatives are the rules of which one decided, as far as is known.
 	Alternatives []model.Rule
 	// Unknown says why no deciding rule is named; "" when it is.
 	Unknown string
@@ -108,7 +109,7 @@ func (b *Book) Watch(netns uint32, target Target) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	k := keyOf(netns, target)
-	return b.refresh(k, b.history(k), 0)
+	return b.refresh(k, b.history(k))
 }
 
 // Tick looks whether tables that packets went through have changed, so that what
@@ -120,8 +121,11 @@ func (b *Book) Tick() error {
 	defer b.mu.Unlock()
 	var all []error
 	for k, h := range b.histories {
-		if err := b.refresh(k, h, h.pause()); err != nil {
+		switch err := b.catchUp(k, h, b.now()); {
+		case errors.Is(err, errTooOften):
+		case err != nil:
 			delete(b.histories, k)
+			delete(b.worlds, k.netns) // made again when asked for
 			all = append(all, err)
 		}
 	}
@@ -145,20 +149,25 @@ func (b *Book) Infer(netns uint32, target Target, p *packet.Packet, verdict stri
 	}
 	k := keyOf(netns, target)
 	h := b.history(k)
-	late := b.catchUp(k, h, target.At, h.pause())
+	late := b.catchUp(k, h, target.At)
 	if len(h.versions) == 0 {
 		return unknown("%v", late)
 	}
 	r := rulingAt(h, target, &q, verdict)
-	if r.Decided == nil && len(r.Alternatives) == 0 && late == nil {
-		if late = b.catchUp(k, h, target.At, unexplainedShare*h.cost); late == nil {
-			r = rulingAt(h, target, &q, verdict)
-		}
-	}
 	if late != nil {
-		r.Unevaluated = append(r.Unevaluated, fmt.Sprintf("whether the rules were still those read before (%v)", late))
+		return doubted(r, late)
 	}
 	return r
+}
+
+// doubted is a ruling by rules of which it is not known that they still stood.
+func doubted(r Ruling, why error) Ruling {
+	d := Ruling{Unevaluated: r.Unevaluated, Alternatives: r.Alternatives}
+	if r.Decided != nil {
+		d.Alternatives = []model.Rule{*r.Decided}
+	}
+	d.Unknown = fmt.Sprintf("whether the rules were still those read before is not known: %v", why)
+	return d
 }
 
 // rulingAt holds a packet against the rules as they were at its time.

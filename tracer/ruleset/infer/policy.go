@@ -25,7 +25,8 @@ type policy struct {
 	source bool
 	// localFirst: the local table is the first one asked for a packet without mark.
 	localFirst bool
-	// plain: the three rules a kernel starts with and no others.
+	// plain: the rules a kernel starts with (local, main and, for IPv4, default) and
+	// no others.
 	plain bool
 }
 

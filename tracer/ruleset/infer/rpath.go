@@ -105,32 +105,34 @@ func (b *back) v6() (packet.Answer, error) {
 	if src.IsLinkLocalUnicast() { // always a matter of the interface
 		b.q.src, b.q.oif, b.loose = netip.Addr{}, b.dev, false
 	}
-	any, err := b.w.route(b.q)
+	free, err := b.w.route(b.q)
 	if err != nil {
 		return packet.Unknown, err
 	}
 	if b.loose || b.q.oif != 0 {
-		return packet.Of(back6(any) && (b.loose || any.leads(b.dev))), nil
+		return packet.Of(back6(free) && (b.loose || free.leads(b.dev))), nil
 	}
 	if !b.q.src.IsValid() { // then netlink would take no other route
-		return b.both(any, any), nil
+		return b.both(free, free), nil
 	}
 	b.q.oif = b.dev
 	preferred, err := b.w.route(b.q)
 	if err != nil {
 		return packet.Unknown, err
 	}
-	return b.both(any, preferred), nil
+	return b.both(free, preferred), nil
 }
 
-// both is the answer if rpfilter's route and nft's say the same.
-func (b *back) both(any, preferred route) packet.Answer {
-	yes := back6(any) && any.only(b.dev) && back6(preferred) && preferred.leads(b.dev)
-	no := !(back6(any) && any.leads(b.dev)) && !(back6(preferred) && preferred.leads(b.dev))
+// both is the answer if rpfilter's route and nft's say the same. Without a source
+// netlink was not asked for rpfilter's: that it refuses is then known only where
+// there is no way back at all.
+func (b *back) both(free, preferred route) packet.Answer {
+	yes := back6(free) && free.only(b.dev) && back6(preferred) && preferred.leads(b.dev)
+	no := !(back6(free) && free.leads(b.dev)) && !(back6(preferred) && preferred.leads(b.dev))
 	switch {
 	case yes:
 		return packet.Yes
-	case no && (b.q.src.IsValid() || !back6(any)):
+	case no && (b.q.src.IsValid() || !back6(free)):
 		return packet.No
 	}
 	return packet.Unknown

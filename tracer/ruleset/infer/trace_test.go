@@ -55,6 +55,7 @@ type traversal struct {
 	matched              []uint64      // handles of the rules that matched, in order
 	decided              uint64        // handle of the one that decided; 0: the policy
 	verdict              string        // "" while it is under way
+	gone                 time.Time     // when it was over at the latest
 }
 
 func (x *traversal) String() string {
@@ -68,6 +69,7 @@ type listener struct {
 	t     testing.TB
 	fd    int
 	marks map[uint32]uint32     // of packets by trace id: the last seen
+	state map[uint32]uint32     // status of their connections, likewise
 	open  map[uint32]*traversal // under way
 	names map[uint32]string     // of interfaces by index
 	all   []*traversal
@@ -122,7 +124,7 @@ func (p *place) run(stdin string, words ...string) string {
 // listen begins to trace the packets of a namespace.
 func (p *place) listen() *listener {
 	p.t.Helper()
-	l := &listener{t: p.t, marks: map[uint32]uint32{}, open: map[uint32]*traversal{}, names: map[uint32]string{}}
+	l := &listener{t: p.t, marks: map[uint32]uint32{}, state: map[uint32]uint32{}, open: map[uint32]*traversal{}, names: map[uint32]string{}}
 	p.do(func() (err error) {
 		links, err := net.Interfaces()
 		if err != nil {
@@ -180,6 +182,9 @@ func (l *listener) take() []*traversal {
 	}
 	all := l.all
 	l.all = nil
+	for _, x := range all {
+		x.gone = time.Now()
+	}
 	return all
 }
 
@@ -194,8 +199,13 @@ func (l *listener) event(msg []byte) {
 		family := map[byte]string{1: "inet", 2: "ip", 10: "ip6"}[msg[0]]
 		x := &traversal{family: family, table: a.Text(traceTableName), chain: a.Text(traceChain)}
 		x.packet = l.facts(a, header)
+		// An event is told after its rule: what the packet came with is what the
+		// last chain told.
 		if was, ok := l.marks[id]; ok {
 			x.packet.Mark = packet.Known(was)
+		}
+		if was, ok := l.state[id]; ok && x.packet.CT.State.Known {
+			x.packet.CT.Status = packet.Known(was)
 		}
 		l.open[id] = x
 		l.all = append(l.all, x)
@@ -206,6 +216,11 @@ func (l *listener) event(msg []byte) {
 	}
 	mark, _ := a.Uint32(traceMark) // absent: 0
 	l.marks[id] = mark
+	if status, ok := a.Uint32(traceCTStatus); ok {
+		l.state[id] = status
+	} else if a.Has(traceNetwork) {
+		delete(l.state, id)
+	}
 	if x.table == "zz-trace" {
 		x.packet.Mark = packet.Known(mark)
 	}
@@ -275,9 +290,6 @@ func (l *listener) facts(a nfnetlink.Attrs, h []byte) packet.Packet {
 		names := map[uint32]string{1: packet.StateInvalid, 2: packet.StateEstablished, 4: packet.StateRelated, 8: packet.StateNew, 64: packet.StateUntracked}
 		p.CT.State = packet.Known(names[state])
 	}
-	if status, ok := a.Uint32(traceCTStatus); ok {
-		p.CT.Status = packet.Known(status)
-	}
 	if direction, ok := a.Number(traceCTDirection); ok {
 		p.CT.Reply = packet.Known(direction == 1)
 	}
@@ -286,7 +298,7 @@ func (l *listener) facts(a nfnetlink.Attrs, h []byte) packet.Packet {
 
 // target is the traversal's chain.
 func (x *traversal) target() infer.Target {
-	return infer.Target{Backend: node.BackendNFT, Family: x.family, Table: x.table, Chain: x.chain}
+	return infer.Target{Backend: node.BackendNFT, Family: x.family, Table: x.table, Chain: x.chain, At: x.gone}
 }
 
 // ruleKey names a rule of a namespace.

@@ -18,17 +18,19 @@ import (
 )
 
 const (
-	// A table is looked at again for a later packet, but not sooner than this,
-	// and only so often that it takes one part in lookShare of the time.
-	lookAgain = 10 * time.Millisecond
-	lookShare = 20
-	// Rules that do not explain what was seen are looked at again sooner.
-	unexplainedShare = 4
+	// A table is looked at again whenever a packet came later than the last look,
+	// but looks may not take more than one part in lookShare of the time, counted
+	// over so much of it that lookCredit can be saved up.
+	lookShare  = 20
+	lookCredit = 500 * time.Millisecond
 	// keptVersions bounds the versions of a table that are remembered.
 	keptVersions = 4
 	// readTime bounds one read.
 	readTime = 10 * time.Second
 )
+
+// errTooOften: looking again would take too much time.
+var errTooOften = errors.New("they are looked at as often as they may be")
 
 // key is one table of a namespace.
 type key struct {
@@ -47,15 +49,14 @@ type version struct {
 // history is a table over time, the newest version last.
 type history struct {
 	versions []*version
-	looked   time.Time
-	cost     time.Duration // of the last look
-	failed   error         // of the last look
+	looked   time.Time     // last
+	credit   time.Duration // time that looks may take
 }
 
 func (b *Book) history(k key) *history {
 	h := b.histories[k]
 	if h == nil {
-		h = &history{}
+		h = &history{looked: b.now(), credit: lookCredit}
 		b.histories[k] = h
 	}
 	return h
@@ -84,29 +85,31 @@ func (h *history) at(t time.Time) []*version {
 	return nil
 }
 
-// pause is how long a look serves.
-func (h *history) pause() time.Duration { return max(lookAgain, lookShare*h.cost) }
-
 // catchUp looks at a table again if it is not known how it was at a time.
-func (b *Book) catchUp(k key, h *history, at time.Time, pause time.Duration) error {
+func (b *Book) catchUp(k key, h *history, at time.Time) error {
 	if v := h.newest(); v != nil && !at.After(v.until) {
 		return nil
 	}
-	return b.refresh(k, h, pause)
+	if h.credit += b.now().Sub(h.looked) / lookShare; h.credit > lookCredit {
+		h.credit = lookCredit
+	}
+	if h.credit <= 0 {
+		return errTooOften
+	}
+	return b.refresh(k, h)
 }
 
-// refresh looks at a table again unless that was done a pause ago or less.
-func (b *Book) refresh(k key, h *history, pause time.Duration) error {
-	start := b.now()
-	if !h.looked.IsZero() && start.Sub(h.looked) < pause {
-		return h.failed
+// refresh looks at a table.
+func (b *Book) refresh(k key, h *history) error {
+	if err := b.present(k); err != nil {
+		return err
 	}
-	h.looked = start
+	start := b.now()
 	var rules ruleset
 	old := h.newest()
 	err := b.read(k, func(ctx context.Context) (err error) { rules, err = again(ctx, k, old); return err })
 	end := b.now()
-	h.cost, h.failed = end.Sub(start), err
+	h.looked, h.credit = end, h.credit-end.Sub(start)
 	switch {
 	case err != nil:
 		return err
@@ -121,19 +124,24 @@ func (b *Book) refresh(k key, h *history, pause time.Duration) error {
 	return nil
 }
 
+// present fails if the kernel has no nf_tables to ask: asking would load it.
+func (b *Book) present(k key) error {
+	if k.backend != node.BackendNFT || b.nft {
+		return nil
+	}
+	has, err := b.ns.HasNFT()
+	if err == nil && !has {
+		err = errNoNFT
+	}
+	if err != nil {
+		return fmt.Errorf("%s table %s: %w", k.family, k.table, err)
+	}
+	b.nft = true
+	return nil
+}
+
 // read runs fn in the table's namespace.
 func (b *Book) read(k key, fn func(context.Context) error) error {
-	if k.backend == node.BackendNFT && !b.nft {
-		// Asking would load it.
-		has, err := b.ns.HasNFT()
-		if err != nil {
-			return err
-		}
-		if !has {
-			return fmt.Errorf("%s table %s: %w", k.family, k.table, errNoNFT)
-		}
-		b.nft = true
-	}
 	ctx, cancel := context.WithTimeout(b.ctx, readTime)
 	defer cancel()
 	if err := b.ns.Do(k.netns, func() error { return fn(ctx) }); err != nil {

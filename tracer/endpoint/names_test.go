@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package endpoint
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node/nodetest"
+)
+
+func namesFor(t *testing.T, r *Resolver) *Names {
+	t.Helper()
+	n, err := r.Names(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func addressName(n *Names, addr string) string {
+	name, ok := n.Address(netip.MustParseAddr(addr))
+	if ok != (name != "") {
+		return fmt.Sprintf("%q %t", name, ok)
+	}
+	return name
+}
+
+func TestNames(t *testing.T) {
+	c, dir := calicoNode(t, "legacy")
+	c.Add("stranger")
+	n := namesFor(t, resolverFor(t, c, "n1", withCache(dir)))
+	for _, p := range calicoPods {
+		if got := n.Place(c.Inode(p.netns)); got != p.pod {
+			t.Errorf("place of %s: %s", p.pod, got)
+		}
+		if got, ok := n.Interface(p.iface); got != p.pod || !ok {
+			t.Errorf("interface of %s: %s", p.pod, got)
+		}
+		if got := addressName(n, p.addr4); got != p.pod {
+			t.Errorf("address of %s: %s", p.pod, got)
+		}
+		// Not in the recorded cache, but the node has a route to it.
+		if p.addr6 != "" && addressName(n, p.addr6) != p.pod {
+			t.Errorf("IPv6 address of %s: %s", p.pod, addressName(n, p.addr6))
+		}
+	}
+	for addr, want := range map[string]string{"172.30.0.1": "node", "127.0.0.1": "", "8.8.8.8": "", "::ffff:192.168.166.131": "prod/db"} {
+		if got := addressName(n, addr); got != want {
+			t.Errorf("%s: %q, want %q", addr, got, want)
+		}
+	}
+	if got := n.Place(c.Inode("n1")); got != "node" {
+		t.Errorf("the node: %s", got)
+	}
+	if got := n.Place(c.Inode("stranger")); got != c.Name("stranger") {
+		t.Errorf("a namespace that is no pod's: %s", got)
+	}
+	if got, ok := n.Interface("eth0"); ok {
+		t.Errorf("eth0: %s", got)
+	}
+}
+
+// Two pods with one address: neither is named by it, both are by their place.
+func TestNamesInDoubt(t *testing.T) {
+	c, dir := calicoNode(t, "legacy")
+	c.Add("twin")
+	c.In("n1", "ip link add calitwin type veth peer name eth0 netns @twin")
+	put(t, filepath.Join(dir, "twin"), cacheEntry("id9", "default", "twin", c.Path("twin"), "calitwin", "192.168.166.131"))
+	n := namesFor(t, resolverFor(t, c, "n1", withCache(dir)))
+	if got := addressName(n, "192.168.166.131"); got != "" {
+		t.Errorf("of two: %s", got)
+	}
+	if n.Place(c.Inode("twin")) != "default/twin" || n.Place(c.Inode("rc-db")) != "prod/db" {
+		t.Errorf("%s %s", n.Place(c.Inode("twin")), n.Place(c.Inode("rc-db")))
+	}
+}
+
+// restart replaces a pod as a runtime does: new namespace, interface, address
+// and cache entry.
+func restart(t *testing.T, c *nodetest.Cluster, dir, addr string) {
+	t.Helper()
+	c.Delete("rc-client")
+	c.Add("rc-client2")
+	c.CalicoPod("n1", "rc-client2", "calia7a3e029a7b", addr, "")
+	old, err := filepath.Glob(filepath.Join(dir, "*a019bf6a75f61bc17c28-eth0"))
+	if err != nil || len(old) != 1 {
+		t.Fatalf("%q, %v", old, err)
+	}
+	if err := os.Remove(old[0]); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, "new"), cacheEntry("id2", "default", "client", c.Path("rc-client2"), "calia7a3e029a7b", addr))
+}
+
+// A pod that is restarted during the trace is found again, by name and place.
+func TestRestart(t *testing.T) {
+	c, dir := calicoNode(t, "legacy")
+	r := resolverFor(t, c, "n1", withCache(dir))
+	n := namesFor(t, r)
+	old := resolve(t, r, "client")
+	if _, change, err := r.Again(context.Background(), old); change != "" || err != nil {
+		t.Errorf("nothing happened: %q, %v", change, err)
+	}
+	restart(t, c, dir, "192.168.166.150")
+	now, change, err := r.Again(context.Background(), old)
+	const want = "default/client restarted: now 192.168.166.150 behind calia7a3e029a7b (was 192.168.166.129, fd00:1::129 behind calia7a3e029a7b)"
+	if err != nil || change != want || now.Netns != c.Inode("rc-client2") {
+		t.Errorf("%+v, %q, %v", now, change, err)
+	}
+	n.refreshed = n.refreshed.Add(-refreshEvery) // instead of waiting for it
+	if got := n.Place(c.Inode("rc-client2")); got != "default/client" {
+		t.Errorf("place of the new one: %s", got)
+	}
+	if got := addressName(n, "192.168.166.150"); got != "default/client" {
+		t.Errorf("address of the new one: %s", got)
+	}
+	if err := os.Remove(filepath.Join(dir, "new")); err != nil {
+		t.Fatal(err)
+	}
+	c.In("n1", "ip link del calia7a3e029a7b")
+	if _, _, err := r.Again(context.Background(), now); err == nil || !strings.HasPrefix(err.Error(), "default/client is gone: ") {
+		t.Errorf("gone: %v", err)
+	}
+}
+
+func TestLearn(t *testing.T) {
+	c, dir := calicoNode(t, "legacy")
+	n := namesFor(t, resolverFor(t, c, "n1", withCache(dir)))
+	addr := netip.MustParseAddr
+	remote := Endpoint{End: model.End{Kind: KindPod, Namespace: "default", Name: "far"}, Node: "node2", Prefixes: addrPrefixes([]netip.Addr{addr("10.9.0.1")})}
+	n.Learn(remote)
+	n.Learn(Endpoint{End: model.End{Kind: KindService, Namespace: "default", Name: "web"}, Service: &Service{
+		Fronts:   []netip.Addr{addr("10.96.0.10"), addr("fd00:96::a")},
+		Backends: []Backend{{Addr: addr("10.9.0.2"), Pod: "default/web-1"}, {Addr: addr("10.9.0.3")}, {Addr: addr("192.168.166.131"), Pod: "default/impostor"}},
+	}})
+	for a, want := range map[string]string{
+		"10.9.0.1": "default/far", "10.96.0.10": "default/svc/web", "fd00:96::a": "default/svc/web",
+		"10.9.0.2": "default/web-1", "10.9.0.3": "", "192.168.166.131": "prod/db", // what the node shows counts more
+	} {
+		if got := addressName(n, a); got != want {
+			t.Errorf("%s: %q, want %q", a, got, want)
+		}
+	}
+}
