@@ -82,3 +82,43 @@ deps-test: ## install what the tests lack
 
 clean: ## remove build/
 	rm -rf build
+
+# --- what a trace costs (docs/performance.md) ---
+#
+# Results go to BENCH_OUT as JSON Lines and to the screen as tables. BENCH_FLAGS
+# go to every run. The VM is emulated in one thread, since attaching programs
+# while another emulated CPU runs the same code can kill its kernel.
+
+BENCH_OUT    ?= build/bench-results
+BENCH_KERNEL ?= 6.12
+BENCH_FLAGS  ?=
+
+.PHONY: bench bench-quick bench-native bench-growth bench-own bench-vm
+
+build/bench: FORCE
+	$(GO) build -o $@ ./testenv/cmd/bench
+
+bench: bench-native bench-own bench-vm ## what a trace costs others and itself, here and in a VM on BENCH_KERNEL
+
+bench-quick: build build/bench ## a minute's check that others pay no more than the committed baseline says
+	.ci/as-root build/bench --quick --guard --backends tracepoint $(BENCH_FLAGS)
+
+bench-native: build build/bench
+	@mkdir -p $(BENCH_OUT)
+	.ci/as-root build/bench --floor --json $(BENCH_OUT)/native.jsonl $(BENCH_FLAGS)
+	.ci/as-root build/bench --floor --cpus 1 --label native-1cpu --json $(BENCH_OUT)/native.jsonl $(BENCH_FLAGS)
+
+bench-own: build build/bench
+	@mkdir -p $(BENCH_OUT)
+	.ci/as-root build/bench --own --json $(BENCH_OUT)/own.jsonl $(BENCH_FLAGS)
+
+bench-growth: build build/bench ## cost for others as pods and rules grow, here: a quarter of an hour
+	@mkdir -p $(BENCH_OUT)
+	.ci/as-root build/bench --growth --traffic udp --costs=false --others= --json $(BENCH_OUT)/growth.jsonl $(BENCH_FLAGS)
+
+bench-vm: build build/vm build/bench
+	@mkdir -p $(BENCH_OUT)/vm-$(BENCH_KERNEL)
+	for cpus in 2 1; do \
+		.ci/as-root build/vm --kernel $(BENCH_KERNEL) --cpus $$cpus --single-thread --summary --timeout 40m --out $(BENCH_OUT)/vm-$(BENCH_KERNEL) -- \
+			sh -c 'build/bench --label "$$0" --floor --patience 0 --json "$$VM_OUT/$$0.jsonl" "$$@"' vm-$(BENCH_KERNEL)-$${cpus}cpu $(BENCH_FLAGS) || exit; \
+	done
