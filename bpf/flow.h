@@ -591,6 +591,8 @@ static __always_inline int over_quota(u64 now)
 }
 
 #define HEAD_VALID_NS 30000000000ULL
+/* A packet left alone comes by several entry points within so long. */
+#define LEFT_ALONE_NS 20000000ULL
 
 /*
  * Makes an entry for an skb that was not known: as a clone of a packet that
@@ -610,7 +612,8 @@ static __always_inline struct tracked *track(u64 key, u64 head, struct pkt *p,
 	u64 id;
 
 	if (h && h->sig == p->sig && h->dir == dir && now - h->last < HEAD_VALID_NS &&
-	    !(origin && (h->ended || (h->netns == netns && h->ifindex == ifindex)))) {
+	    ((!h->id && now - h->last < LEFT_ALONE_NS) ||
+	     !(origin && (h->ended || (h->netns == netns && h->ifindex == ifindex))))) {
 		id = h->id;
 		copy = 1;
 		if (!id)

@@ -128,7 +128,9 @@ func (j *journey) add(w *world, e *record, now time.Time) {
 		j.lost = true
 	}
 	c := j.copyOf(e)
-	if e.Netns == 0 {
+	// What was seen elsewhere last comes here no earlier than headers are looked
+	// at: a buffer that was freed unseen may end here as another packet's.
+	if e.Netns == 0 || c.foreign && !looked(e) {
 		e.Netns = c.last.Netns
 	}
 	if e.Netns == 0 && !j.own {
@@ -178,12 +180,14 @@ func (j *journey) abroad(c *copyState, e *record) {
 
 // remember keeps what later events of this skb are compared with.
 func (j *journey) remember(c *copyState, e *record) {
-	switch e.Kind {
-	case bpf.KindFib, bpf.KindEnd:
-		return // headers were not looked at
+	if looked(e) {
+		c.last = e.Event
 	}
-	c.last = e.Event
 }
+
+// looked tells whether the kernel half read the headers for an event, and so
+// knows that it is of this packet.
+func looked(e *record) bool { return e.Kind != bpf.KindFib && e.Kind != bpf.KindEnd }
 
 // changes adds the hops that no hook tells but two sightings do: addresses
 // rewritten, a tunnel header put on or taken off.
@@ -354,10 +358,6 @@ func stepPass(j *journey, w *world, c *copyState, e *record) {
 	tables := w.tables.Passed(e.Netns, e.Pf, e.Hook-1, c.index, e.Index)
 	c.index = e.Index
 	named := 0
-	ahead := slices.IndexFunc(tables, func(t hookEntry) bool { return t.isConntrack(w.tracks[e.Netns]) })
-	if n := len(j.hops); n == 0 || j.hops[n-1].Stage != model.StageConntrack || j.hops[n-1].Hook != hookOf(e) || j.hops[n-1].Netns != e.Netns {
-		ahead = 0
-	}
 	for i, t := range tables {
 		if t.isConntrack(w.tracks[e.Netns]) && e.Ct == 0 {
 			h := j.hop(w, c, e, model.StageConntrack)
@@ -369,21 +369,14 @@ func stepPass(j *journey, w *world, c *copyState, e *record) {
 			continue
 		}
 		named++
-		if t.Backend == "legacy" && slices.Contains(c.told, t.Table) {
+		if c.hasTold(t) {
 			continue
 		}
 		h := j.hop(w, c, e, model.StageNetfilter)
 		h.Hook, h.Table, h.Chain, h.Backend, h.Family, h.Verdict = hookOf(e), t.Table, t.Chain, t.Backend, t.Family, "accept"
 		r := w.rules.Infer(c.passage(e, t), "accept")
 		h.Rules, h.RuleSource, h.RulesUnknown = r.rules, r.source, r.unknown
-		if i < ahead {
-			// a bracket's event was lost: conntrack, behind this table, has told itself
-			n := len(j.hops) - 1
-			j.hops = slices.Insert(j.hops, n, h)
-			j.hopTimes = slices.Insert(j.hopTimes, n, j.hopTimes[n])
-			continue
-		}
-		j.push(e, h)
+		j.place(w, c, e, tables[i+1:], h)
 	}
 	c.told = nil
 	if e.Result == 0 || named > 0 {
@@ -396,6 +389,34 @@ func stepPass(j *journey, w *world, c *copyState, e *record) {
 	h := j.hop(w, c, e, model.StageNetfilter)
 	h.Hook, h.Verdict = hookOf(e), "accept"
 	j.push(e, h)
+}
+
+// hasTold tells that a table has told itself since the last bracket.
+func (c *copyState) hasTold(t hookEntry) bool {
+	return t.Backend == "legacy" && slices.Contains(c.told, t.Table)
+}
+
+// place puts a table's hop before those of what came after it in the hook and has
+// told itself: when the event of a bracket was lost, later ones are there first.
+func (j *journey) place(w *world, c *copyState, e *record, later []hookEntry, h model.Hop) {
+	at := len(j.hops)
+	for i, old := range slices.Backward(j.hops) {
+		if old.Hook != h.Hook || old.Netns != e.Netns {
+			break
+		}
+		for _, t := range later {
+			if old.Stage == model.StageNetfilter && c.hasTold(t) && old.Table == t.Table && old.Backend == t.Backend ||
+				old.Stage == model.StageConntrack && t.isConntrack(w.tracks[e.Netns]) {
+				at = i
+			}
+		}
+	}
+	ts := e.Ts
+	if at < len(j.hops) {
+		ts = j.hopTimes[at]
+	}
+	j.hops = slices.Insert(j.hops, at, h)
+	j.hopTimes = slices.Insert(j.hopTimes, at, ts)
 }
 
 func stepConntrack(j *journey, w *world, c *copyState, e *record) {

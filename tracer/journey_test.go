@@ -457,6 +457,21 @@ func TestForeignNamespaces(t *testing.T) {
 	}
 }
 
+// A stranger's packet between equal addresses, whose buffer is freed unseen and
+// ends on this node as somebody else's: nothing of ours, and nothing lost.
+func TestForeignBufferEndsHere(t *testing.T) {
+	s := newStory(t)
+	p := syn(s).xmit(outside).recv(outside)
+	ids := s.asm.seenIDs
+	p.end(uplink)
+	if got := s.told(); len(got) != 0 {
+		t.Errorf("told a packet that never was on this node: %v", lines(got))
+	}
+	if ids != 1 || s.asm.seenIDs != ids {
+		t.Errorf("counted %d ids, then %d; want 1 and 1: losses are told by them", ids, s.asm.seenIDs)
+	}
+}
+
 // Out by a device that is no uplink by its address, yet into a foreign place.
 func TestLeavesByOtherDevice(t *testing.T) {
 	s := newStory(t)

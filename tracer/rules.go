@@ -140,7 +140,7 @@ func (b *ruleBook) Survey() {
 		return
 	}
 	for _, in := range append([]uint32{self}, b.ns.Members()...) {
-		h := &nftHistory{rules: make(map[nftRuleKey]nftRule)}
+		h := newNFTHistory()
 		if err := b.readNFT(in, h); err != nil {
 			b.verbose(fmt.Sprintf("nft rules: %v", err))
 			continue

@@ -5,6 +5,7 @@ package tracer
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,22 +39,27 @@ type legacyVersion struct {
 	generation  uint64
 	table       *legacy.Table
 	fingerprint [sha256.Size]byte
+	// rulings are those made before: packets of a flow mostly take the same way.
+	rulings map[string]ruling
 }
+
+// keptRulings bounds the rulings that are remembered of one version.
+const keptRulings = 1024
 
 // keptVersions bounds the versions of a table that are remembered.
 const keptVersions = 16
 
-func (h *legacyHistory) find(content, generation uint64) *legacy.Table {
+func (h *legacyHistory) find(content, generation uint64) *legacyVersion {
 	for _, v := range slices.Backward(h.versions) {
 		if v.content == content && v.generation == generation {
-			return v.table
+			return v
 		}
 	}
 	return nil
 }
 
 // between finds contents that were read before and after a generation.
-func (h *legacyHistory) between(content, generation uint64) *legacy.Table {
+func (h *legacyHistory) between(content, generation uint64) *legacyVersion {
 	for i, v := range h.versions {
 		if v.generation > generation || v.content != content && v.content != 0 {
 			continue
@@ -63,7 +69,7 @@ func (h *legacyHistory) between(content, generation uint64) *legacy.Table {
 				break // it had other contents in between
 			}
 			if later.content == content && later.generation >= generation && later.fingerprint == v.fingerprint {
-				return later.table
+				return later
 			}
 		}
 	}
@@ -88,24 +94,51 @@ func (b *ruleBook) legacyRuling(e *record) ruling {
 	h.address = e.table.Address
 	find := h.find
 	if e.Fn == fnLink {
-		find = func(content, generation uint64) *legacy.Table {
+		find = func(content, generation uint64) *legacyVersion {
 			return cmp.Or(h.find(content, generation), h.between(content, generation))
 		}
 	}
-	t := find(e.table.Content, e.table.Generation)
-	if t == nil {
+	v := find(e.table.Content, e.table.Generation)
+	if v == nil {
 		if err := b.readLegacy(key, h); err != nil {
 			return unknownRules("%v", err)
 		}
-		if t = find(e.table.Content, e.table.Generation); t == nil {
+		if v = find(e.table.Content, e.table.Generation); v == nil {
 			b.verbose(fmt.Sprintf("legacy table %s: the packet met contents %#x of generation %d, read were %s", key.table, e.table.Content, e.table.Generation, h))
 			return unknownRules("the table was replaced before it could be read")
 		}
 	}
+	t := v.table
 	if len(t.Entries) != int(e.table.Number) || t.Size != e.table.Size {
 		return unknownRules("the table that was read has %d entries in %d bytes, the packet met one of %d in %d", len(t.Entries), t.Size, e.table.Number, e.table.Size)
 	}
-	return orderRuling(t, e)
+	return v.ruling(e)
+}
+
+// ruling orders what counted, once for each set of rules.
+func (v *legacyVersion) ruling(e *record) ruling {
+	key := matchKey(e)
+	if r, known := v.rulings[key]; known {
+		return r
+	}
+	if len(v.rulings) >= keptRulings {
+		clear(v.rulings)
+	}
+	r := orderRuling(v.table, e)
+	v.rulings[key] = r
+	return r
+}
+
+// matchKey is all of an event that a ruling depends on.
+func matchKey(e *record) string {
+	key := []byte{e.Hook, e.Fn}
+	key = binary.NativeEndian.AppendUint32(key, uint32(e.Result))
+	for i := range e.table.M[:e.table.Matches] {
+		m := &e.table.M[i]
+		key = binary.NativeEndian.AppendUint32(key, uint32(m.Rule))
+		key = binary.NativeEndian.AppendUint32(key, m.Count)
+	}
+	return string(key)
 }
 
 // readLegacy reads a table as it is now, with the name of its contents.
@@ -130,7 +163,7 @@ func (b *ruleBook) readLegacy(key legacyKey, h *legacyHistory) error {
 }
 
 func (h *legacyHistory) keep(content, generation uint64, t *legacy.Table) {
-	h.versions = append(h.versions, &legacyVersion{content, generation, t, t.Fingerprint()})
+	h.versions = append(h.versions, &legacyVersion{content, generation, t, t.Fingerprint(), make(map[string]ruling)})
 	if n := len(h.versions) - keptVersions; n > 0 {
 		h.versions = slices.Delete(h.versions, 0, n)
 	}

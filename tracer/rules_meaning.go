@@ -81,7 +81,8 @@ func (b *ruleBook) chainOf(netns uint32, r meaning.Rule) []meaning.Rule {
 	}
 	var all []meaning.Rule
 	for _, rule := range t.Chain(r.Chain).Rules {
-		all = append(all, meaningRule("nft", h.rules[nftRuleKey{t.Handle, rule.Handle}].model()))
+		key := nftRuleKey{t.Handle, rule.Handle}
+		all = append(all, meaningRule("nft", h.tell(key, h.rules[key])))
 	}
 	return all
 }

@@ -26,8 +26,9 @@ import (
 type nftHistory struct {
 	now     *nft.Ruleset
 	rules   map[nftRuleKey]nftRule
-	asked   time.Time     // when it was last looked for changes
-	cost    time.Duration // of the last read
+	told    map[nftRuleKey]model.Rule // as they are told; until the next read, which may number them anew
+	asked   time.Time                 // when it was last looked for changes
+	cost    time.Duration             // of the last read
 	failing bool
 	noted   *nft.Ruleset // whose expressions are known
 }
@@ -69,7 +70,7 @@ func (b *ruleBook) nftRuling(e *record) ruling {
 			}
 		}
 		last = found.rule
-		rule := found.model()
+		rule := h.tell(nftRuleKey{ev.Address, m.Rule}, found)
 		if key := keyOfMatch(ev, i); key != nil {
 			rule.Element = found.element(key)
 		}
@@ -169,6 +170,16 @@ func (r nftRule) model() model.Rule {
 	return m
 }
 
+// tell is a rule as it is told.
+func (h *nftHistory) tell(key nftRuleKey, r nftRule) model.Rule {
+	m, known := h.told[key]
+	if !known {
+		m = r.model()
+		h.told[key] = m
+	}
+	return m
+}
+
 // element is the element of the rule's verdict map that was found with the
 // registers as they were; "" if the map has none such any more.
 func (r nftRule) element(regs *bpf.MapKey) string {
@@ -194,11 +205,15 @@ func (r nftRule) element(regs *bpf.MapKey) string {
 	return ""
 }
 
+func newNFTHistory() *nftHistory {
+	return &nftHistory{rules: make(map[nftRuleKey]nftRule), told: make(map[nftRuleKey]model.Rule)}
+}
+
 // nftOf gives the history of a namespace.
 func (b *ruleBook) nftOf(netns uint32) *nftHistory {
 	h := b.nft[netns]
 	if h == nil {
-		h = &nftHistory{rules: make(map[nftRuleKey]nftRule)}
+		h = newNFTHistory()
 		b.nft[netns] = h
 	}
 	return h
@@ -251,6 +266,7 @@ func (h *nftHistory) refresh(ctx context.Context) (err error) {
 	if len(h.rules) > keptRules {
 		clear(h.rules)
 	}
+	clear(h.told)
 	for _, t := range h.now.Tables {
 		for _, c := range t.Chains {
 			for _, r := range c.Rules {

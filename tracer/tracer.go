@@ -62,7 +62,8 @@ type Tracer struct {
 	clock   clock
 	rules   *ruleBook
 	pace    pace
-	evals   bool // the backend listens to nft's expressions
+	evals   bool   // the backend listens to nft's expressions
+	private uint32 // offset of xt_table.private, bytes; 0: not asked yet
 
 	names *endpoint.Resolver
 
@@ -591,11 +592,12 @@ func (t *Tracer) moduleArrived(name string) {
 
 // peek asks the kernel half what a legacy table holds now (bpf/fentry.bpf.c).
 func (t *Tracer) peek(table uint64) (content, generation uint64, err error) {
-	private, err := t.kern.FieldOffset("xt_table", "private", "x_tables")
-	if err != nil {
-		return 0, 0, fmt.Errorf("look at a legacy table: %w", err)
+	if t.private == 0 { // struct xt_table begins with a list head: 0 is no offset of it
+		if t.private, err = t.kern.FieldOffset("xt_table", "private", "x_tables"); err != nil {
+			return 0, 0, fmt.Errorf("look at a legacy table: %w", err)
+		}
 	}
-	args := struct{ A [2]uint64 }{[2]uint64{table, uint64(private)}}
+	args := struct{ A [2]uint64 }{[2]uint64{table, uint64(t.private)}}
 	if _, err := t.att.coll.Programs["peek"].Run(&ebpf.RunOptions{Context: args}); err != nil {
 		return 0, 0, fmt.Errorf("look at a legacy table: %w", err)
 	}

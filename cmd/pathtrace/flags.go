@@ -39,6 +39,7 @@ type options struct {
 	port      uint16 // 0: any
 	duration  time.Duration
 	packets   int
+	sample    int // packets a second: 0 as many as can be read, -1 all
 	format    output.Format
 	dropsOnly bool
 	backend   string
@@ -101,6 +102,7 @@ func (o *once) Type() string { return "string" }
 type raw struct {
 	set                                            *pflag.FlagSet
 	src, dst, port, proto, duration, packets       once
+	sample                                         once
 	format, backend, netns, readyFile, probe       once
 	namespace, cache, socket, kubeconfig, hostRoot once
 	dropsOnly, noColor, verbose, version, wantHelp bool
@@ -115,7 +117,7 @@ func newRaw() *raw {
 		name, short string
 	}{
 		{&r.src, "src", "s"}, {&r.dst, "dst", "d"}, {&r.port, "port", "p"}, {&r.proto, "proto", ""},
-		{&r.duration, "duration", ""}, {&r.packets, "packets", ""}, {&r.format, "output", "o"},
+		{&r.duration, "duration", ""}, {&r.packets, "packets", ""}, {&r.sample, "sample", ""}, {&r.format, "output", "o"},
 		{&r.backend, "backend", ""}, {&r.netns, "netns", ""}, {&r.readyFile, "ready-file", ""}, {&r.probe, "probe", ""},
 		{&r.namespace, "namespace", "n"}, {&r.cache, "cni-cache", ""}, {&r.socket, "cri-socket", ""},
 		{&r.kubeconfig, "kubeconfig", ""}, {&r.hostRoot, "host-root", ""},
@@ -344,6 +346,20 @@ func (r *raw) limits(opt *options) error {
 			return fmt.Errorf("bad number of packets %q: give a whole number above 0", r.packets.value)
 		}
 		opt.packets = int(n)
+	}
+	switch r.sample.value {
+	case "", "auto":
+		if r.sample.given && r.sample.value == "" {
+			return fmt.Errorf("bad --sample: give packets a second, all, or auto")
+		}
+	case "all":
+		opt.sample = -1
+	default:
+		n, err := strconv.ParseInt(r.sample.value, 10, 32)
+		if err != nil || n < 1 {
+			return fmt.Errorf("bad --sample %q: give packets a second (a whole number above 0), all, or auto", r.sample.value)
+		}
+		opt.sample = int(n)
 	}
 	return nil
 }

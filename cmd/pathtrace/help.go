@@ -22,6 +22,7 @@ interface (cali..., veth...), node, any. pod:, svc:, ip:, if: in front settle.
   -p, --port N, --proto P   only this port of the destination, tcp|udp|icmp|sctp
       --duration D          stop after 10s, 2m, ...
       --packets N           stop after N packets whose fate is known
+      --sample N            follow N packets a second at most (auto), all: all
       --probe PROBE         send icmp, tcp:PORT or udp:PORT from the source pod
   -o, --output FORMAT       text (default), wide (every hop), json (JSON Lines)
       --drops-only          leave out packets that fared well

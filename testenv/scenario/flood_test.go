@@ -31,13 +31,26 @@ const floodPort = testenv.FloodPort
 func TestFlood(t *testing.T) {
 	p := readPlan(t)
 	e := newEnv(t, testenv.Options{Dataplane: p.oneOfEachKind(testenv.CalicoLegacy)[0]})
-	src, dst := ends(t, e, udp(0))
 	spec := testenv.FloodSpec{Src: udp(0).Src, Dst: udp(0).Dst, Port: floodPort}
 	spec.Rate = pick(p, 20000, 200)
 	spec.Packets = spec.Rate * pick(p, 10, 5)
 	ways := quietWays(t, p, e, spec)
 
-	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", strconv.Itoa(floodPort))
+	// every packet: more than can be read, so that events are lost
+	t.Run("all", func(t *testing.T) { flood(t, p, e, spec, ways, "all") })
+	// by default no event is: what is too much is left out on purpose
+	t.Run("sampled", func(t *testing.T) {
+		s := flood(t, p, e, spec, ways, "auto")
+		if s.LostEvents != 0 {
+			t.Errorf("%d events lost: packets should have been left out instead", s.LostEvents)
+		}
+	})
+}
+
+// flood traces one flood and draws up its balance.
+func flood(t *testing.T, p plan, e *testenv.Env, spec testenv.FloodSpec, ways [][]station, sample string) *model.Summary {
+	src, dst := ends(t, e, udp(0))
+	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", strconv.Itoa(floodPort), "--sample", sample)
 	before := datagrams(t, e.Pod(spec.Dst).Netns)
 	r, err := e.Flood(t.Context(), spec)
 	if err != nil {
@@ -61,6 +74,7 @@ func TestFlood(t *testing.T) {
 	if want := a.summary.ExitStatus(); status != want {
 		t.Errorf("exit status %d, want %d", status, want)
 	}
+	return a.summary
 }
 
 // quietWays gives the ways that packets of the flow take through this node while
@@ -78,7 +92,7 @@ func quietWays(t *testing.T, p plan, e *testenv.Env, spec testenv.FloodSpec) [][
 	all := tr.verdict(t, p.detach())
 	tr.wait(t, p.detach())
 	if n := len(all.packets); n != spec.Packets {
-		t.Fatalf("%d quiet packets told, want %d", n, spec.Packets)
+		t.Fatalf("%d quiet packets told, want %d; summary %+v; %s", n, spec.Packets, all.summary, tr.errors(t))
 	}
 	var ways [][]station
 	for _, pk := range all.packets {
@@ -292,7 +306,7 @@ func (a *audit) balance(t *testing.T, r testenv.FloodResult, arrived int) {
 	if s.Forward.Seen != a.packets || s.Forward.Delivered != a.delivered {
 		t.Errorf("summary counts %d packets, %d of them delivered; told were %d and %d", s.Forward.Seen, s.Forward.Delivered, a.packets, a.delivered)
 	}
-	missing := r.Sent - s.Forward.Seen
+	missing := r.Sent - s.Forward.Seen - int(s.SampledOut)
 	switch {
 	case missing < 0:
 		t.Errorf("%d packets sent, %d told: %d too many", r.Sent, s.Forward.Seen, -missing)
@@ -307,7 +321,7 @@ func (a *audit) balance(t *testing.T, r testenv.FloodResult, arrived int) {
 	if a.unread > r.SocketDrops {
 		t.Errorf("%d packets told dropped at the full socket, which dropped %d", a.unread, r.SocketDrops)
 	}
-	came, unsure := s.Forward.Delivered+a.unread, int(s.LostPackets)+s.Forward.Unknown
+	came, unsure := s.Forward.Delivered+a.unread, int(s.LostPackets+s.SampledOut)+s.Forward.Unknown
 	if came > arrived || came+unsure < arrived {
 		t.Errorf("%d packets arrived, but %d were told to have, and %d lost or unknown", arrived, came, unsure)
 	}
