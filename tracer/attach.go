@@ -414,6 +414,21 @@ func (a *attachment) forgive(name string) {
 	a.missed = kept
 }
 
+// skipped counts how often the kernel left a program out, for any packet, since
+// it was running on that CPU already: a task was interrupted or preempted in the
+// middle of it (kernel/bpf/trampoline.c: __bpf_prog_enter_recur, since 5.12).
+func (a *attachment) skipped() uint64 {
+	var n uint64
+	for _, c := range append([]*ebpf.Collection{a.coll}, a.late...) {
+		for _, p := range c.Programs {
+			if s, err := p.Stats(); err == nil { // not counted before 5.12
+				n += s.RecursionMisses
+			}
+		}
+	}
+	return n
+}
+
 // Close detaches everything. Detaching fentry takes seconds on kernels before
 // 7.x: print first, close after.
 func (a *attachment) Close() error {

@@ -59,6 +59,9 @@ type ruleBook struct {
 	verbose func(string)
 	// unseen lists nft expressions in use that the kernel half does not listen to.
 	unseen []string
+	// completeSince is when it last began to listen to one more (kernel clock):
+	// before, rules that end with it were not seen.
+	completeSince uint64
 	// Told counts the rulings given, missing those that name no rule although
 	// the kernel half followed the packet through the table.
 	told, missing int

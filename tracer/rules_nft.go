@@ -48,7 +48,7 @@ const (
 	// How often a namespace that the flow goes through is asked whether its
 	// rules changed, at most; and how much of our time reading them may take.
 	nftPoll      = 50 * time.Millisecond
-	nftPollShare = 5
+	nftPollShare = 2
 	// keptRules bounds the rules that are remembered.
 	keptRules = 200_000
 )
@@ -76,6 +76,9 @@ func (b *ruleBook) nftRuling(e *record) ruling {
 		}
 		r.rules = append(r.rules, rule)
 	}
+	if len(b.fresh) > 0 || e.Ts < b.completeSince {
+		return unknownRules("rules of a new kind came into use while the packet was on its way")
+	}
 	return b.decide(h, e, r, last)
 }
 
@@ -96,6 +99,12 @@ func (b *ruleBook) decide(h *nftHistory, e *record, r ruling, last *nft.Rule) ru
 		return r
 	}
 	chain := h.chain(ev.Address, ev.ChainHandle)
+	if chain == nil {
+		if err := b.readNFT(e.Netns, h); err != nil {
+			return unknownRules("%v", err)
+		}
+		chain = h.chain(ev.Address, ev.ChainHandle)
+	}
 	switch {
 	case chain == nil:
 		return unknownRules("chain %s was gone before it could be read", cString(ev.Chain[:]))

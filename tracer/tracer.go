@@ -421,6 +421,7 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 		return sum, err
 	}
 	t.tellLosses()
+	t.asm.lossy = t.asm.lossy || t.att.skipped() > 0
 	if err := t.flush(sink, sum, time.Now(), true); err != nil {
 		return sum, err
 	}
@@ -544,6 +545,7 @@ func (t *Tracer) account(sum *model.Summary) {
 	sum.LostEvents = c.LostEvents
 	sum.LostPackets = c.LostPackets
 	sum.SampledOut = c.Sampled
+	sum.SkippedRuns = t.att.skipped()
 	sum.UnknownRules = t.rules.missing
 	if c.Packets > t.asm.seenIDs {
 		sum.LostPackets += c.Packets - t.asm.seenIDs
@@ -614,6 +616,7 @@ func (t *Tracer) moreExpressions() {
 	if err := t.att.more(evalHooks(fresh)); err != nil {
 		t.cfg.Verbose(fmt.Sprintf("nft rules that end with %s: %v", strings.Join(fresh, ", "), err))
 	}
+	t.rules.completeSince = t.clock.now()
 	t.rules.unseen = t.rules.unseenExpressions(t.att.attached)
 }
 

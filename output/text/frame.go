@@ -212,6 +212,9 @@ func (w *Writer) losses(s *model.Summary, took string) {
 		says += " (hops may be missing, and packets whose end was not seen)"
 		look = warned
 	}
+	if s.SkippedRuns > 0 {
+		says += ", programs left out by the kernel " + plural(s.SkippedRuns, "time", "times")
+	}
 	if s.SampledOut > 0 {
 		says += ", " + plural(s.SampledOut, "packet", "packets") + " left out on purpose (--sample)"
 	}

@@ -314,6 +314,10 @@ type Summary struct {
 	Return      Counts `json:"return"`
 	LostEvents  uint64 `json:"lost_events"`  // events the ring buffer had no room for: exact
 	LostPackets uint64 `json:"lost_packets"` // packets not followed because the table of packets in flight was full: exact
+	// SkippedRuns counts how often the kernel left out one of our programs because
+	// it was running on that CPU already, whatever packet it was for: hops, and
+	// the ends of packets told as unknown, may be missing for it.
+	SkippedRuns uint64 `json:"skipped_runs,omitempty"`
 	// SampledOut counts the packets left out on purpose: the flow was faster than
 	// is followed (--sample). Exact.
 	SampledOut uint64 `json:"sampled_out,omitempty"`
