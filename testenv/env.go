@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -185,36 +184,12 @@ func (e *Env) buildNode(ctx context.Context, node *Node, pods []*Pod, opts Optio
 	if err := build(ctx, node, pods); err != nil {
 		return fmt.Errorf("%s: %w", node.Name, err)
 	}
-	if err := keepNeighbors(node, pods); err != nil {
+	if err := e.tuneNeighbors(node, pods); err != nil {
 		return fmt.Errorf("%s: neighbours: %w", node.Name, err)
 	}
 	if opts.KubeProxy {
 		if err := e.restoreKubeProxy(ctx, node); err != nil {
 			return fmt.Errorf("%s: kube-proxy rules: %w", node.Name, err)
-		}
-	}
-	return nil
-}
-
-// keepNeighbors lets resolved neighbours stay reachable for an hour. Otherwise
-// what a test sees would depend on how long ago an address was resolved: with a
-// route gone, proxy ARP answers no longer, and a pod's packets die of that.
-func keepNeighbors(node *Node, pods []*Pod) error {
-	spaces := []*Netns{node.Netns}
-	for _, pod := range pods {
-		spaces = append(spaces, pod.Netns)
-	}
-	for _, ns := range spaces {
-		for _, dev := range []string{uplink, "cni0"} {
-			for _, family := range []string{"ipv4", "ipv6"} {
-				path := family + "/neigh/" + dev + "/base_reachable_time_ms"
-				if _, err := ns.ReadSysctl(path); errors.Is(err, fs.ErrNotExist) {
-					continue
-				}
-				if err := ns.Sysctl(Setting{path, "3600000"}); err != nil {
-					return err
-				}
-			}
 		}
 	}
 	return nil

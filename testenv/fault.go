@@ -104,6 +104,8 @@ func (e *Env) Break(ctx context.Context, name string, t Traffic) (*Applied, erro
 		return nil, fmt.Errorf("apply fault %s: %w", name, err)
 	}
 	applied.Fault = fault
+	// the first step to be done is the last one taken back
+	applied.undo = slices.Insert(applied.undo, 0, func() error { return e.forgetUnanswered(f) })
 	return applied, nil
 }
 

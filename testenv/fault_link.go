@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 func linkFaults() []Fault {
@@ -161,13 +160,15 @@ func widePod(_ context.Context, e *Env, f flow) (*Applied, error) {
 const arpIgnoreAll = "8"
 
 // silentPod makes the destination deaf to ARP and has everybody forget its MAC
-// address: the node, and on a bridge the source pod too.
+// address: the node, and on a bridge the source pod too. It must not ask for
+// others' either, as that would tell them its own.
 func silentPod(_ context.Context, e *Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.dst, "destination")
 	if err != nil {
 		return nil, err
 	}
 	steps := []func(*Applied) error{
+		func(*Applied) error { return pod.Netns.confirmNeighbors() },
 		sysctl(pod.Netns, Setting{"ipv4/conf/eth0/arp_ignore", arpIgnoreAll}),
 		forget(pod.Node.Netns, pod.IPv4, e.restoreEndpoint(pod)),
 	}
@@ -189,23 +190,6 @@ func forget(ns *Netns, addr netip.Addr, restore func() error) func(*Applied) err
 			return restore()
 		})
 	}
-}
-
-// forgetNeighbor deletes the entries of an address. None is no error.
-func (n *Netns) forgetNeighbor(addr netip.Addr) error {
-	list, err := n.link.NeighList(0, unix.AF_INET)
-	if err != nil {
-		return fmt.Errorf("list neighbours in %s: %w", n.Name, err)
-	}
-	for _, entry := range list {
-		if got, ok := netip.AddrFromSlice(entry.IP); !ok || got.Unmap() != addr {
-			continue
-		}
-		if err := n.link.NeighDel(&netlink.Neigh{LinkIndex: entry.LinkIndex, IP: entry.IP, Family: entry.Family}); err != nil && err != unix.ENOENT {
-			return fmt.Errorf("delete neighbour %s in %s: %w", addr, n.Name, err)
-		}
-	}
-	return nil
 }
 
 func proxyARPOff(_ context.Context, _ *Env, f flow) (*Applied, error) {

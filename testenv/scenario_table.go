@@ -252,7 +252,14 @@ func linkCases() []scenarioCase {
 	big := func(size int) func(*Traffic) {
 		return func(t *Traffic) { t.Size, t.DontFragment = size, true }
 	}
-	patient := func(t *Traffic) { t.Timeout, t.Count = 6*time.Second, 1 }
+	// Neighbours are given up after 3 s. TCP may try again once before; UDP
+	// is not told, and would wait in vain for longer.
+	patient := func(t *Traffic) {
+		t.Timeout, t.Count = 6*time.Second, 1
+		if t.Proto == "udp" {
+			t.Timeout = 4 * time.Second
+		}
+	}
 	return []scenarioCase{
 		{name: "interface-down", fault: "interface-down", kinds: anyKind, protos: allProtos, way: same, expect: byKind(eaten, flooded)},
 		{name: "interface-down-source", fault: "interface-down-source", kinds: anyKind, protos: allProtos, way: same, shape: patient, expect: always(unplugged)},

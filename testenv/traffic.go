@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -240,7 +241,26 @@ func sendTCP(ctx context.Context, ns *Netns, dst netip.Addr, t Traffic) (Traffic
 		pause(ctx, t.Interval)
 	}
 	r.conclude(t)
+	if r.Outcome == Answered {
+		r.hangUp(conn, t)
+	}
 	return r, nil
+}
+
+// hangUp ends a connection and waits until the other side has done so too. With
+// a FIN under way that a fault then swallows it would go on for seconds, and
+// into what is sent next.
+func (r *TrafficResult) hangUp(conn net.Conn, t Traffic) {
+	err := conn.SetDeadline(time.Now().Add(t.Timeout))
+	if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
+		err = tcp.CloseWrite()
+	}
+	if err == nil {
+		_, err = io.Copy(io.Discard, conn)
+	}
+	if err != nil {
+		r.Errors = append(r.Errors, "close: "+shortError(err))
+	}
 }
 
 // exchangeTCP sends one payload and reads it back.

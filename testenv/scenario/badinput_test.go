@@ -41,7 +41,7 @@ func TestBadInput(t *testing.T) {
 				c.change(t, cmd)
 			}
 			tr := launch(t, cmd)
-			status := tr.wait(t, pick(p, 10*time.Second, 60*time.Second))
+			status := tr.wait(t, pick(p, 30*time.Second, 60*time.Second))
 			complaint := tr.errors(t)
 			t.Logf("%s", complaint)
 			if status != exitError {

@@ -90,6 +90,16 @@ func (p *process) awaitReady(t *testing.T) {
 	t.Fatalf("pathtrace not ready after %v", ReadyWithin)
 }
 
+// readySince is when the ready file came to be.
+func (p *process) readySince(t *testing.T) time.Time {
+	t.Helper()
+	info, err := os.Stat(p.ready)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.ModTime()
+}
+
 func (p *process) running() bool {
 	select {
 	case <-p.exited:
@@ -214,7 +224,7 @@ func pick[T any](p plan, natively, slow T) T {
 
 // detach bounds how long a trace takes to go once it has told its summary:
 // before 7.x the kernel takes seconds to let go of fentry programs.
-func (p plan) detach() time.Duration { return pick(p, 5*time.Second, 60*time.Second) }
+func (p plan) detach() time.Duration { return pick(p, 15*time.Second, 60*time.Second) }
 
 // oneOfEachKind picks a dataplane of every kind of node that the plan covers,
 // by preference those given.

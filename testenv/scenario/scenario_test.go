@@ -178,6 +178,7 @@ func (ses *session) trace(t tester, e *testenv.Env, src, dst, proto string) *Tra
 // end stops the trace and wants nothing lost.
 func (ses *session) end(t interface {
 	Helper()
+	Logf(format string, args ...any)
 	Errorf(format string, args ...any)
 	Fatal(args ...any)
 }) {
@@ -191,8 +192,11 @@ func (ses *session) end(t interface {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := sum.LostEvents + sum.LostPackets; n > 0 {
-		t.Errorf("%d events or packets lost", n)
+	if sum.LostEvents+sum.LostPackets > 0 {
+		t.Errorf("%d events and %d packets lost", sum.LostEvents, sum.LostPackets)
+		for _, pk := range tr.Packets() {
+			t.Logf("told: %s", tell(pk))
+		}
 	}
 }
 
@@ -210,7 +214,7 @@ func (ses *session) drop() {
 
 // toldWithin bounds the wait for packets of a trace that goes on: a packet one
 // of whose copies has no end is told after 4 s.
-const toldWithin = 7 * time.Second
+const toldWithin = 15 * time.Second
 
 // compare checks what was told. A trace that goes on is given time to tell it.
 func (ses *session) compare(t tester, tr *Trace, check func(t tester, told []model.Packet)) {

@@ -262,8 +262,10 @@ func wantSharpEyes(t *testing.T, e *testenv.Env, before picture) {
 func killTrace(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 	t.Helper()
 	tr := launchTrace(t, p, e, src, dst, "--", "sleep", "600")
-	time.Sleep(200 * time.Millisecond)
 	held, children := bpfHeldBy(t, tr.cmd.Process.Pid), childrenOf(t, tr.cmd.Process.Pid)
+	for deadline := time.Now().Add(p.detach()); len(children) == 0 && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		children = childrenOf(t, tr.cmd.Process.Pid) // the command starts once the trace is ready
+	}
 	if len(held["prog_id"]) == 0 || len(held["link_id"]) == 0 || len(held["map_id"]) == 0 {
 		t.Fatalf("a running trace holds %v: programs, links and maps were expected", held)
 	}
@@ -272,7 +274,7 @@ func killTrace(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 	}
 	tr.signal(t, syscall.SIGKILL)
 	tr.wait(t, p.detach())
-	within := pick(p, 5*time.Second, 60*time.Second)
+	within := pick(p, 15*time.Second, 60*time.Second)
 	deadline := time.Now().Add(within) // the kernel frees late
 	for {
 		left := leftOf(t, held, children)

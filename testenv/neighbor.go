@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What nodes and pods know of their neighbours' MAC addresses. It decides what a
+// test sees just as a route does, but it changes by itself with time: here that
+// is brought under control.
+
+package testenv
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Neighbour settings, milliseconds (Documentation/networking/ip-sysctl.rst).
+const (
+	// keepMS lets resolved neighbours stay reachable for an hour. Otherwise
+	// what a test sees would depend on how long ago an address was resolved:
+	// with a route gone, proxy ARP answers no longer, and a pod's packets die
+	// of that.
+	keepMS = "3600000"
+	// askMS is the time between two of the three tries to resolve an address,
+	// of the kernel's 1000: packets wait for the last.
+	askMS = "500"
+)
+
+// tuneNeighbors writes the settings above. Nodes with legacy rules, one of each
+// kind, keep the kernel's patience: 3 s is what the tracer meets in the field.
+func (e *Env) tuneNeighbors(node *Node, pods []*Pod) error {
+	settings := map[string]string{"base_reachable_time_ms": keepMS}
+	if e.Dataplane.Form() != FormLegacy {
+		settings["retrans_time_ms"] = askMS
+	}
+	links := map[*Netns][]string{node.Netns: {uplink, "cni0"}}
+	for _, pod := range pods {
+		links[pod.Netns] = []string{uplink}
+		links[node.Netns] = append(links[node.Netns], pod.HostInterface)
+	}
+	for ns, names := range links {
+		for _, name := range names {
+			if err := ns.tuneNeighborsOf(name, settings); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tuneNeighborsOf writes neighbour settings of one link. One that is not there
+// is no error: not every node has a bridge.
+func (n *Netns) tuneNeighborsOf(name string, settings map[string]string) error {
+	for _, family := range []string{"ipv4", "ipv6"} {
+		for key, value := range settings {
+			path := family + "/neigh/" + name + "/" + key
+			if _, err := n.ReadSysctl(path); errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err := n.Sysctl(Setting{path, value}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// forgetNeighbor deletes the IPv4 entries of an address. None is no error.
+func (n *Netns) forgetNeighbor(addr netip.Addr) error {
+	return n.eachNeighbor(unix.AF_INET, func(entry *netlink.Neigh, of netip.Addr) error {
+		if of != addr {
+			return nil
+		}
+		return n.link.NeighDel(entry)
+	})
+}
+
+// States of an entry (include/uapi/linux/neighbour.h).
+const (
+	unanswered = netlink.NUD_INCOMPLETE | netlink.NUD_FAILED
+	answered   = netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE
+)
+
+// forgetUnanswered has everybody in a flow's way forget the neighbours that were
+// asked for in vain. Where a fault kept them from answering, somebody may be
+// asking still when it is mended (a retransmission of an older connection, say):
+// what is sent then waits with that packet until it is asked again, or dies with
+// it if that was the last time.
+func (e *Env) forgetUnanswered(f flow) error {
+	spaces := map[*Netns]bool{}
+	for _, node := range e.Nodes {
+		spaces[node.Netns] = true
+	}
+	for _, pod := range []*Pod{f.src, f.dst} {
+		if pod != nil {
+			spaces[pod.Netns] = true
+		}
+	}
+	for ns := range spaces {
+		for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+			err := ns.eachNeighbor(family, func(entry *netlink.Neigh, _ netip.Addr) error {
+				if entry.State&unanswered == 0 {
+					return nil
+				}
+				return ns.link.NeighDel(entry)
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// confirmNeighbors takes all that a namespace knows of its IPv4 neighbours for
+// just confirmed, so that it asks none of them for as long as it keeps them. An
+// entry learnt from another's question is stale from the beginning, and is asked
+// for 5 s after its first use.
+func (n *Netns) confirmNeighbors() error {
+	return n.eachNeighbor(unix.AF_INET, func(entry *netlink.Neigh, _ netip.Addr) error {
+		if entry.State&answered == 0 {
+			return nil
+		}
+		entry.State = netlink.NUD_REACHABLE
+		return n.link.NeighSet(entry)
+	})
+}
+
+// eachNeighbor does something to every neighbour entry of a namespace. One that
+// has gone in the meantime is no error.
+func (n *Netns) eachNeighbor(family int, do func(entry *netlink.Neigh, of netip.Addr) error) error {
+	list, err := n.link.NeighList(0, family)
+	if err != nil {
+		return fmt.Errorf("list neighbours in %s: %w", n.Name, err)
+	}
+	for _, e := range list {
+		of, ok := netip.AddrFromSlice(e.IP)
+		if !ok {
+			continue
+		}
+		// only what names and describes the entry: the kernel refuses to be
+		// told the rest of what it told
+		entry := &netlink.Neigh{LinkIndex: e.LinkIndex, Family: e.Family, IP: e.IP, HardwareAddr: e.HardwareAddr, State: e.State}
+		if err := do(entry, of.Unmap()); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("neighbour %s in %s: %w", of.Unmap(), n.Name, err)
+		}
+	}
+	return nil
+}
