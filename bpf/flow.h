@@ -592,7 +592,7 @@ static __always_inline int over_quota(u64 now)
 
 #define HEAD_VALID_NS 30000000000ULL
 /* A packet left alone comes by several entry points within so long. */
-#define LEFT_ALONE_NS 20000000ULL
+#define LEFT_ALONE_NS 150000000ULL
 
 /*
  * Makes an entry for an skb that was not known: as a clone of a packet that
