@@ -143,7 +143,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 24);
+	__uint(max_entries, 1 << 23); /* mapped twice into user space */
 } events SEC(".maps");
 
 /* Keeps clang from dropping a zeroed constant onto the stack. */

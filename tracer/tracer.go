@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -96,6 +97,7 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 	t.start = &model.Start{Type: "start", Time: time.Now(), Version: cfg.Version, Kernel: t.kern.Release(),
 		Backend: t.cfg.Backend, Hooks: t.hooks(), AttachMS: float64(time.Since(began).Microseconds()) / 1000,
 		Src: src.End, Dst: dst.End, Proto: cfg.Proto, Port: cfg.Port, RuleSets: t.rules.Counts()}
+	debug.FreeOSMemory() // BTF and symbols were read for the start: most of it is not needed again
 	return t, nil
 }
 
