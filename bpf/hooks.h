@@ -364,28 +364,45 @@ static __always_inline void tell_walk(struct tracked *t, const struct pkt *p,
 	send_table(ev, t);
 }
 
-/* The rules_bracket.h of a backend that has no fexit: see there. */
+/*
+ * A packet is through with the table it was in, or died there: where there is no
+ * fexit to tell (rules_bracket.h).
+ */
 static __always_inline void end_rules(struct tracked *t, const struct pkt *p,
 				      struct net_device *dev, u32 verdict)
 {
 	u32 cpu = bpf_get_smp_processor_id();
 	struct rules_cpu *c = bpf_map_lookup_elem(&rules_cpus, &cpu);
+	struct traversal *v = 0, *below;
 	struct xt_table *table;
-	struct traversal *v;
+	u32 depth;
 
-	if (!c || !c->depth)
+	if (!c || !c->depth || c->busy)
 		return;
-	v = traversal_at(cpu, 0);
-	if (!v || v->skb != t->skb || c->busy)
+	depth = c->depth;
+	for (u32 i = 0; i < MAX_NESTING && depth; i++) {
+		depth--;
+		v = traversal_at(cpu, depth);
+		if (!v || v->skb == t->skb)
+			break;
+		v = 0;
+	}
+	if (!v)
 		return;
 	c->busy = 1;
+	if (depth + 1 != c->depth)
+		v->ev.rules |= RULES_MIXED; /* what ran in between has no end */
 	close_segment(v, cpu);
 	table = (void *)v->table;
 	if (generation_of((u64)table) != v->ev.generation ||
-	    (have_x_tables() &&
-	     (u64)BPF_CORE_READ(table, private) != v->ev.content))
+	    (have_x_tables() && (u64)BPF_CORE_READ(table, private) != v->ev.content))
 		v->ev.rules |= RULES_REPLACED;
-	c->depth = 0;
+	c->depth = depth;
+	if (depth) {
+		below = traversal_at(cpu, depth - 1);
+		if (below && !(below->ev.rules & ~RULES_SEEN))
+			open_segment(below, cpu);
+	}
 	c->busy = 0;
 	fill(&v->ev.e, t, p, dev, KIND_TABLE, FN_nf_hook_run_bpf);
 	if (!v->ev.e.netns)

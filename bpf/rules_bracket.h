@@ -106,13 +106,13 @@ static __always_inline struct bracket_table *behind(const struct nf_hook_state *
 	return bpf_map_lookup_elem(&bracket_tables, &k);
 }
 
-/* The traversal under way on this CPU, if there is one. */
+/* The traversal under way on this CPU, if there is one: the innermost. */
 static __always_inline struct traversal *under_way(void)
 {
 	u32 cpu = bpf_get_smp_processor_id();
 	struct rules_cpu *c = bpf_map_lookup_elem(&rules_cpus, &cpu);
 
-	return c && c->depth ? traversal_at(cpu, 0) : 0;
+	return c && c->depth ? traversal_at(cpu, c->depth - 1) : 0;
 }
 
 /* A packet of others passes a link while one of ours is in a table here. */
@@ -128,32 +128,41 @@ static __always_inline void passed_by(const struct nf_hook_state *st, u8 index)
 		v->ev.rules |= RULES_MIXED;
 }
 
-/* A packet of ours is about to enter what stands behind a link. */
+/*
+ * A packet of ours is about to enter what stands behind a link. It may do so in
+ * the middle of another's traversal: the answer that a REJECT sends, a softirq.
+ */
 static __always_inline void begin_rules(struct tracked *t, const struct nf_hook_state *st, u8 index)
 {
 	u32 cpu = bpf_get_smp_processor_id();
 	struct rules_cpu *c = bpf_map_lookup_elem(&rules_cpus, &cpu);
 	struct bracket_table *b = behind(st, index);
+	struct traversal *top = 0, *v;
 	struct xt_table *table;
-	struct traversal *v;
 
 	if (!b || !c || !have_x_tables())
 		return;
-	v = traversal_at(cpu, 0);
+	if (c->depth) {
+		top = traversal_at(cpu, c->depth - 1);
+		if (!top || bpf_ktime_get_ns() - top->since > STALE_TRAVERSAL_NS) {
+			c->depth = 0;
+			top = 0;
+		}
+	}
 	table = table_at(st, b);
-	if (!v || !table)
+	v = traversal_at(cpu, c->depth);
+	if (c->busy || !table || !v) {
+		if (top)
+			top->ev.rules |= RULES_MIXED;
 		return;
-	if (c->depth && bpf_ktime_get_ns() - v->since < STALE_TRAVERSAL_NS)
-		v->ev.rules |= RULES_MIXED; /* of another packet: neither can be told */
-	if (c->busy)
-		return;
+	}
 	c->busy = 1;
+	if (top && top->open)
+		close_segment(top, cpu);
 	begin_traversal(v, t->skb, table, BPF_CORE_READ(st, pf) == PF_INET6, 1);
 	__builtin_memcpy(v->ev.table, b->name, sizeof(v->ev.table));
-	if (c->depth)
-		v->ev.rules |= RULES_MIXED;
-	c->depth = 1;
 	open_segment(v, cpu);
+	c->depth++;
 	c->busy = 0;
 }
 

@@ -11,6 +11,7 @@ package tracer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pathtrace/pathtrace/bpf"
@@ -62,9 +63,44 @@ type ruleBook struct {
 	// completeSince is when it last began to listen to one more (kernel clock):
 	// before, rules that end with it were not seen.
 	completeSince uint64
+	// skipped counts the programs that the kernel has left out (attachment.skipped);
+	// skips is what it was in the past, the newest last.
+	skipped func() uint64
+	skips   []skipMark
 	// Told counts the rulings given, missing those that name no rule although
 	// the kernel half followed the packet through the table.
 	told, missing int
+}
+
+// skipMark is the number of programs left out up to a time of the kernel's clock.
+type skipMark struct{ at, count uint64 }
+
+// keptSkips bounds how far back it is remembered.
+const keptSkips = 64
+
+// MarkSkips notes how many programs were left out up to now.
+func (b *ruleBook) MarkSkips(now uint64) {
+	if b.skipped == nil {
+		return
+	}
+	b.skips = append(b.skips, skipMark{now, b.skipped()})
+	if n := len(b.skips) - keptSkips; n > 0 {
+		b.skips = slices.Delete(b.skips, 0, n)
+	}
+}
+
+// allRan tells that no program was left out around a time: then a rule that was
+// not seen to match did not.
+func (b *ruleBook) allRan(at uint64) bool {
+	if b.skipped == nil {
+		return true
+	}
+	for _, m := range slices.Backward(b.skips) {
+		if m.at < at {
+			return m.count == b.skipped()
+		}
+	}
+	return false
 }
 
 // tablePeek asks the kernel half for what a legacy table holds right now: the

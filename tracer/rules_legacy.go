@@ -212,16 +212,17 @@ func orderRuling(t *legacy.Table, e *record) ruling {
 		r.decided = &r.rules[decided]
 	}
 	r.ends = path.Verdict
+	kernel := verdictName(uint32(e.Result))
+	if path.Verdict == "reject" && kernel == "drop" {
+		r.verdict = "reject"
+	}
 	if e.Fn == fnLink {
 		return r // the verdict at hand is of all that stands between two links
 	}
-	kernel := verdictName(uint32(e.Result))
 	switch {
 	case path.Inside && kernel != "drop":
 		return unknownRules("the packet was let go, but nothing that matched lets it")
-	case path.Verdict == "reject" && kernel == "drop":
-		r.verdict = "reject"
-	case path.Verdict != "" && path.Verdict != kernel && !path.Inside:
+	case r.verdict == "" && path.Verdict != "" && path.Verdict != kernel && !path.Inside:
 		return unknownRules("the kernel's verdict is %s, that of the rules that matched %s", kernel, path.Verdict)
 	}
 	return r

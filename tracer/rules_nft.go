@@ -108,6 +108,8 @@ func (b *ruleBook) decide(h *nftHistory, e *record, r ruling, last *nft.Rule) ru
 	switch {
 	case chain == nil:
 		return unknownRules("chain %s was gone before it could be read", cString(ev.Chain[:]))
+	case kernel != "accept" && !b.allRan(e.Ts):
+		return unknownRules("no rule seen to decide, but the kernel left programs out at the time: one may have")
 	case len(b.unseen) > 0 && kernel != "accept":
 		return unknownRules("no rule seen to decide, but rules that end with %s cannot be seen here", strings.Join(b.unseen, ", "))
 	case chain.Policy != kernel:

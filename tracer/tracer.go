@@ -274,7 +274,10 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 		t.placeBrackets(len(extra) > 2, src, dst)
 	}
 	t.rules.peek = t.peek
+	t.rules.skipped = nil
 	if t.evals = b.evals; t.evals {
+		t.rules.skipped = t.att.skipped
+		t.rules.MarkSkips(t.clock.now())
 		t.moreExpressions() // of rules that came while we attached
 		t.rules.unseen = t.rules.unseenExpressions(t.att.attached)
 	}
@@ -409,6 +412,7 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 		}
 		if now.After(nextSweep) {
 			t.sweep()
+			t.rules.MarkSkips(t.clock.now())
 			t.tellLosses()
 			nextSweep = now.Add(sweepEvery)
 		}

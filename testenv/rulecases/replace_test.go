@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Rules told while somebody replaces the tables again and again: any rule told
+// must have been in one of the two sets that take turns.
+
+package rulecases
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// Replacing tables under a trace.
+const (
+	swapPorts   = 10
+	swapFirst   = 21000
+	swapPackets = 300
+	swapEvery   = 200 * time.Millisecond
+	swapPace    = 40 * time.Millisecond
+)
+
+// whileReplaced traces packets while two rule sets take turns; each rule's
+// comment says the set, the client's port and the rule's number.
+func (g *gallery) whileReplaced(t *testing.T, f form) {
+	if err := g.s.clear(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w, err := g.startSwapping(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := g.loadTrace(t)
+	already := len(tr.Packets())
+	go w.run()
+	err = g.s.client.Netns.Do(func() error {
+		for i := range swapPackets {
+			if err := sendLoad(swapFirst+uint16(i*7%swapPorts), g.s.server.IPv4, loadPort); err != nil {
+				return err
+			}
+			time.Sleep(swapPace)
+		}
+		return nil
+	})
+	n, rate, swapErr := w.stop()
+	if err := errors.Join(err, swapErr); err != nil {
+		t.Fatal(err)
+	}
+	g.checkSwapped(t, awaitCount(tr, already, swapPackets), n, rate)
+}
+
+func (g *gallery) checkSwapped(t *testing.T, told []model.Packet, n int, rate float64) {
+	t.Helper()
+	wrong, unknown, sets := 0, map[string]int{}, map[string]int{}
+	for _, p := range told {
+		set, why, problem := swapProblem(&p)
+		if problem != "" {
+			if wrong++; wrong <= 5 {
+				t.Errorf("%s\n  told: %s", problem, tell(&p))
+			}
+		}
+		if why != "" {
+			unknown[why]++
+		}
+		sets[set]++
+	}
+	t.Logf("%d of %d packets told, %d wrong, unknown: %v, by set: %v; %d replacements, %.1f a second", len(told), swapPackets, wrong, unknown, sets, n, rate)
+	if len(told) != swapPackets {
+		t.Errorf("%d packets sent, %d told", swapPackets, len(told))
+	}
+	if n < 10 || g.p.exact() && (sets["A"] == 0 || sets["B"] == 0) {
+		t.Errorf("%d replacements, rules told by set %v: nothing was replaced under the trace", n, sets)
+	}
+	g.fewUnknown(t, unknown, len(told))
+}
+
+// swapper is another process that replaces the rules: iptables-restore does at
+// every COMMIT it reads, `nft -i` at every line. Starting one for each
+// replacement would take longer than there is time, where the CPU is emulated.
+type swapper struct {
+	form   form
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	stderr bytes.Buffer
+	quit   chan struct{}
+	ended  chan error
+	n      int // replacements so far
+	begun  time.Time
+}
+
+// startSwapping installs the first set.
+func (g *gallery) startSwapping(ctx context.Context, f form) (*swapper, error) {
+	w := &swapper{form: f, quit: make(chan struct{}), ended: make(chan error, 1)}
+	w.cmd = exec.CommandContext(ctx, f.name+"-restore")
+	if f.name == "nft" {
+		w.cmd = exec.CommandContext(ctx, "nft", "-i")
+	}
+	w.cmd.Stderr = &w.stderr
+	var err error
+	if w.stdin, err = w.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := g.s.node.Start(w.cmd); err != nil {
+		return nil, fmt.Errorf("start %s: %w", w.cmd, err)
+	}
+	_, err = io.WriteString(w.stdin, f.swapText(0))
+	return w, err
+}
+
+// run replaces them until stop.
+func (w *swapper) run() {
+	tick := time.NewTicker(swapEvery)
+	defer tick.Stop()
+	w.begun = time.Now()
+	for {
+		select {
+		case <-w.quit:
+			w.ended <- nil
+			return
+		case <-tick.C:
+		}
+		w.n++
+		if _, err := io.WriteString(w.stdin, w.form.swapText(w.n)); err != nil {
+			w.ended <- err
+			return
+		}
+	}
+}
+
+// stop tells how many replacements there were, and how many a second.
+func (w *swapper) stop() (n int, rate float64, err error) {
+	close(w.quit)
+	err = errors.Join(<-w.ended, w.stdin.Close(), w.cmd.Wait())
+	if text := strings.TrimSpace(w.stderr.String()); err != nil || text != "" {
+		return w.n, 0, fmt.Errorf("replace the rules with %s: %w: %s", w.cmd, err, text)
+	}
+	return w.n, float64(w.n) / time.Since(w.begun).Seconds(), nil
+}
+
+// swapText installs set A or B: the same ports in another order, B's behind
+// other rules. nft's table is made anew for A, and its chain emptied for B.
+func (f form) swapText(n int) string {
+	set, first := "A", 0
+	if n%2 == 1 {
+		set, first = "B", 5
+	}
+	rules := make([]string, 0, first+swapPorts)
+	rule := func(match, verdict, comment string) {
+		if f.name == "nft" {
+			rules = append(rules, fmt.Sprintf("add rule ip swap sfwd udp %s %s comment \"%s\"", match, strings.ToLower(verdict), comment))
+			return
+		}
+		rules = append(rules, fmt.Sprintf("-A FORWARD -p udp --%s -m comment --comment %s -j %s", match, comment, verdict))
+	}
+	for i := range first {
+		rule("dport 9", "ACCEPT", fmt.Sprintf("%s-0-%d", set, i+1))
+	}
+	for i := range swapPorts {
+		port := swapFirst + i
+		if set == "B" {
+			port = swapFirst + swapPorts - 1 - i
+		}
+		rule(fmt.Sprintf("sport %d", port), "DROP", fmt.Sprintf("%s-%d-%d", set, port, first+i+1))
+	}
+	if f.name == "nft" {
+		head := "add table ip swap; "
+		if set == "A" {
+			head += "delete table ip swap; add table ip swap; "
+		}
+		head += "add chain ip swap sfwd { type filter hook forward priority 0; }; flush chain ip swap sfwd; "
+		return head + strings.Join(rules, "; ") + "\n"
+	}
+	return "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n" + strings.Join(rules, "\n") + "\nCOMMIT\n"
+}
+
+var swapComment = regexp.MustCompile(`^([AB])-(\d+)-(\d+)$`)
+
+// swapProblem checks that the rule told to have dropped a packet is one that was
+// there: comment, number and the packet's port belong together.
+func swapProblem(p *model.Packet) (set, unknown, problem string) {
+	if p.Outcome == model.Unknown {
+		return "", "the packet's end was not seen", ""
+	}
+	if p.Drop == nil || p.Outcome != model.Dropped {
+		return "", "", "not told dropped"
+	}
+	r := p.Drop.Rule
+	if r == nil {
+		return "", reasonOf(p), ""
+	}
+	m := swapComment.FindStringSubmatch(r.Comment)
+	if m == nil || m[2] != fmt.Sprint(p.SrcPort) || m[3] != fmt.Sprint(r.Number) {
+		return "", "", fmt.Sprintf("told rule %d with comment %q: neither set has that for port %d", r.Number, r.Comment, p.SrcPort)
+	}
+	if r.Text != "" && !strings.Contains(r.Text, fmt.Sprint(p.SrcPort)) {
+		return "", "", fmt.Sprintf("told rule %q for a packet from port %d", r.Text, p.SrcPort)
+	}
+	return m[1], "", ""
+}
