@@ -40,6 +40,9 @@ build/demo: FORCE
 build/scenario.test: FORCE
 	$(GO) test -c -o $@ ./testenv/scenario
 
+build/rulecases.test: FORCE
+	$(GO) test -c -o $@ ./testenv/rulecases
+
 build/tracer.test: FORCE
 	$(GO) test -c -o $@ ./tracer
 
