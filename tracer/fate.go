@@ -194,7 +194,7 @@ func nameRule(w *world, c *copyState, e *record, d *model.Drop) {
 	}
 	d.Rule, d.RuleUnknown = r.decided, r.unknown
 	if r.decided != nil {
-		d.RuleSource = r.source
+		d.RuleSource, d.Unevaluated = r.source, r.open
 	} else if r.source == model.RuleExact && r.unknown == "" {
 		d.RuleUnknown = "dropped inside a match or target: no rule counted it"
 	}

@@ -30,6 +30,7 @@ type ruling struct {
 	ends    string       // the verdict that the rules come to; "" where they do not tell
 	unknown string       // why the rules are not known; "" when they are
 	source  model.RuleSource
+	open    []string // inferred: what could not be evaluated on the way
 }
 
 // drops tells that the rules themselves end the packet.

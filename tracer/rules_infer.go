@@ -61,21 +61,29 @@ func (b *ruleBook) Infer(p passage, verdict string) ruling {
 	}
 	target := infer.Target{Backend: p.table.Backend, Family: p.table.Family, Table: p.table.Table, Chain: p.table.Chain, Hook: hookName(p.hook - 1), At: b.wall(p.at.Ts)}
 	got := b.infer.Infer(p.netns, target, p.packet(), verdict)
-	r := ruling{source: model.RuleInferred, rules: got.Rules, decided: got.Decided, unknown: got.Unknown, ends: got.Verdict}
+	r := ruling{source: model.RuleInferred, rules: got.Rules, decided: got.Decided, unknown: got.Unknown, ends: got.Verdict, open: got.Unevaluated}
 	if got.Verdict == "reject" {
 		r.verdict = "reject"
 	}
 	if len(got.Alternatives) > 0 && r.decided == nil {
 		var names []string
 		for _, a := range got.Alternatives {
-			names = append(names, fmt.Sprintf("%s/%s rule %d", a.Table, a.Chain, a.Number))
+			names = append(names, ruleWords(a))
 		}
-		r.unknown = "one of " + strings.Join(names, ", ") + ": " + strings.Join(got.Unevaluated, ", ") + " could not be evaluated"
+		r.unknown = "one of " + strings.Join(names, ", ") + ": " + got.Unknown
 	}
 	if len(r.rules) == 0 && r.decided == nil && r.unknown == "" {
 		return ruling{}
 	}
 	return r
+}
+
+// ruleWords names a rule briefly: filter/FORWARD rule 3.
+func ruleWords(r model.Rule) string {
+	if r.Number == 0 {
+		return fmt.Sprintf("the policy of %s/%s", r.Table, r.Chain)
+	}
+	return fmt.Sprintf("%s/%s rule %d", r.Table, r.Chain, r.Number)
 }
 
 // packet is what is known of the packet for rules to be asked about.

@@ -201,6 +201,9 @@ func (w *Writer) dropRule(d *model.Drop, rules []model.Rule) {
 	if d.Rule.Text != "" {
 		w.page.verbatim(labelIndent, d.Rule.Text, bold)
 	}
+	if len(d.Unevaluated) > 0 {
+		w.label("", span{"not evaluated on the way: " + strings.Join(d.Unevaluated, ", "), dim})
+	}
 	if d.Rule.Element != "" {
 		w.label("element", span{d.Rule.Element, plain})
 	}

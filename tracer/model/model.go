@@ -176,7 +176,10 @@ type Drop struct {
 	Rule       *Rule      `json:"rule,omitempty"`
 	RuleSource RuleSource `json:"rule_source,omitempty"`
 	// RuleUnknown says why Rule is not known, where a rule may have done it.
-	RuleUnknown string   `json:"rule_unknown,omitempty"`
+	RuleUnknown string `json:"rule_unknown,omitempty"`
+	// Unevaluated lists conditions on the way to an inferred rule that could not
+	// be evaluated; whatever they say, the rule is the same.
+	Unevaluated []string `json:"unevaluated,omitempty"`
 	Candidates  []string `json:"candidates,omitempty"` // tables of which one dropped it, where the backend cannot tell which
 	Interface   string   `json:"interface,omitempty"`
 	IfIndex     uint32   `json:"ifindex,omitempty"`
