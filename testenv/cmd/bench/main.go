@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // redraw prints the tables of saved results.
 func redraw(files []string, w io.Writer) error {
 	if len(files) == 0 {
-		return errors.New("no file of results named: bench tables FILE...")
+		return errors.New("no file of results named: try bench tables FILE")
 	}
 	for _, name := range files {
 		f, err := os.Open(name)

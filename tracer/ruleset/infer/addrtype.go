@@ -37,11 +37,6 @@ type types struct {
 	yes, disputed []string
 }
 
-type typeKey struct {
-	addr netip.Addr
-	dev  string
-}
-
 // AddrType tells whether an address is of a type. See packet.World.
 func (w *World) AddrType(addr netip.Addr, kind, dev string) packet.Answer {
 	if !addr.IsValid() {

@@ -33,7 +33,7 @@ var ErrNotFound = errors.New("no such table or chain")
 const (
 	subsystem = 10 << 8 // NFNL_SUBSYS_NFTABLES
 
-	msgNewTable, msgGetTable         = subsystem | 0, subsystem | 1
+	msgNewTable, msgGetTable         = subsystem, subsystem | 1
 	msgNewChain, msgGetChain         = subsystem | 3, subsystem | 4
 	msgNewRule, msgGetRule           = subsystem | 6, subsystem | 7
 	msgNewSet, msgGetSet             = subsystem | 9, subsystem | 10

@@ -285,6 +285,7 @@ func (s *payloadStatement) narrow(d *deducer) {
 	if field.field == nil {
 		return
 	}
+	d.imply(field)
 	s.target = field
 	s.value = &node{kind: nodeValue, typ: field.typ, num: new(big.Int).Rsh(set, shift), bits: field.bits}
 }
