@@ -331,6 +331,13 @@ func stepTable(j *journey, w *world, c *copyState, e *record) {
 		h.Chain = h.Hook
 	}
 	r := w.rules.Ruling(e)
+	if e.table.Rules&(bpf.RulesTooLarge|bpf.RulesTooMany) != 0 {
+		// nothing was in the way but the size: the rule set itself can be asked
+		t := hookEntry{Backend: h.Backend, Family: h.Family, Table: h.Table, Chain: h.Chain}
+		if asked := w.rules.Infer(c.passage(e, t), h.Verdict); asked.decided != nil {
+			r = asked
+		}
+	}
 	if e.Fn == fnLink && h.Verdict == "drop" && !r.drops() {
 		// died between two brackets, but not in this table
 		if r.unknown != "" || len(r.rules) == 0 {
