@@ -64,6 +64,7 @@ type ruleBook struct {
 	// completeSince is when it last began to listen to one more (kernel clock):
 	// before, rules that end with it were not seen.
 	completeSince uint64
+	evals bool // the backend listens to nft's expressions: rules are told by handle
 	// skipped counts the programs that the kernel has left out (attachment.skipped);
 	// skips is what it was in the past, the newest last.
 	skipped func() uint64
@@ -155,7 +156,9 @@ func unsure(t *bpf.EventTable) string {
 // although it is replaced soon.
 func (b *ruleBook) Tick(now time.Time) {
 	b.tickLegacy()
-	b.tickNFT(now)
+	if b.evals {
+		b.tickNFT(now)
+	}
 	if err := b.infer.Tick(); err != nil {
 		b.verbose(err.Error())
 	}

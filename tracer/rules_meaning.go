@@ -6,6 +6,9 @@ package tracer
 // whoever wrote it: the policy, the service, the rule that set the mark it tests.
 
 import (
+	"fmt"
+	"time"
+
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/legacy"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
@@ -62,6 +65,9 @@ func (b *ruleBook) bookOf(netns uint32) *meaning.Book {
 	return book
 }
 
+// chainsValid is how long chains that were read serve to explain rules.
+const chainsValid = time.Second
+
 // chainOf gives all rules of the chain that a rule is in, as they were read last.
 func (b *ruleBook) chainOf(netns uint32, r meaning.Rule) []meaning.Rule {
 	if r.Backend == "legacy" {
@@ -74,6 +80,11 @@ func (b *ruleBook) chainOf(netns uint32, r meaning.Rule) []meaning.Rule {
 	h := b.nft[netns]
 	if h == nil || h.now == nil {
 		return nil
+	}
+	if time.Since(h.asked) > chainsValid {
+		if err := b.readNFT(netns, h); err != nil {
+			b.verbose(fmt.Sprintf("nft rules: %v", err))
+		}
 	}
 	t := h.now.Table(r.Family, r.Table)
 	if t == nil || t.Chain(r.Chain) == nil {

@@ -47,8 +47,8 @@ type nftRule struct {
 const (
 	// How often a namespace that the flow goes through is asked whether its
 	// rules changed, at most; and how much of our time reading them may take.
-	nftPoll      = 50 * time.Millisecond
-	nftPollShare = 2
+	nftPoll      = 20 * time.Millisecond
+	nftPollShare = 1
 	// keptRules bounds the rules that are remembered.
 	keptRules = 200_000
 )

@@ -274,7 +274,7 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 		t.placeBrackets(len(extra) > 2, src, dst)
 	}
 	t.rules.peek = t.peek
-	t.rules.skipped = nil
+	t.rules.skipped, t.rules.evals = nil, b.evals
 	if t.evals = b.evals; t.evals {
 		t.rules.skipped = t.att.skipped
 		t.rules.MarkSkips(t.clock.now())

@@ -182,7 +182,7 @@ func (s *stand) warm(ctx context.Context) error {
 // trace starts a trace on the node. It is killed when ctx ends, if not before.
 func (s *stand) trace(ctx context.Context, t *testing.T, p plan, args ...string) *scenario.Trace {
 	t.Helper()
-	all := append([]string{"--backend", p.backend, "--netns", s.node.Path}, args...)
+	all := append([]string{"--backend", p.backend, "--netns", s.node.Path, "--sample", "all"}, args...)
 	tr, err := scenario.StartTrace(ctx, p.bin, all...)
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,12 @@ const (
 	swapFirst   = 21000
 	swapPackets = 300
 	swapEvery   = 200 * time.Millisecond
-	swapPace    = 40 * time.Millisecond
+	// Where the CPU is emulated (fentry's VMs) a second holds a tenth of the
+	// work: reading a table takes as long as its life.
+	swapEveryEmulated  = time.Second
+	swapPacketsSpread  = 100 * time.Millisecond
+	mostUnknownSwapped = 15 // percent, where the CPU is emulated
+	swapPace           = 40 * time.Millisecond
 )
 
 // whileReplaced traces packets while two rule sets take turns; each rule's
@@ -41,13 +46,17 @@ func (g *gallery) whileReplaced(t *testing.T, f form) {
 	}
 	tr := g.loadTrace(t)
 	already := len(tr.Packets())
-	go w.run()
+	every, pace := swapEvery, swapPace
+	if g.p.exact() {
+		every, pace = swapEveryEmulated, swapPacketsSpread
+	}
+	go w.run(every)
 	err = g.s.client.Netns.Do(func() error {
 		for i := range swapPackets {
 			if err := sendLoad(swapFirst+uint16(i*7%swapPorts), g.s.server.IPv4, loadPort); err != nil {
 				return err
 			}
-			time.Sleep(swapPace)
+			time.Sleep(pace)
 		}
 		return nil
 	})
@@ -55,10 +64,10 @@ func (g *gallery) whileReplaced(t *testing.T, f form) {
 	if err := errors.Join(err, swapErr); err != nil {
 		t.Fatal(err)
 	}
-	g.checkSwapped(t, awaitCount(tr, already, swapPackets), n, rate)
+	g.checkSwapped(t, f, awaitCount(tr, already, swapPackets), n, rate)
 }
 
-func (g *gallery) checkSwapped(t *testing.T, told []model.Packet, n int, rate float64) {
+func (g *gallery) checkSwapped(t *testing.T, f form, told []model.Packet, n int, rate float64) {
 	t.Helper()
 	wrong, unknown, sets := 0, map[string]int{}, map[string]int{}
 	for _, p := range told {
@@ -80,7 +89,11 @@ func (g *gallery) checkSwapped(t *testing.T, told []model.Packet, n int, rate fl
 	if n < 10 || g.p.exact() && (sets["A"] == 0 || sets["B"] == 0) {
 		t.Errorf("%d replacements, rules told by set %v: nothing was replaced under the trace", n, sets)
 	}
-	g.fewUnknown(t, unknown, len(told))
+	most := mostUnknown
+	if g.p.exact() {
+		most = mostUnknownSwapped
+	}
+	g.fewUnknown(t, f, unknown, len(told), most)
 }
 
 // swapper is another process that replaces the rules: iptables-restore does at
@@ -117,8 +130,8 @@ func (g *gallery) startSwapping(ctx context.Context, f form) (*swapper, error) {
 }
 
 // run replaces them until stop.
-func (w *swapper) run() {
-	tick := time.NewTicker(swapEvery)
+func (w *swapper) run(every time.Duration) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	w.begun = time.Now()
 	for {
