@@ -64,7 +64,7 @@ type ruleBook struct {
 	// completeSince is when it last began to listen to one more (kernel clock):
 	// before, rules that end with it were not seen.
 	completeSince uint64
-	evals bool // the backend listens to nft's expressions: rules are told by handle
+	evals         bool // the backend listens to nft's expressions: rules are told by handle
 	// skipped counts the programs that the kernel has left out (attachment.skipped);
 	// skips is what it was in the past, the newest last.
 	skipped func() uint64
