@@ -69,7 +69,8 @@ type copyState struct {
 	ruling     ruling       // the rules behind it
 	dropRules  []model.Rule // those that led to its death, where no hop of a table tells them
 	dropSource model.RuleSource
-	told       []string // tables told by themselves since the last bracket
+	told       []string  // tables told by themselves since the last bracket
+	bracket    bpf.Event // the link it passed last, as it was there
 	ct         *bpf.EventCt
 	invalid    bool   // conntrack looked at it and gave it no entry
 	out        string // interface its last route leads to
@@ -291,7 +292,7 @@ func stepTransmit(j *journey, w *world, c *copyState, e *record) {
 func stepReceive(j *journey, w *world, c *copyState, e *record) {
 	w.tables.Reached(e.Netns)
 	c.index, c.hook, c.left = 0, 0, false
-	c.ct, c.invalid, c.out = nil, false, ""
+	c.ct, c.invalid, c.out, c.bracket = nil, false, "", bpf.Event{}
 	j.push(e, j.hop(w, c, e, model.StageReceive))
 }
 
@@ -386,6 +387,7 @@ func stepPass(j *journey, w *world, c *copyState, e *record) {
 		j.place(w, c, e, tables[i+1:], h)
 	}
 	c.told = nil
+	c.bracket = e.Event
 	if e.Result == 0 || named > 0 {
 		return
 	}
@@ -490,7 +492,11 @@ func stepRoute(j *journey, w *world, c *copyState, e *record) {
 // passage is the packet's way through a table that lies between the bracket
 // passed last and the one that e tells of.
 func (c *copyState) passage(e *record, t hookEntry) passage {
-	p := passage{at: c.last, netns: e.Netns, pf: e.Pf, hook: e.Hook, out: c.out, ct: c.ct, invalid: c.invalid, table: t}
+	at := c.last
+	if c.bracket.Id != 0 && c.bracket.Hook == e.Hook && c.bracket.Netns == e.Netns {
+		at = c.bracket // what a table told since was told at its death
+	}
+	p := passage{at: at, netns: e.Netns, pf: e.Pf, hook: e.Hook, out: c.out, ct: c.ct, invalid: c.invalid, table: t}
 	if e.Ifname[0] != 0 {
 		p.at.Ifname = e.Ifname
 	}
@@ -576,7 +582,7 @@ func stepDrop(j *journey, w *world, c *copyState, e *record) {
 	}
 	if e.drop.DstError != 0 && !j.lastStage(model.StageRoute) {
 		h := j.hop(w, c, e, model.StageRoute)
-		h.Route = &model.Route{Type: routeType(e.drop.DstType), Error: errnoName(e.drop.DstError)}
+		h.Route = &model.Route{Type: routeType(e.drop.DstType), Error: errnoName(-abs32(e.drop.DstError))}
 		if c.fib != nil {
 			h.Route.Table = c.fib.Table
 		}

@@ -306,3 +306,12 @@ func gatewayOf(words [4]uint32, af uint8) string {
 	}
 	return a.String()
 }
+
+// abs32 is a number without its sign: dst_entry keeps errnos as positive numbers
+// for IPv4 (rt->dst.error = -err, net/ipv4/route.c), as negative ones for IPv6.
+func abs32(n int32) int32 {
+	if n < 0 {
+		return -n
+	}
+	return n
+}

@@ -93,6 +93,10 @@ func (p passage) packet() *facts.Packet {
 	q := &facts.Packet{Family: familyName(p.pf), Hook: hookName(p.hook - 1), Src: ends.Src, Dst: ends.Dst, Proto: e.T.Proto,
 		Length: facts.Known(e.L3len), TTL: facts.Known(e.Ttl), Mark: facts.Known(e.Mark),
 		Fragment: facts.Known(e.Flags&bpf.FlagFragment != 0)}
+	if e.Flags&bpf.FlagEncap != 0 {
+		p.outer(q)
+		return q
+	}
 	switch e.T.Proto {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP:
 		if e.Flags&bpf.FlagFragment == 0 {
@@ -107,6 +111,17 @@ func (p passage) packet() *facts.Packet {
 	p.interfaces(q)
 	p.conntrack(q)
 	return q
+}
+
+// outer makes the packet the one that the rules of a tunnel's hooks see: the
+// outer header's. Of that only the addresses and ports are known.
+func (p passage) outer(q *facts.Packet) {
+	outer := tunnelOf(&p.at.Tun)
+	q.Src, q.Dst, q.Proto = outer.Src, outer.Dst, unix.IPPROTO_UDP
+	q.SrcPort, q.DstPort = facts.Known(outer.SrcPort), facts.Known(outer.DstPort)
+	q.Length, q.TTL, q.Fragment = facts.Fact[uint32]{}, facts.Fact[uint8]{}, facts.Known(false)
+	p.interfaces(q)
+	p.conntrack(q)
 }
 
 // interfaces: the hook's own device is the one it came by, or leaves by.
