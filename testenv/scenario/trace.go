@@ -40,7 +40,7 @@ type Trace struct {
 
 // ReadyWithin bounds the wait for a trace to be ready: loading takes seconds
 // under emulation.
-const ReadyWithin = 90 * time.Second
+const ReadyWithin = 4 * time.Minute
 
 // StartTrace starts bin with args (ends, --netns, ...) and waits until it is
 // ready: nothing is missed from then on.
