@@ -26,7 +26,7 @@ import (
 const costPackets = 400
 
 // worstTraversal bounds a traversal of 5,000 legacy rules where programs run as
-// fast as the machine does. A quiet machine needs a tenth of it.
+// fast as the machine does. A quiet machine with cold caches needs about a fifth of it.
 const worstTraversal = 300 * time.Microsecond
 
 func TestTraversalCost(t *testing.T) {

@@ -158,9 +158,7 @@ func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
 		tables = w.tables.At(e.Netns, e.Pf, e.Hook-1, e.Index)
 	}
 	// a legacy table that told its rules, and lives on, is no suspect
-	tables = slices.DeleteFunc(slices.Clone(tables), func(t hookEntry) bool {
-		return t.Backend == "legacy" && slices.Contains(c.told, t.Table)
-	})
+	tables = slices.DeleteFunc(slices.Clone(tables), c.hasTold)
 	inChain := freedByChain(d.Function)
 	if w.FreesInChain() && (inChain || !changed) {
 		tables = ofBackend(tables, d.Function)

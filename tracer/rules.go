@@ -69,6 +69,7 @@ type ruleBook struct {
 	// skips is what it was in the past, the newest last.
 	skipped func() uint64
 	skips   []skipMark
+	now     func() uint64 // the kernel's clock
 	// Told counts the rulings given, missing those that name no rule although
 	// the kernel half followed the packet through the table.
 	told, missing int
@@ -97,9 +98,13 @@ func (b *ruleBook) allRan(at uint64) bool {
 	if b.skipped == nil {
 		return true
 	}
+	if n := len(b.skips); n == 0 || b.skips[n-1].at <= at {
+		b.MarkSkips(b.now()) // serves all that was seen before it
+	}
+	newest := b.skips[len(b.skips)-1]
 	for _, m := range slices.Backward(b.skips) {
 		if m.at < at {
-			return m.count == b.skipped()
+			return m.count == newest.count
 		}
 	}
 	return false

@@ -63,7 +63,6 @@ type Tracer struct {
 	clock   clock
 	rules   *ruleBook
 	pace    pace
-	evals   bool   // the backend listens to nft's expressions
 	private uint32 // offset of xt_table.private, bytes; 0: not asked yet
 
 	names *endpoint.Resolver
@@ -274,8 +273,8 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 		t.placeBrackets(len(extra) > 2, src, dst)
 	}
 	t.rules.peek = t.peek
-	t.rules.skipped, t.rules.evals = nil, b.evals
-	if t.evals = b.evals; t.evals {
+	t.rules.skipped, t.rules.evals, t.rules.now = nil, b.evals, t.clock.now
+	if b.evals {
 		t.rules.skipped = t.att.skipped
 		t.rules.MarkSkips(t.clock.now())
 		t.moreExpressions() // of rules that came while we attached
@@ -402,7 +401,7 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 			t.bracket(in)
 		}
 		t.rules.Tick(now)
-		if t.evals {
+		if t.rules.evals {
 			t.moreExpressions()
 		}
 		if t.pace.adapt(now, t.reader.AvailableBytes(), t.reader.BufferSize()) {
@@ -734,69 +733,3 @@ func (t *Tracer) detach() error {
 	t.br, t.reader, t.att = nil, nil, nil
 	return errors.Join(errs...)
 }
-
-// clock relates the kernel's CLOCK_MONOTONIC to wall time.
-type clock struct{ offset int64 }
-
-func newClock() clock {
-	var c clock
-	c.offset = time.Now().UnixNano() - int64(c.now())
-	return c
-}
-
-func (clock) now() uint64 {
-	var ts unix.Timespec
-	// cannot fail for this clock and a valid pointer
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return uint64(ts.Nano())
-}
-
-func (c clock) wall(mono uint64) time.Time { return time.Unix(0, int64(mono)+c.offset) }
-
-// placeBook answers where things are; namespaces that turn up during the
-// trace are looked for once in a while.
-type placeBook struct {
-	ns        *node.Namespaces
-	names     *endpoint.Names
-	uplinks   map[uint32]string
-	refreshed time.Time
-	asked     map[uint32]time.Time
-	warn      func(string)
-}
-
-func newPlaceBook(ns *node.Namespaces, names *endpoint.Names, uplinks map[uint32]string, warn func(string)) *placeBook {
-	return &placeBook{ns: ns, names: names, uplinks: uplinks, asked: make(map[uint32]time.Time), warn: warn}
-}
-
-// Belongs implements places. A namespace that is not this node's may become it:
-// a container runtime makes a pod's namespace before CNI gives it a veth.
-func (p *placeBook) Belongs(inode uint32) bool {
-	if p.ns.Belongs(inode) {
-		return true
-	}
-	_, seen := p.ns.Lookup(inode)
-	now := time.Now()
-	if now.Sub(p.asked[inode]) < refreshEvery || seen && now.Sub(p.refreshed) < refreshEvery {
-		return false
-	}
-	p.asked[inode], p.refreshed = now, now
-	if err := p.ns.Refresh(); err != nil {
-		p.warn(fmt.Sprintf("look for new network namespaces: %v", err))
-	}
-	return p.ns.Belongs(inode)
-}
-
-// refreshEvery bounds how often all of /proc is searched for namespaces.
-const refreshEvery = 2 * time.Second
-
-// Place implements places.
-func (p *placeBook) Place(inode uint32) string { return p.names.Place(inode) }
-
-// Uplink implements places.
-func (p *placeBook) Uplink(netns, ifindex uint32) bool {
-	_, ok := p.uplinks[ifindex]
-	return ok && netns == p.ns.Node().Inode
-}
-
-// Node implements places.
-func (p *placeBook) Node() uint32 { return p.ns.Node().Inode }

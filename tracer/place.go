@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/node"
+)
+
+// placeBook answers where things are; namespaces that turn up during the
+// trace are looked for once in a while.
+type placeBook struct {
+	ns        *node.Namespaces
+	names     *endpoint.Names
+	uplinks   map[uint32]string
+	refreshed time.Time
+	asked     map[uint32]time.Time
+	warn      func(string)
+}
+
+func newPlaceBook(ns *node.Namespaces, names *endpoint.Names, uplinks map[uint32]string, warn func(string)) *placeBook {
+	return &placeBook{ns: ns, names: names, uplinks: uplinks, asked: make(map[uint32]time.Time), warn: warn}
+}
+
+// Belongs implements places. A namespace that is not this node's may become it:
+// a container runtime makes a pod's namespace before CNI gives it a veth.
+func (p *placeBook) Belongs(inode uint32) bool {
+	if p.ns.Belongs(inode) {
+		return true
+	}
+	_, seen := p.ns.Lookup(inode)
+	now := time.Now()
+	if now.Sub(p.asked[inode]) < refreshEvery || seen && now.Sub(p.refreshed) < refreshEvery {
+		return false
+	}
+	p.asked[inode], p.refreshed = now, now
+	if err := p.ns.Refresh(); err != nil {
+		p.warn(fmt.Sprintf("look for new network namespaces: %v", err))
+	}
+	return p.ns.Belongs(inode)
+}
+
+// refreshEvery bounds how often all of /proc is searched for namespaces.
+const refreshEvery = 2 * time.Second
+
+// Place implements places.
+func (p *placeBook) Place(inode uint32) string { return p.names.Place(inode) }
+
+// Uplink implements places.
+func (p *placeBook) Uplink(netns, ifindex uint32) bool {
+	_, ok := p.uplinks[ifindex]
+	return ok && netns == p.ns.Node().Inode
+}
+
+// Node implements places.
+func (p *placeBook) Node() uint32 { return p.ns.Node().Inode }
