@@ -86,6 +86,9 @@ func TestNamesInDoubt(t *testing.T) {
 // and cache entry.
 func restart(t *testing.T, c *nodetest.Cluster, dir, addr string) {
 	t.Helper()
+	// as a CNI plugin does: a namespace's end takes its veth away only when the
+	// kernel gets to it, and the new pod's has the same name
+	c.In("n1", "ip link del calia7a3e029a7b")
 	c.Delete("rc-client")
 	c.Add("rc-client2")
 	c.CalicoPod("n1", "rc-client2", "calia7a3e029a7b", addr, "")
