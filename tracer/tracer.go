@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/cause"
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
 	"github.com/pathtrace/pathtrace/tracer/kernel"
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -378,6 +379,8 @@ const (
 // what is in flight, and closes with the summary. Sink errors end it.
 func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, error) {
 	sum := &model.Summary{Type: "summary", MissedHooks: []model.MissedHook{}}
+	// what is asked about the node when the trace was told to stop is still to be answered
+	sink = cause.New(cause.NewLive(context.WithoutCancel(ctx), t.ns), t.cfg.Verbose).Sink(sink)
 	if err := sink.Start(t.start); err != nil {
 		return sum, err
 	}

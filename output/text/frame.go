@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // frame.go prints what stands around the packets: the header, changes of the
-// node, findings, and the summary with its tally of causes.
+// node, and the summary with its tally of causes.
 
 package text
 
@@ -79,27 +79,6 @@ func (w *Writer) nodeEvent(e *model.NodeEvent) {
 		span{"  " + e.Text, plain})
 }
 
-// finding prints a cause with what speaks for it and what to do.
-func (w *Writer) finding(f *model.Finding) {
-	w.page.blank()
-	about := string(f.Direction)
-	if len(f.Packets) > 0 {
-		about = strings.TrimSpace(about + " " + packetIDs(slices.Sorted(slices.Values(f.Packets))))
-	}
-	w.page.para(4, span{"FINDING " + f.Code, bad}, span{"  " + f.Confidence + ", " + about, dim})
-	w.page.para(4, span{"    " + f.Summary, bold})
-	w.list("because", f.Evidence)
-	w.list("fix", f.Fix)
-}
-
-// list prints lines under one label; they are copied often, so not wrapped.
-func (w *Writer) list(name string, lines []string) {
-	for _, line := range lines {
-		w.label(name, span{glued(line), plain})
-		name = ""
-	}
-}
-
 // tally counts per direction what packets died of. The zero value is ready.
 type tally struct {
 	causes map[model.Direction][]*causeCount
@@ -133,6 +112,7 @@ func (t *tally) add(p *model.Packet) {
 
 // summary prints the verdict.
 func (w *Writer) summary(s *model.Summary) {
+	w.tellFindings()
 	w.page.blank()
 	took := fmt.Sprintf("%.1f%ss", (time.Duration(s.DurationMS) * time.Millisecond).Seconds(), glue)
 	if s.Forward.Seen+s.Return.Seen == 0 {

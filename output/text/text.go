@@ -36,6 +36,8 @@ type Writer struct {
 	start model.Start // what was asked for
 	tally tally
 	folds folds
+
+	findings []*model.Finding // told with the verdict
 }
 
 // New gives a Writer on w, which gets one Write for all that one object makes
@@ -91,14 +93,13 @@ func (w *Writer) Node(e *model.NodeEvent) error {
 	return w.flush()
 }
 
-// Finding prints a cause.
+// Finding keeps a cause for the verdict.
 func (w *Writer) Finding(f *model.Finding) error {
-	w.tellFolded(w.folds.take())
-	w.finding(f)
-	return w.flush()
+	w.findings = append(w.findings, f)
+	return nil
 }
 
-// Summary prints what is still folded and the verdict.
+// Summary prints what is still folded, the causes found and the verdict.
 func (w *Writer) Summary(s *model.Summary) error {
 	w.tellFolded(w.folds.take())
 	w.summary(s)

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// findings.go prints the causes found, with what speaks for them and what to do.
+// They stand with the verdict, at the end, where they are seen first; so they
+// are kept short there, and told in full with Options.Wide or as JSON.
+
+package text
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// findingLines is how many lines the findings of a trace may take together.
+const findingLines = 15
+
+// detail is how many lines of evidence and of ways out a finding is told with.
+type detail struct{ evidence, fix int }
+
+// inFull tells all there is.
+var inFull = detail{1 << 10, 1 << 10}
+
+// shorter are the lengths tried, until all findings fit.
+var shorter = []detail{inFull, {6, 4}, {4, 3}, {3, 2}, {2, 2}, {2, 1}, {1, 1}, {0, 1}, {0, 0}}
+
+// tellFindings prints the findings as long as fits.
+func (w *Writer) tellFindings() {
+	if len(w.findings) == 0 {
+		return
+	}
+	shown, how := len(w.findings), inFull
+	if !w.opt.Wide {
+		shown, how = w.fitFindings()
+	}
+	for _, f := range w.findings[:shown] {
+		w.finding(f, how)
+	}
+	if more := w.leftOut(shown, how); more != "" {
+		w.page.para(4, span{"    " + more, dim})
+	}
+}
+
+// fitFindings finds how many findings, in which detail, keep within the lines.
+func (w *Writer) fitFindings() (shown int, how detail) {
+	for shown = len(w.findings); shown > 1; shown-- {
+		for _, how = range shorter {
+			if w.linesOf(shown, how) <= findingLines {
+				return shown, how
+			}
+		}
+	}
+	for _, how = range shorter {
+		if w.linesOf(1, how) <= findingLines {
+			break
+		}
+	}
+	return 1, how
+}
+
+// linesOf counts the lines that some findings would take.
+func (w *Writer) linesOf(shown int, how detail) int {
+	try := Writer{opt: w.opt, page: page{width: w.page.width}}
+	for _, f := range w.findings[:shown] {
+		try.finding(f, how)
+	}
+	lines := bytes.Count(try.page.buf.Bytes(), []byte("\n"))
+	if w.leftOut(shown, how) != "" {
+		lines++
+	}
+	return lines
+}
+
+// leftOut says that there is more than is shown; "" if there is not.
+func (w *Writer) leftOut(shown int, how detail) string {
+	if shown < len(w.findings) {
+		return plural(uint64(len(w.findings)-shown), "more finding", "more findings") + ", and all in full, with -o json"
+	}
+	for _, f := range w.findings {
+		if len(f.Evidence) > how.evidence || len(f.Fix) > how.fix {
+			return "more of this with -o wide or -o json"
+		}
+	}
+	return ""
+}
+
+// finding prints a cause with what speaks for it and what to do.
+func (w *Writer) finding(f *model.Finding, how detail) {
+	w.page.blank()
+	about := string(f.Direction)
+	if len(f.Packets) > 0 {
+		about = strings.TrimSpace(about + " " + packetIDs(slices.Sorted(slices.Values(f.Packets))))
+	}
+	w.page.para(4, span{"FINDING " + f.Code, bad}, span{"  " + strings.Join(slices.DeleteFunc([]string{f.Confidence, about}, empty), ", "), dim})
+	w.page.para(4, span{"    " + f.Summary, bold})
+	w.list("because", f.Evidence[:min(len(f.Evidence), how.evidence)])
+	w.list("fix", f.Fix[:min(len(f.Fix), how.fix)])
+}
+
+func empty(s string) bool { return s == "" }
+
+// list prints lines under one label; they are copied often, so not wrapped.
+func (w *Writer) list(name string, lines []string) {
+	for _, line := range lines {
+		w.label(name, span{glued(line), plain})
+		name = ""
+	}
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// Causes that show when the trace is over: packets left this node in good order
+// and nobody answered.
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// closing is one row of the table of causes that show when the trace is over.
+type closing struct {
+	code string
+	find func(c *Collector) []*found
+}
+
+// patience is how long an answer may take before it counts as missing.
+const patience = 300 * time.Millisecond
+
+// silent are the far ends that packets left for and that never answered.
+func (c *Collector) silent() (all []*peer) {
+	for _, p := range c.mem.asked {
+		if p.first != nil && !p.answered && c.now().Sub(p.first.Time) >= patience {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// closingOf makes the same finding of each far end that did not answer.
+func closingOf(find func(q *inquiry, p *peer) *claim) func(c *Collector) []*found {
+	return func(c *Collector) (all []*found) {
+		for _, p := range c.silent() {
+			if p.told {
+				continue
+			}
+			q := &inquiry{p: p.first, d: &model.Drop{}, state: c.state, start: &c.start, mem: &c.mem}
+			if claim := find(q, p); claim != nil {
+				p.told = true
+				claim.direction = model.Forward
+				claim.missing = append(claim.missing, q.gaps...)
+				all = append(all, &found{claim: claim, packets: p.left, ids: p.ids})
+			}
+		}
+		return all
+	}
+}
+
+// astray: the tunnel is down and its routes with it, so packets for other nodes'
+// pods leave by the default route, bare.
+func astray(q *inquiry, p *peer) *claim {
+	if in, _ := q.encapsulated(); in {
+		return nil
+	}
+	r, ok := q.routeTo(q.state.Node(), p.far.Addr())
+	if !ok || !r.Gateway.IsValid() || r.Dst.Bits() != 0 || !p.far.Addr().IsPrivate() {
+		return nil
+	}
+	for _, l := range q.tunnels() {
+		if l.Up {
+			continue
+		}
+		c := &claim{subject: l.Name, summary: fmt.Sprintf("the tunnel interface %s is set down, and its routes are gone: packets to %s leave by the default route instead", l.Name, p.far.Addr())}
+		c.evidence = []string{"ip link: " + linkWords(l), "the way to it now: " + q.routeWords(q.state.Node(), r), p.words()}
+		c.missing = []string{"that its route led into the tunnel before", "who set it down"}
+		c.fix = tunnelUp(l)
+		return c
+	}
+	return nil
+}
+
+// masquerade: the source was rewritten although the packet goes to a pod, and
+// no answer came.
+func masquerade(q *inquiry, p *peer) *claim {
+	in, _ := q.encapsulated()
+	h := lastHop(q.p, func(h *model.Hop) bool {
+		return h.Before != nil && h.After != nil && h.Before.Src != h.After.Src && h.Netns == q.state.Node()
+	})
+	if h == nil || !in {
+		return nil
+	}
+	return &claim{
+		summary: fmt.Sprintf("the source of packets to the pod %s is rewritten from %s to %s, and no answer comes: a policy or route over there may not know it", p.far.Addr(), h.Before.Src, h.After.Src),
+		evidence: []string{fmt.Sprintf("%s: %s became %s in %s", at(h.Place, h.Interface), h.Before.Src, h.After.Src, orElse(h.Hook, "POSTROUTING")),
+			"it went on inside the tunnel, so the destination is a pod", p.words()},
+		missing: []string{"what became of it on the other node"},
+		fix: []string{
+			"trace on the other node: pathtrace --src " + h.After.Src.String() + " --dst " + p.far.Addr().String(),
+			"see which rule rewrites it: iptables-save -t nat | grep -i -e MASQUERADE -e SNAT; nft list ruleset | grep -i -e masquerade -e snat",
+			"leave traffic between pods alone: kube-proxy's --cluster-cidr and Calico's IPPools (natOutgoing) must hold the whole pod network"},
+	}
+}
+
+// leftNode: all is well here, and no answer came.
+func leftNode(q *inquiry, p *peer) *claim {
+	last := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageTransmit && h.Interface != "" })
+	by := "an interface"
+	if last != nil {
+		by = last.Interface
+	}
+	e := endsAt(q.p)
+	c := &claim{subject: by, certain: true, summary: fmt.Sprintf("packets to %s left this node by %s in good order, and no answer came back while it was traced: look on next where they arrive", farWords(p), by)}
+	c.evidence = []string{p.words()}
+	ask := fmt.Sprintf("on the node that has %s: pathtrace --src %s --dst %s", e.Dst, e.Src, e.Dst)
+	if in, outer := q.encapsulated(); in && outer != nil {
+		c.evidence = append(c.evidence, fmt.Sprintf("it was sent in %s to node %s, port %d", outer.Kind, outer.Dst, outer.DstPort))
+		ask = fmt.Sprintf("on node %s: pathtrace --src %s --dst %s", outer.Dst, e.Src, e.Dst)
+		c.fix = []string{ask, fmt.Sprintf("if nothing arrives there: see that UDP port %d is let through between the nodes (cloud security groups, firewalls)", outer.DstPort)}
+	} else {
+		c.fix = []string{ask, "if nothing arrives there: see the network in between"}
+	}
+	if p.icmp != "" {
+		c.evidence = append(c.evidence, fmt.Sprintf("an ICMP error came back: %s", p.icmp))
+	}
+	return c
+}
+
+func farWords(p *peer) string {
+	if p.far.Port() == 0 || strings.HasPrefix(p.proto, "icmp") {
+		return p.far.Addr().String()
+	}
+	return p.far.String() + " (" + p.proto + ")"
+}
+
+func (p *peer) words() string {
+	n := "1 packet"
+	if p.left != 1 {
+		n = fmt.Sprintf("%d packets", p.left)
+	}
+	return n + " left, none came back"
+}

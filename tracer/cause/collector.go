@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// This file gathers finished packets into cases: packets that ended alike. A
+// case is looked into when its first packet comes in, while the node still
+// stands as it stood then; further packets only count. However long the trace,
+// what is kept is bounded.
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+const (
+	// maxCases bounds the cases told apart. Past it packets are told apart less:
+	// no longer by destination, and at twice the number not at all.
+	maxCases = 256
+	// shownPackets is how many packets of a case are named.
+	shownPackets = 16
+	// lookAgain is how soon a case without a cause is looked into again.
+	lookAgain = time.Second
+)
+
+// Collector finds the causes behind the packets of one trace. It is not safe for
+// concurrent use.
+type Collector struct {
+	state   State
+	verbose func(string)
+	start   model.Start
+	cases   map[signature]*kase
+	order   []*kase
+	mem     memory
+	now     func() time.Time
+}
+
+// New makes a Collector that asks state about the node. What cannot be asked is
+// told to verbose and makes findings say less.
+func New(state State, verbose func(string)) *Collector {
+	if verbose == nil {
+		verbose = func(string) {}
+	}
+	return &Collector{state: state, verbose: verbose, cases: make(map[signature]*kase), mem: newMemory(), now: time.Now}
+}
+
+// Start tells what is traced.
+func (c *Collector) Start(s *model.Start) { c.start = *s }
+
+// Packet takes a finished packet. It is kept if it is the first of its case, and
+// must not change afterwards.
+func (c *Collector) Packet(p *model.Packet) {
+	c.mem.see(p)
+	if !suspect(p) {
+		return
+	}
+	k := c.caseOf(p)
+	if k == nil {
+		return
+	}
+	k.packets++
+	if len(k.ids) < shownPackets {
+		k.ids = append(k.ids, p.ID)
+	}
+	if now := c.now(); k.claim == nil && now.Sub(k.asked) >= lookAgain {
+		k.asked = now
+		k.claim = c.diagnose(p)
+	}
+}
+
+// suspect tells packets whose end calls for a cause.
+func suspect(p *model.Packet) bool {
+	return p.Outcome.Died() || p.Outcome == model.Unknown || refused(p)
+}
+
+// signature is what packets of one case have in common. The address is that of
+// the destination when the packet ended.
+type signature struct {
+	direction model.Direction
+	proto     string
+	outcome   model.Outcome
+	reason    string
+	function  string
+	hook      string
+	table     string
+	chain     string
+	rule      string
+	answer    string
+	stage     model.Stage
+	netns     uint32
+	ifindex   uint32
+	dst       netip.Addr
+}
+
+func signatureOf(p *model.Packet) signature {
+	s := signature{direction: p.Direction, proto: p.Proto, outcome: p.Outcome, answer: lastAnswer(p), dst: endsAt(p).Dst}
+	if d := p.Drop; d != nil {
+		s.reason, s.function, s.hook, s.table, s.chain, s.stage = d.Reason, symbol(d.Function), d.Hook, d.Table, d.Chain, d.Stage
+		s.netns, s.ifindex = d.Netns, d.IfIndex
+		if d.Rule != nil {
+			s.rule = d.Rule.Text
+		}
+		return s
+	}
+	if n := len(p.Hops); n > 0 {
+		last := p.Hops[n-1]
+		s.stage, s.netns, s.ifindex = last.Stage, last.Netns, last.IfIndex
+	}
+	return s
+}
+
+// kase is a case.
+type kase struct {
+	first   *model.Packet
+	ids     []uint64
+	packets int
+	asked   time.Time // when it was looked into last
+	claim   *claim
+}
+
+// caseOf finds a packet's case, or opens one; nil if there are too many.
+func (c *Collector) caseOf(p *model.Packet) *kase {
+	s := signatureOf(p)
+	k := c.cases[s]
+	if k == nil && len(c.cases) >= maxCases {
+		s.dst = netip.Addr{}
+		k = c.cases[s]
+	}
+	if k == nil && len(c.cases) < 2*maxCases {
+		k = &kase{first: p}
+		c.cases[s] = k
+		c.order = append(c.order, k)
+	}
+	return k
+}
+
+// diagnose asks the causes in the table's order; the first that knows, counts.
+func (c *Collector) diagnose(p *model.Packet) *claim {
+	q := &inquiry{p: p, d: p.Drop, state: c.state, start: &c.start, mem: &c.mem}
+	if q.d == nil {
+		q.d = lastSeen(p)
+	}
+	var found *claim
+	for _, cause := range causes {
+		if found = cause.find(q); found != nil {
+			found.code, found.direction = cause.code, cmp.Or(found.direction, p.Direction)
+			found.subject = cmp.Or(found.subject, q.subject())
+			found.missing = append(found.missing, q.gaps...)
+			break
+		}
+	}
+	for _, gap := range q.gaps {
+		c.verbose("cause of packet " + itoa(p.ID) + ": " + gap)
+	}
+	return found
+}
+
+// lastSeen stands in for the drop of a packet that did not die: the place where
+// it was seen last.
+func lastSeen(p *model.Packet) *model.Drop {
+	h := lastHop(p, func(h *model.Hop) bool { return h.Netns != 0 })
+	if h == nil {
+		return &model.Drop{}
+	}
+	return &model.Drop{Netns: h.Netns, Place: h.Place, Interface: h.Interface, IfIndex: h.IfIndex}
+}
+
+// subject is the place the packet died in, and the rule it died by.
+func (q *inquiry) subject() string {
+	s := signatureOf(q.p)
+	return fmt.Sprint(s.netns, s.ifindex, s.hook, s.table, s.chain, s.rule, s.reason)
+}
+
+// symbol cuts the offset off symbol+0x12.
+func symbol(function string) string {
+	name, _, _ := strings.Cut(function, "+0x")
+	return name
+}

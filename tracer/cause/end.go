@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// Causes that the kernel names by itself, mostly at the packet's end: nobody
+// listens, no room, a wrong checksum, a tc or XDP program, conntrack's table.
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// noListener: TCP answers with a reset, UDP with an ICMP error, to what no
+// socket takes (NO_SOCKET in tcp_v4_rcv, __udp4_lib_rcv and their v6 twins).
+func noListener(q *inquiry) *claim {
+	opens := q.p.Proto != "tcp" || q.p.TCPFlags == "S" || q.p.TCPFlags == "SEW"
+	answer := lastAnswer(q.p)
+	answered := answer == "tcp-reset" || answer == "icmp-port-unreachable"
+	if !opens || !q.because("NO_SOCKET") && !answered || q.d.Hook != "" || strings.HasPrefix(q.p.Proto, "icmp") {
+		return nil
+	}
+	e := endsAt(q.p)
+	place, iface := q.end()
+	if q.p.Direction == model.Return {
+		return goneClient(q, place)
+	}
+	c := &claim{certain: true, summary: fmt.Sprintf("it reached %s, but nothing listens on %s port %d of %s there", place, q.p.Proto, e.DstPort, e.Dst)}
+	if q.d.Function != "" {
+		c.evidence = append(c.evidence, q.died())
+	}
+	if answered {
+		c.evidence = append(c.evidence, fmt.Sprintf("%s answered: %s", at(place, iface), answer))
+	} else {
+		c.missing = append(c.missing, "the answer to the sender was not seen (ICMP errors are rate-limited)")
+	}
+	c.fix = []string{
+		fmt.Sprintf("see what listens there: ss -ln%s in the pod (kubectl exec, or nsenter -t PID -n)", q.p.Proto[:1]),
+		fmt.Sprintf("a server that listens on 127.0.0.1 only is not reached from outside: let it listen on 0.0.0.0 or %s", e.Dst),
+		"if the pod has just started: see its readiness; if a service leads there: compare its targetPort with the container's port",
+	}
+	return c
+}
+
+// goneClient: a reply found the asking socket closed.
+func goneClient(q *inquiry, place string) *claim {
+	e := endsAt(q.p)
+	return &claim{certain: true, summary: fmt.Sprintf("the reply reached %s, but the socket that had asked (%s port %d) is closed: the client did not wait for it", place, q.p.Proto, e.DstPort),
+		evidence: []string{fmt.Sprintf("%s answered: %s", place, orElse(lastAnswer(q.p), "nothing that was seen"))}, fix: []string{"see why the answer takes so long, or let the client wait longer"}}
+}
+
+// end is where the packet was last.
+func (q *inquiry) end() (place, iface string) {
+	if q.d.Place != "" {
+		return q.d.Place, q.d.Interface
+	}
+	h := lastHop(q.p, func(h *model.Hop) bool { return h.Place != "" })
+	if h == nil {
+		return "its destination", ""
+	}
+	return h.Place, h.Interface
+}
+
+// full says which reasons tell of a queue without room, and what to do about it.
+var full = []struct {
+	reasons []string
+	what    string
+	fix     []string
+}{
+	{[]string{"SOCKET_RCVBUFF", "SOCKET_BACKLOG"}, "the receiving socket's buffer is full: the application reads too slowly",
+		[]string{"see the queue and its losses: ss -nump (skmem d is what was dropped) and nstat -az UdpRcvbufErrors in the pod",
+			"have the application read faster, or ask for a larger buffer (SO_RCVBUF, up to net.core.rmem_max)"}},
+	{[]string{"PROTO_MEM"}, "the protocol's memory limit is reached",
+		[]string{"see it: cat /proc/net/sockstat; sysctl net.ipv4.tcp_mem net.ipv4.udp_mem"}},
+	{[]string{"TCP_BACKLOG", "TCP_LISTEN_OVERFLOW"}, "the listening socket's accept queue is full: the application accepts too slowly",
+		[]string{"see it: ss -lnt (Recv-Q at Send-Q) and nstat -az TcpExtListenOverflows in the pod",
+			"have the application accept faster, or ask for a longer queue (listen's backlog and net.core.somaxconn)"}},
+	{[]string{"CPU_BACKLOG"}, "the CPU's backlog of received packets is full",
+		[]string{"see it: the second column of /proc/net/softnet_stat", "sysctl -w net.core.netdev_max_backlog=4000"}},
+	{[]string{"QDISC_DROP", "QDISC_OVERLIMIT", "QDISC_CONGESTED", "CAKE_FLOOD", "FQ_BAND_LIMIT", "FQ_FLOW_LIMIT", "FQ_HORIZON_LIMIT"}, "the interface's queueing discipline drops it: its queue is full, or a shaper's rate is used up",
+		[]string{"see it: tc -s qdisc show dev IFACE", "if a rate is set (kubernetes.io/egress-bandwidth, a tbf or htb of somebody's): raise it"}},
+	{[]string{"FULL_RING"}, "a device's ring is full", []string{"see it: ip -s -s link show dev IFACE; ethtool -S IFACE"}},
+}
+
+// queueFull: there was no room. An interface without a carrier has a queueing
+// discipline that drops everything (noop_qdisc): that is no queue that is full.
+func queueFull(q *inquiry) *claim {
+	if l := q.link(q.d.Netns, int(q.d.IfIndex)); l != nil && !l.Carrier {
+		return nil
+	}
+	for _, f := range full {
+		if !q.because(f.reasons...) {
+			continue
+		}
+		place, iface := q.end()
+		c := &claim{certain: true, summary: fmt.Sprintf("%s (%s)", f.what, at(place, iface)), evidence: []string{q.died()}}
+		for _, fix := range f.fix {
+			c.fix = append(c.fix, strings.ReplaceAll(fix, "IFACE", iface))
+		}
+		return c
+	}
+	if r := q.result(model.StageQdisc); r == "NET_XMIT_DROP" && q.p.Outcome.Died() {
+		return &claim{certain: true, summary: fmt.Sprintf("the queueing discipline of %s drops it: its queue is full, or a shaper's rate is used up", at(q.d.Place, q.d.Interface)),
+			evidence: []string{q.died(), "__dev_queue_xmit gave " + r}, fix: []string{"see it: tc -s qdisc show dev " + q.d.Interface}}
+	}
+	return nil
+}
+
+// checksum: the receiver, or IP on the way, found a wrong checksum.
+func checksum(q *inquiry) *claim {
+	if !q.because("IP_CSUM", "TCP_CSUM", "UDP_CSUM", "ICMP_CSUM", "SKB_CSUM") {
+		return nil
+	}
+	place, iface := q.end()
+	c := &claim{certain: true, summary: fmt.Sprintf("its %s checksum is wrong, so %s drops it", strings.TrimSuffix(q.d.Reason, "_CSUM"), place), evidence: []string{q.died()}}
+	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageDecapsulate }); h != nil {
+		c.evidence = append(c.evidence, "it came through a tunnel ("+h.Interface+"): checksum offload of the outer header is the usual fault")
+		c.fix = []string{"on the sending node: ethtool -K " + h.Interface + " tx-checksum-ip-generic off (Calico: FELIX_FEATUREDETECTOVERRIDE=ChecksumOffloadBroken=true)"}
+	}
+	c.fix = append(c.fix, "see who sends it so: tcpdump -vv -i "+iface+" on this side and the sender's; switch offloads off one by one (ethtool -K IFACE tx off)")
+	return c
+}
+
+// tcDrop: a program or filter of tc, or an XDP program.
+func tcDrop(q *inquiry) *claim {
+	tc, xdp := q.because("TC_INGRESS", "TC_EGRESS") || q.in("sch_handle_ingress*", "sch_handle_egress*", "tc_run*"), q.because("XDP")
+	if !tc && !xdp {
+		return nil
+	}
+	what, show := "tc program or filter", "tc filter show dev "+q.d.Interface+" ingress; tc filter show dev "+q.d.Interface+" egress; bpftool net show dev "+q.d.Interface
+	if xdp {
+		what, show = "XDP program", "ip -d link show dev "+q.d.Interface+"; bpftool net show dev "+q.d.Interface
+	}
+	return &claim{certain: true, summary: fmt.Sprintf("a %s on %s drops it", what, at(q.d.Place, q.d.Interface)), evidence: []string{q.died()},
+		fix: []string{"see it: " + show, "find who attached it: an agent (Cilium, Calico's eBPF dataplane), a shaper, a script"}}
+}
+
+// nearlyFull is the part of conntrack's limit past which its table is suspected.
+const nearlyFull = 0.95
+
+// conntrackFull: nf_conntrack_in drops what it finds no room for (and says
+// "table full" in the kernel's log).
+func conntrackFull(q *inquiry) *claim {
+	if q.d.Hook != "PREROUTING" && q.d.Hook != "OUTPUT" || q.d.Rule != nil {
+		return nil
+	}
+	used, okUsed := q.sysctl(q.d.Netns, "netfilter/nf_conntrack_count")
+	limit, okLimit := q.sysctl(q.d.Netns, "netfilter/nf_conntrack_max")
+	if !okUsed || !okLimit || limit == 0 || float64(used) < nearlyFull*float64(limit) {
+		return nil
+	}
+	return &claim{
+		summary:  fmt.Sprintf("conntrack's table of %s is full (%d of %d), so new connections are dropped", q.place(), used, limit),
+		evidence: []string{q.where(), fmt.Sprintf("net.netfilter.nf_conntrack_count = %d, nf_conntrack_max = %d", used, limit)},
+		missing:  []string{"no rule is known to have dropped it, but the kernel gives no reason of its own: dmesg | grep 'table full' tells"},
+		fix: []string{"see what fills it: conntrack -L | awk '{print $1, $4}' | sort | uniq -c | sort -n",
+			fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d (kube-proxy sets it: --conntrack-max-per-core)", 2*limit)},
+	}
+}

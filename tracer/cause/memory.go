@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// This file keeps what a cause must know of packets other than the one it looks
+// at: which addresses were translated, and who was asked and answered. All of it
+// is bounded.
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
+)
+
+const (
+	maxPeers        = 512
+	maxTranslations = 256
+)
+
+// memory of a trace.
+type memory struct {
+	packets map[model.Direction]int
+	peers   map[peerKey]*peer
+	asked   []*peer // peers in order of appearance
+	// dnat maps what a request was sent to after translation to what it was
+	// addressed to before.
+	dnat map[netip.AddrPort]netip.AddrPort
+	// podAt maps the addresses of the node's pods to their namespaces, as of
+	// podsRead: looking into all of them takes a while.
+	podAt    map[netip.Addr]uint32
+	podsRead time.Time
+}
+
+// podsFresh is how long the list of pods' addresses is good for.
+const podsFresh = 10 * time.Second
+
+// pods gives the addresses of all pods of the node.
+func (m *memory) pods(q *inquiry) map[netip.Addr]uint32 {
+	if m.podAt != nil && time.Since(m.podsRead) < podsFresh {
+		return m.podAt
+	}
+	m.podAt = make(map[netip.Addr]uint32)
+	for _, member := range q.state.Members() {
+		links, err := q.state.Links(member)
+		if errors.Is(err, node.ErrGone) {
+			continue
+		}
+		q.gap(err)
+		for _, l := range links {
+			for _, p := range l.Addrs {
+				if !l.Loopback && !p.Addr().IsLinkLocalUnicast() {
+					m.podAt[p.Addr()] = member
+				}
+			}
+		}
+	}
+	m.podsRead = time.Now()
+	return m.podAt
+}
+
+// peerKey is the far end of an exchange, as the wire sees it.
+type peerKey struct {
+	proto string
+	far   netip.AddrPort
+}
+
+// peer is a far end to which packets left this node.
+type peer struct {
+	peerKey
+	left     int
+	ids      []uint64
+	first    *model.Packet // that left
+	answered bool
+	icmp     string // an ICMP error that came back
+	told     bool   // by a finding
+}
+
+func newMemory() memory {
+	return memory{packets: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort)}
+}
+
+// see takes a finished packet.
+func (m *memory) see(p *model.Packet) {
+	m.packets[p.Direction]++
+	if p.Direction == model.Return {
+		m.seeReply(p)
+		return
+	}
+	for i := range p.Hops {
+		if h := &p.Hops[i]; h.Before != nil && h.After != nil && h.Before.Dst != h.After.Dst && len(m.dnat) < maxTranslations {
+			m.dnat[netip.AddrPortFrom(h.After.Dst, h.After.DstPort)] = netip.AddrPortFrom(h.Before.Dst, h.Before.DstPort)
+		}
+	}
+	if at := m.peers[peerKey{p.Proto, netip.AddrPortFrom(p.Src, p.SrcPort)}]; at != nil {
+		at.answered = true // both ends asked for hold it: its answers count as requests
+	}
+	if p.Outcome == model.LeftNode && asks(p) {
+		m.seeLeaving(p)
+	}
+}
+
+// asks tells whether a packet is one that an answer is due to: no reply, no
+// error, no reset, nothing sent to many.
+func asks(p *model.Packet) bool {
+	if p.ICMP != "" && p.ICMP != "echo-request" || strings.Contains(p.TCPFlags, "R") || p.Dst.IsMulticast() {
+		return false
+	}
+	return lastHop(p, func(h *model.Hop) bool { return strings.HasSuffix(h.CTState, "-reply") }) == nil
+}
+
+// seeLeaving notes that something was asked of somebody off this node.
+func (m *memory) seeLeaving(p *model.Packet) {
+	e := endsAt(p)
+	key := peerKey{p.Proto, netip.AddrPortFrom(e.Dst, e.DstPort)}
+	at := m.peers[key]
+	if at == nil {
+		if len(m.peers) >= maxPeers {
+			return
+		}
+		at = &peer{peerKey: key, first: p}
+		m.peers[key], m.asked = at, append(m.asked, at)
+	}
+	at.left++
+	if len(at.ids) < shownPackets {
+		at.ids = append(at.ids, p.ID)
+	}
+}
+
+// seeReply notes who answered. An ICMP error is told with the addresses of the
+// packet that it is about, or with those of the router that sent it.
+func (m *memory) seeReply(p *model.Packet) {
+	if p.ICMP != "" && !strings.HasPrefix(p.ICMP, "echo-") {
+		m.seeError(p)
+		return
+	}
+	if at := m.peers[peerKey{p.Proto, netip.AddrPortFrom(p.Src, p.SrcPort)}]; at != nil {
+		at.answered = true
+		return
+	}
+	m.early(p)
+}
+
+// early notes an answer whose request has not been told yet: packets are told
+// when they end, and a reply may end first.
+func (m *memory) early(p *model.Packet) {
+	if len(m.peers) >= maxPeers {
+		return
+	}
+	key := peerKey{p.Proto, netip.AddrPortFrom(p.Src, p.SrcPort)}
+	at := &peer{peerKey: key, answered: true}
+	m.peers[key], m.asked = at, append(m.asked, at)
+}
+
+func (m *memory) seeError(p *model.Packet) {
+	for _, at := range slices.Backward(m.asked) {
+		if at.first == nil || at.icmp != "" {
+			continue
+		}
+		if at.far.Addr() == p.Src || at.far.Addr() == p.Dst || len(m.asked) == 1 {
+			at.icmp = p.ICMP
+			return
+		}
+	}
+}

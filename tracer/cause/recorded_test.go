@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// This file holds a node's state as it was recorded from a real one
+// (record_test.go), and gives it again as a State.
+
+import (
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/pathtrace/pathtrace/tracer/node"
+)
+
+// recorded is the state of a node at one moment.
+type recorded struct {
+	NodeInode uint32
+	Places    map[uint32]*recordedPlace // by inode; the node's own and its pods'
+}
+
+type recordedPlace struct {
+	Links     []node.Link       `json:",omitempty"`
+	Routes    []node.Route      `json:",omitempty"`
+	Neighbors []node.Neighbor   `json:",omitempty"`
+	Sysctls   map[string]string `json:",omitempty"`
+	Rules     *RuleSets         `json:",omitempty"`
+}
+
+func readRecorded(path string) (*recorded, error) {
+	raw, err := readGzip(path)
+	if err != nil {
+		return nil, err
+	}
+	r := new(recorded)
+	if err := json.Unmarshal(raw, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+// readGzip reads a compressed file.
+func readGzip(path string) ([]byte, error) {
+	packed, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	unpack, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return io.ReadAll(unpack)
+}
+
+func (r *recorded) place(netns uint32) (*recordedPlace, error) {
+	if p := r.Places[netns]; p != nil {
+		return p, nil
+	}
+	return nil, fmt.Errorf("netns %d: not recorded", netns)
+}
+
+// Node implements State.
+func (r *recorded) Node() uint32 { return r.NodeInode }
+
+// Members implements State.
+func (r *recorded) Members() []uint32 {
+	var all []uint32
+	for inode := range r.Places {
+		if inode != r.NodeInode {
+			all = append(all, inode)
+		}
+	}
+	slices.SortFunc(all, cmp.Compare[uint32])
+	return all
+}
+
+// Links implements State.
+func (r *recorded) Links(netns uint32) ([]node.Link, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	return p.Links, nil
+}
+
+// Routes implements State.
+func (r *recorded) Routes(netns uint32) ([]node.Route, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	return p.Routes, nil
+}
+
+// Neighbors implements State.
+func (r *recorded) Neighbors(netns uint32) ([]node.Neighbor, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	return p.Neighbors, nil
+}
+
+// Sysctl implements State.
+func (r *recorded) Sysctl(netns uint32, name string) (string, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return "", err
+	}
+	value, ok := p.Sysctls[name]
+	if !ok {
+		return "", fmt.Errorf("sysctl net/%s: %w", name, fs.ErrNotExist)
+	}
+	return value, nil
+}
+
+// Rules implements State.
+func (r *recorded) Rules(netns uint32) (RuleSets, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return RuleSets{}, err
+	}
+	if p.Rules == nil {
+		return RuleSets{}, fmt.Errorf("netns %d: rules were not recorded", netns)
+	}
+	return *p.Rules, nil
+}
+
+// sysctls are those recorded: of the namespace, and of each interface (%s).
+var sysctls = []string{
+	"ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/all/rp_filter", "ipv4/conf/all/forwarding",
+	"bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables",
+	"netfilter/nf_conntrack_count", "netfilter/nf_conntrack_max",
+	"ipv4/conf/%s/rp_filter", "ipv4/conf/%s/forwarding", "ipv4/conf/%s/proxy_arp", "ipv4/conf/%s/arp_ignore",
+	"ipv6/conf/%s/forwarding", "ipv6/conf/%s/proxy_ndp",
+}
+
+// capture records all of a State.
+func capture(s State) (*recorded, error) {
+	r := &recorded{NodeInode: s.Node(), Places: map[uint32]*recordedPlace{}}
+	for _, netns := range append(s.Members(), s.Node()) {
+		p := &recordedPlace{Sysctls: map[string]string{}}
+		var err error
+		if p.Links, err = s.Links(netns); err != nil {
+			return nil, err
+		}
+		if p.Routes, err = s.Routes(netns); err != nil {
+			return nil, err
+		}
+		if p.Neighbors, err = s.Neighbors(netns); err != nil {
+			return nil, err
+		}
+		rules, err := s.Rules(netns)
+		if err != nil {
+			return nil, err
+		}
+		p.Rules = &rules
+		for _, name := range sysctls {
+			if !strings.Contains(name, "%s") {
+				p.sysctl(s, netns, name)
+				continue
+			}
+			for _, l := range p.Links {
+				p.sysctl(s, netns, fmt.Sprintf(name, l.Name))
+			}
+		}
+		r.Places[netns] = p
+	}
+	return r, nil
+}
+
+// sysctl records a value; one that does not exist is left out.
+func (p *recordedPlace) sysctl(s State, netns uint32, name string) {
+	if value, err := s.Sysctl(netns, name); err == nil {
+		p.Sysctls[name] = value
+	}
+}

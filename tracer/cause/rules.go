@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// Causes that are rules of a packet filter: Calico's policies and checks, a
+// chain's policy, and any other rule. What a rule means is package meaning's
+// knowledge; here it becomes a code, evidence and a way out.
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
+)
+
+// decided says what the rule that killed the packet means; ok is false if no
+// rule is known to have done it.
+func (q *inquiry) decided() (m meaning.Meaning, ok bool) {
+	if q.d.Rule == nil {
+		return m, false
+	}
+	path := meaning.Path{Rules: q.wayToRule(), Verdict: "drop", In: q.d.Interface, Out: q.route().Interface}
+	if q.p.Outcome == model.Rejected {
+		path.Verdict = "reject"
+	}
+	return meaning.NewBook(meaning.Known{}).Explain(path), true
+}
+
+// wayToRule lists the rules the packet met where it died, the deciding one last:
+// marks are set in one table and tested in another.
+func (q *inquiry) wayToRule() (way []meaning.Rule) {
+	for i := range q.p.Hops {
+		if h := &q.p.Hops[i]; h.Netns == q.d.Netns {
+			for _, r := range h.Rules {
+				way = append(way, meaningRule(h.Backend, r))
+			}
+		}
+	}
+	last := meaningRule(q.d.Backend, *q.d.Rule)
+	if n := len(way); n == 0 || way[n-1].Text != last.Text || way[n-1].Chain != last.Chain || way[n-1].Table != last.Table {
+		way = append(way, last)
+	}
+	return way
+}
+
+func meaningRule(backend string, r model.Rule) meaning.Rule {
+	m := meaning.Rule{Backend: backend, Family: r.Family, Table: r.Table, Chain: r.Chain, Number: r.Number, Text: r.Text, Element: r.Element}
+	if r.Comment != "" {
+		m.Comments = []string{r.Comment}
+	}
+	return m
+}
+
+// byRule begins a claim about the deciding rule.
+func (q *inquiry) byRule(m meaning.Meaning) *claim {
+	c := &claim{certain: q.d.RuleSource == model.RuleExact, summary: q.d.Rule.Meaning}
+	if c.summary == "" {
+		c.summary = m.Sentence
+	}
+	c.evidence = []string{q.where(), ruleName(q.d) + ": " + q.d.Rule.Text}
+	if q.d.Rule.Element != "" {
+		c.evidence = append(c.evidence, "the element that matched: "+q.d.Rule.Element)
+	}
+	if !c.certain {
+		c.missing = []string{"the rule was read off the rule set, this backend does not see it matching"}
+	}
+	return c
+}
+
+// where is the evidence of a death in netfilter.
+func (q *inquiry) where() string {
+	return strings.TrimSpace(fmt.Sprintf("it died in %s at %s", strings.Join(nonEmpty("hook "+q.d.Hook, q.d.Backend), ", "), at(q.d.Place, q.d.Interface)))
+}
+
+func nonEmpty(words ...string) (out []string) {
+	for _, w := range words {
+		if w != "" {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// ruleName names a rule without its text: "rule 7 of cali-tw-… in filter".
+func ruleName(d *model.Drop) string {
+	r := d.Rule
+	table := r.Table
+	if r.Family != "" && r.Family != "ip" && r.Family != "ip6" {
+		table = r.Family + " " + table
+	}
+	switch {
+	case r.Number > 0:
+		return fmt.Sprintf("rule %d of %s in %s", r.Number, r.Chain, table)
+	case r.Handle > 0:
+		return fmt.Sprintf("rule with handle %d of %s in %s", r.Handle, r.Chain, table)
+	}
+	return fmt.Sprintf("policy of %s in %s", r.Chain, table)
+}
+
+// ofKind makes a cause of rules that mean one of some things.
+func ofKind(fix func(q *inquiry, m meaning.Meaning) []string, kinds ...meaning.Kind) func(q *inquiry) *claim {
+	return func(q *inquiry) *claim {
+		m, ok := q.decided()
+		if !ok {
+			return nil
+		}
+		for _, k := range kinds {
+			if m.Kind == k {
+				c := q.byRule(m)
+				c.fix = fix(q, m)
+				return c
+			}
+		}
+		return nil
+	}
+}
+
+// invalid adds to a rule that drops invalid packets why they may be so.
+func invalid(q *inquiry) *claim {
+	c := ofKind(invalidFix, meaning.Invalid)(q)
+	if c == nil {
+		return nil
+	}
+	if h := lastHop(q.p, func(h *model.Hop) bool { return strings.HasPrefix(h.CTState, "invalid") }); h != nil {
+		c.evidence = append(c.evidence, fmt.Sprintf("conntrack called it %s in %s", h.CTState, h.Hook))
+	}
+	other := model.Forward
+	if q.p.Direction == model.Forward {
+		other = model.Return
+	}
+	if q.mem.packets[other] == 0 {
+		c.evidence = append(c.evidence, fmt.Sprintf("no packet of the %s direction was seen on this node: the way may be asymmetric", other))
+	}
+	return c
+}
+
+// anyRule: a rule that means nothing special; or a table that killed by a rule
+// that could not be named.
+func anyRule(q *inquiry) *claim {
+	m, ok := q.decided()
+	if ok {
+		c := q.byRule(m)
+		c.fix = q.ruleFix(m)
+		return c
+	}
+	if q.d.Hook == "" || q.d.Table == "" && len(q.d.Candidates) == 0 {
+		return nil
+	}
+	c := &claim{evidence: []string{q.where()}, summary: fmt.Sprintf("a rule of %s in hook %s drops it", tableWords(q.d), q.d.Hook)}
+	if len(q.d.Candidates) > 0 {
+		c.missing = append(c.missing, "which of these tables it was: "+strings.Join(q.d.Candidates, "; "))
+	}
+	why := q.d.RuleUnknown
+	if why == "" {
+		why = "this backend does not see rules there"
+	}
+	c.missing = append(c.missing, "which rule: "+why)
+	if q.d.Backend == "nft" {
+		c.fix = []string{"see its rules: nft -a list ruleset"}
+	} else {
+		c.fix = []string{"see the rules and their counters: " + saveTool(q.d.Family, q.d.Backend) + " -c"}
+	}
+	return c
+}
+
+func tableWords(d *model.Drop) string {
+	if d.Table == "" {
+		return "one of several tables"
+	}
+	return "table " + d.Table + " (" + backendWords(d) + ")"
+}
+
+// backendWords is the backend as people call it.
+func backendWords(d *model.Drop) string {
+	switch {
+	case d.Backend == "legacy":
+		return "iptables-legacy"
+	case d.Backend == "nft" && iptablesTable(d.Family, d.Table):
+		return "iptables-nft"
+	case d.Backend == "nft":
+		return "nftables"
+	}
+	return "backend not known"
+}
+
+// iptablesTable tells the tables that iptables-nft makes.
+func iptablesTable(family, table string) bool {
+	if family != "ip" && family != "ip6" {
+		return false
+	}
+	switch table {
+	case "raw", "mangle", "nat", "filter", "security":
+		return true
+	}
+	return false
+}
+
+// tool is the iptables command of the table that killed; "" for native nft.
+func (q *inquiry) tool() string { return toolOf(q.d.Backend, q.d.Family, q.d.Table) }
+
+// toolOf is the iptables command of a table; "" for native nft.
+func toolOf(backend, family, table string) string {
+	name, of := "iptables", ""
+	if family == "ip6" {
+		name = "ip6tables"
+	}
+	if table != "filter" {
+		of = " -t " + table
+	}
+	switch {
+	case backend == "legacy":
+		return name + "-legacy" + of
+	case backend == "nft" && iptablesTable(family, table):
+		return name + "-nft" + of
+	}
+	return ""
+}
+
+func saveTool(family, backend string) string {
+	name := "iptables"
+	if family == "ip6" {
+		name = "ip6tables"
+	}
+	if backend != "" {
+		name += "-" + backend
+	}
+	return name + "-save"
+}
+
+// ruleFix shows the rule, and how to take it away if nobody will put it back.
+func (q *inquiry) ruleFix(m meaning.Meaning) (fix []string) {
+	in := ""
+	if q.d.Place != "node" && q.d.Place != "" {
+		in = "in " + q.d.Place + "'s network namespace (nsenter -t PID -n): "
+	}
+	tool, r := q.tool(), q.d.Rule
+	show, remove := "", ""
+	switch {
+	case tool != "":
+		show = fmt.Sprintf("%s -nvL %s --line-numbers", tool, r.Chain)
+		if text, ok := strings.CutPrefix(r.Text, "-A "); ok {
+			remove = tool + " -D " + text
+		}
+	default:
+		show = fmt.Sprintf("nft -a list chain %s %s %s", r.Family, r.Table, r.Chain)
+		if r.Handle != 0 {
+			remove = fmt.Sprintf("nft delete rule %s %s %s handle %d", r.Family, r.Table, r.Chain, r.Handle)
+		}
+	}
+	fix = append(fix, "see it: "+in+show)
+	if m.Owner != "" {
+		return append(fix, fmt.Sprintf("%s wrote it and will write it again: change what %s is told, not the rule", m.Owner, m.Owner))
+	}
+	if remove != "" {
+		fix = append(fix, "if nobody needs it: "+in+remove)
+	}
+	return append(fix, "find who wrote it, or it comes back: a script, configuration management, a firewall service")
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// The cause not-sent: silence is looked into as well, on the sender's side.
+
+import (
+	"fmt"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
+)
+
+// notSent: no packet of the flow was seen. What can be looked at is, and told.
+func notSent(c *Collector) []*found {
+	if c.mem.packets[model.Forward]+c.mem.packets[model.Return] > 0 || c.start.Type == "" {
+		return nil
+	}
+	q := &inquiry{p: &model.Packet{}, d: &model.Drop{}, state: c.state, start: &c.start, mem: &c.mem}
+	claim := &claim{direction: model.Forward, summary: "no packet of the flow was seen: nothing was sent while it was traced, or it takes another way than this node"}
+	src := c.start.Src
+	if src.Netns == 0 || src.Netns == q.state.Node() {
+		claim.evidence = append(claim.evidence, fmt.Sprintf("the source %s is no pod of this node, so its own side could not be looked at", src.Given))
+		claim.fix = []string{"trace on the node that has the source, while it sends"}
+	} else {
+		q.senderSide(claim, src.Netns)
+	}
+	claim.missing = append(claim.missing, q.gaps...)
+	claim.fix = append(claim.fix, "send while it traces: append -- COMMAND, or use --probe", "see what the source sends instead: --dst any")
+	return []*found{{claim: claim}}
+}
+
+// senderSide looks at the pod's own interface, route and neighbour.
+func (q *inquiry) senderSide(c *claim, pod uint32) {
+	l := q.findLink(pod, func(l *node.Link) bool { return !l.Loopback && len(l.Addrs) > 0 })
+	if l == nil {
+		c.summary = "no packet of the flow was seen: the source pod has no interface with an address"
+		return
+	}
+	c.evidence = append(c.evidence, "in the source pod: "+linkWords(l))
+	host := q.hostLink(pod)
+	if host != nil {
+		c.evidence = append(c.evidence, "its other end on the node: "+linkWords(host))
+	}
+	switch {
+	case !l.Up:
+		c.summary = fmt.Sprintf("no packet of the flow was seen: %s of the source pod is set down", l.Name)
+		c.fix = append(c.fix, "in the pod: ip link set "+l.Name+" up")
+	case host != nil && !host.Up:
+		c.summary = fmt.Sprintf("no packet of the flow was seen: %s, the node's end of the source pod's interface, is set down", host.Name)
+		c.fix = append(c.fix, "ip link set "+host.Name+" up")
+	}
+	if len(q.start.Dst.Addresses) == 0 {
+		return
+	}
+	dst := q.start.Dst.Addresses[0].Addr()
+	r, ok := q.routeTo(pod, dst)
+	if !ok {
+		c.summary = fmt.Sprintf("no packet of the flow was seen: the source pod has no route to %s, so it cannot send", dst)
+		c.fix = append(c.fix, "see its routes: ip route in the pod; the CNI plugin should have set a default route: make the pod again")
+		return
+	}
+	c.evidence = append(c.evidence, "its route to "+dst.String()+": "+q.routeWords(pod, r))
+	hop := dst
+	if r.Gateway.IsValid() {
+		hop = r.Gateway
+	}
+	if n, ok := q.neighbor(pod, r.LinkIndex, hop); ok {
+		c.evidence = append(c.evidence, fmt.Sprintf("its neighbour %s is %s", hop, stateWords(n.State)))
+		if n.State&unanswered != 0 {
+			c.summary = fmt.Sprintf("no packet of the flow was seen: nobody answers the source pod's ARP for %s", hop)
+		}
+	}
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// This file puts a Collector into the way of a trace's objects.
+
+import "github.com/pathtrace/pathtrace/tracer/model"
+
+// Sink gives a sink that hands everything on to next, takes note of it on the
+// way, and tells the findings just before the summary.
+func (c *Collector) Sink(next model.Sink) model.Sink { return &sink{Sink: next, c: c} }
+
+type sink struct {
+	model.Sink
+	c *Collector
+}
+
+// Start implements model.Sink.
+func (s *sink) Start(o *model.Start) error {
+	s.c.Start(o)
+	return s.Sink.Start(o)
+}
+
+// Packet implements model.Sink.
+func (s *sink) Packet(o *model.Packet) error {
+	s.c.Packet(o)
+	return s.Sink.Packet(o)
+}
+
+// Summary implements model.Sink.
+func (s *sink) Summary(o *model.Summary) error {
+	for _, f := range s.c.Findings() {
+		if err := s.Sink.Finding(&f); err != nil {
+			return err
+		}
+	}
+	return s.Sink.Summary(o)
+}

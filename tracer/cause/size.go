@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// The cause mtu: a packet that does not fit.
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
+)
+
+// tooBig: larger than the way allows and not to be fragmented (PKT_TOO_BIG, ICMP
+// fragmentation needed); a bridge drops what is too large without a word
+// (br_dev_queue_push_xmit, net/bridge/br_forward.c).
+func tooBig(q *inquiry) *claim {
+	answer := lastAnswer(q.p)
+	told := q.because("PKT_TOO_BIG") || strings.Contains(answer, "frag-needed") || strings.Contains(answer, "too-big")
+	out := q.outLink()
+	bridged := q.in("br_dev_queue_push_xmit*", "br_nf_dev_queue_xmit*", "__br_forward*") && out != nil && q.p.Length > uint32(out.MTU)
+	if !told && !bridged {
+		return nil
+	}
+	c := &claim{certain: told, evidence: []string{q.died()}}
+	limit := "what the way allows"
+	if out != nil {
+		limit = fmt.Sprintf("%d bytes, the MTU of %s", out.MTU, out.Name)
+		c.evidence = append(c.evidence, fmt.Sprintf("ip link: %s; the packet has %d bytes and must not be fragmented", linkWords(out), q.p.Length))
+	}
+	c.summary = fmt.Sprintf("the packet (%d bytes) is larger than %s", q.p.Length, limit)
+	if told && answer != "" {
+		c.evidence = append(c.evidence, "the sender was told: "+answer)
+	}
+	if bridged && !told {
+		c.missing = []string{"the kernel gives no reason of its own: a bridge drops what does not fit silently"}
+	}
+	q.widths(c, out)
+	return c
+}
+
+// outLink is the interface the packet was to leave by, where it died.
+func (q *inquiry) outLink() *node.Link {
+	if l := q.link(q.d.Netns, int(q.d.IfIndex)); l != nil && l.Master != 0 && q.d.Stage == model.StageBridge {
+		return l // a bridge names the port it was to send by
+	}
+	if r := q.route(); r.IfIndex != 0 {
+		return q.link(q.d.Netns, int(r.IfIndex))
+	}
+	dst := endsAt(q.p).Dst
+	if r, ok := q.routeTo(q.d.Netns, dst); ok {
+		return q.link(q.d.Netns, r.LinkIndex)
+	}
+	return nil
+}
+
+// widths compares the sender's MTU with that of the way.
+func (q *inquiry) widths(c *claim, out *node.Link) {
+	if out == nil {
+		c.fix = append(c.fix, "see the MTUs along the way: ip link; tracepath -n "+endsAt(q.p).Dst.String())
+		return
+	}
+	if pod, ok := q.podOf(q.p.Src); ok {
+		if host := q.hostLink(pod); host != nil && host.MTU > out.MTU {
+			c.evidence = append(c.evidence, fmt.Sprintf("the sending pod's interface (%s) has MTU %d, more than the way", host.Name, host.MTU))
+		}
+	}
+	switch {
+	case out.Kind == "vxlan":
+		c.fix = append(c.fix, fmt.Sprintf("give pods an MTU of at most %d (VXLAN takes 50 bytes): Calico: veth_mtu in its ConfigMap or mtu of the Installation; Flannel: it is in /run/flannel/subnet.env", out.MTU))
+	default:
+		c.fix = append(c.fix, fmt.Sprintf("give %s the MTU of its pod and of the other pods: ip link set %s mtu N", out.Name, out.Name))
+	}
+	c.fix = append(c.fix, "make new pods after it: those that run keep their MTU", "let ICMP \"fragmentation needed\" through to the sender, so that it learns the size by itself")
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// This file says what a diagnosis may ask about the node. Package tracer asks
+// the running node (live.go); tests answer from what was recorded.
+
+import (
+	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
+)
+
+// State answers how the node stands now. Nothing may change by asking. A
+// namespace that is gone, or what cannot be read, is an error: the diagnosis is
+// then made without, and says so.
+type State interface {
+	// Node is the inode of the node's own network namespace.
+	Node() uint32
+	// Members are the inodes of its pods' namespaces.
+	Members() []uint32
+	Links(netns uint32) ([]node.Link, error)
+	Routes(netns uint32) ([]node.Route, error)
+	// Neighbors lists neighbour entries and the forwarding entries of bridges
+	// and tunnels.
+	Neighbors(netns uint32) ([]node.Neighbor, error)
+	// Sysctl reads a file below /proc/sys/net as the namespace sees it, such as
+	// ipv4/ip_forward. One that this kernel does not have is fs.ErrNotExist.
+	Sysctl(netns uint32, name string) (string, error)
+	// Rules lists all rules of both iptables backends and of nft, by backend.
+	Rules(netns uint32) (RuleSets, error)
+}
+
+// RuleSets are the rules of a namespace as the two backends of iptables hold
+// them; native nft tables count among NFT's. nft's base chains are among them by
+// their policy: without a number, with the text ":FORWARD DROP" or "policy drop".
+type RuleSets struct {
+	Legacy, NFT []meaning.Rule
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// This file is the table of causes. The order settles which one counts where
+// several fit: what the kernel says plainly before what is read off the state,
+// the special before the general. docs/causes.md has a section for each code.
+
+import "github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
+
+var causes = []cause{
+	// a packet filter killed it
+	{"vxlan-blocked", vxlanBlocked},
+	{"split-rulesets", splitRuleSets},
+	{"unknown-interface", ofKind(endpointFix, meaning.UnknownInterface)},
+	{"calico-rpf", ofKind(spoofFix, meaning.ReversePath)},
+	{"policy-deny", ofKind(policyFix, meaning.PolicyDeny, meaning.TierEnd, meaning.NoProfile, meaning.AdminDown)},
+	{"conntrack-invalid", invalid},
+	{"forward-policy", forwardPolicy},
+	{"conntrack-full", conntrackFull},
+	{"rule-drop", anyRule},
+	// the kernel gave its reason
+	{"checksum", checksum},
+	{"tc-drop", tcDrop},
+	{"ip-forward-off", forwardOff},
+	{"rp-filter", reversePath},
+	{"mtu", tooBig},
+	{"ttl", hopLimit},
+	// a link behind what the kernel said
+	{"interface-down", interfaceDown},
+	{"vxlan-broken", vxlanBroken},
+	{"blackhole-route", blackhole},
+	{"no-route", noRoute},
+	{"neighbor-failed", neighborFailed},
+	{"queue-full", queueFull},
+	// it arrived, and was turned away
+	{"reply-not-translated", replyNotTranslated},
+	{"no-listener", noListener},
+}
+
+// closings are asked when the trace is over, in this order, about what no packet
+// by itself tells.
+var closings = []closing{
+	{"vxlan-broken", closingOf(astray)},
+	{"masquerade", closingOf(masquerade)},
+	{"left-node", closingOf(leftNode)},
+	{"not-sent", notSent},
+}
