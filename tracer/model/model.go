@@ -160,6 +160,19 @@ type Hop struct {
 	Length  uint32 `json:"length,omitempty"`   // skb->len at this hop, bytes
 	CPU     uint32 `json:"cpu,omitempty"`
 	Copy    int    `json:"copy,omitempty"` // >0: this hop is of the n-th copy (clone, segment, fragment) of the packet
+	Frame   *Frame `json:"-"`              // its bytes here, where they were asked for: for captures, not for JSON
+}
+
+// Frame is what a packet looked like at a hop.
+type Frame struct {
+	// LinkType is the LINKTYPE_ value of Bytes (draft-ietf-opsawg-pcaplinktype):
+	// 1 Ethernet, 101 raw IP.
+	LinkType uint16
+	Bytes    []byte // from the link-layer header on, cut at the snap length
+	Length   uint32 // bytes of the whole, link-layer header included
+	// Synthetic tells that the link-layer header was made up: the packet had none
+	// at this hop.
+	Synthetic bool
 }
 
 // Drop is where and why a packet died.
