@@ -154,6 +154,8 @@ type session struct {
 	p   plan
 	tr  *Trace
 	key string
+	// episodes are the scenarios that the trace in use has seen.
+	episodes []episode
 }
 
 func (ses *session) shared() bool { return ses.p.backend == "fentry" }
@@ -171,7 +173,7 @@ func (ses *session) trace(t tester, e *testenv.Env, src, dst, proto string) *Tra
 	if err != nil {
 		t.Fatal(err)
 	}
-	ses.tr, ses.key = tr, key
+	ses.tr, ses.key, ses.episodes = tr, key, nil
 	return tr
 }
 
@@ -198,6 +200,7 @@ func (ses *session) end(t interface {
 			t.Logf("told: %s", tell(pk))
 		}
 	}
+	checkFindings(t, ses.episodes, tr.Packets(), tr.Findings())
 }
 
 // drop ends the trace without asking what it saw: it may be what is wrong.
@@ -264,6 +267,7 @@ func (ses *session) run(t tester, e *testenv.Env, s testenv.Scenario) {
 	}
 	settle(ses.p)
 	mended := time.Now()
+	ses.episodes = append(ses.episodes, episode{s.Name, s.Expect, begun, mended})
 	undo()
 	hsrc, hdst := ends(t, e, s.Healthy)
 	sameTrace := hsrc == src && hdst == dst

@@ -31,11 +31,12 @@ type Trace struct {
 	done   chan struct{} // closed when the summary was read or output ended
 	exited chan error
 
-	mu      sync.Mutex
-	packets []model.Packet
-	start   *model.Start
-	summary *model.Summary
-	readErr error
+	mu       sync.Mutex
+	packets  []model.Packet
+	findings []model.Finding
+	start    *model.Start
+	summary  *model.Summary
+	readErr  error
 }
 
 // ReadyWithin bounds the wait for a trace to be ready: loading takes seconds
@@ -127,6 +128,12 @@ func (t *Trace) take(line []byte) error {
 			return err
 		}
 		t.packets = append(t.packets, p)
+	case "finding":
+		var f model.Finding
+		if err := json.Unmarshal(line, &f); err != nil {
+			return err
+		}
+		t.findings = append(t.findings, f)
 	case "summary":
 		t.summary = new(model.Summary)
 		return json.Unmarshal(line, t.summary)
@@ -139,6 +146,13 @@ func (t *Trace) Packets() []model.Packet {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]model.Packet(nil), t.packets...)
+}
+
+// Findings gives the findings told so far.
+func (t *Trace) Findings() []model.Finding {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]model.Finding(nil), t.findings...)
 }
 
 // Summary gives the summary, nil before it was told.

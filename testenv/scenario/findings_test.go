@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scenario
+
+// This file compares the findings at the end of a trace with the faults that
+// were made under it: each is named by its code, and nothing else is found.
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// namedPackets is how many packets a finding names at most.
+const namedPackets = 16
+
+// episode is one scenario under a trace: a fault from its making to its mending.
+type episode struct {
+	name     string
+	expect   testenv.Expect
+	from, to time.Time
+}
+
+// span gives the packets of the trace that came in an episode's time.
+func (ep episode) span(all []model.Packet) map[uint64]bool {
+	ids := make(map[uint64]bool)
+	for _, p := range before(after(all, ep.from), ep.to) {
+		ids[p.ID] = true
+	}
+	return ids
+}
+
+// ofSpan tells whether a finding is about packets of an episode. One that has
+// no packets, such as that nothing came, is about all of the trace; one that
+// has more than it names may be.
+func ofSpan(f model.Finding, ids map[uint64]bool) bool {
+	return len(f.Packets) == 0 || len(f.Packets) >= namedPackets ||
+		slices.ContainsFunc(f.Packets, func(id uint64) bool { return ids[id] })
+}
+
+// checkFindings wants every fault of the trace found by its code, in its
+// direction, and no finding about packets of a time when nothing was broken.
+func checkFindings(t interface {
+	Helper()
+	Errorf(format string, args ...any)
+}, episodes []episode, packets []model.Packet, findings []model.Finding) {
+	t.Helper()
+	accounted := make([]bool, len(findings))
+	for _, ep := range episodes {
+		if ep.expect.Code == "" {
+			continue
+		}
+		ids, found := ep.span(packets), false
+		for i, f := range findings {
+			if !ofSpan(f, ids) {
+				continue
+			}
+			if f.Code == ep.expect.Code && (ep.expect.Direction == "" || f.Direction == ep.expect.Direction) {
+				found, accounted[i] = true, true
+			}
+		}
+		if !found {
+			t.Errorf("%s: no finding %s, %s; found: %s", ep.name, ep.expect.Code, ep.expect.Direction, codes(findings))
+		}
+	}
+	for i, f := range findings {
+		if !accounted[i] {
+			line, _ := json.Marshal(f) // of strings and numbers: it cannot fail
+			t.Errorf("false alarm: %s", line)
+		}
+	}
+}
+
+func codes(findings []model.Finding) string {
+	var out []string
+	for _, f := range findings {
+		out = append(out, f.Code+" "+string(f.Direction)+" "+f.Confidence)
+	}
+	if len(out) == 0 {
+		return "nothing"
+	}
+	return strings.Join(out, ", ")
+}
