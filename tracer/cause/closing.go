@@ -51,8 +51,17 @@ func closingOf(find func(q *inquiry, p *peer) *claim) func(c *Collector) []*foun
 	}
 }
 
+// wentAstray tells what was noted when the first packet left.
+func wentAstray(q *inquiry, p *peer) *claim {
+	if p.astray != nil {
+		p.astray.evidence = append(p.astray.evidence, p.words())
+	}
+	return p.astray
+}
+
 // astray: the tunnel is down and its routes with it, so packets for other nodes'
-// pods leave by the default route, bare.
+// pods leave by the default route, bare. Asked when the first packet leaves: the
+// routes may be back when the trace ends.
 func astray(q *inquiry, p *peer) *claim {
 	if in, _ := q.encapsulated(); in {
 		return nil
@@ -66,7 +75,7 @@ func astray(q *inquiry, p *peer) *claim {
 			continue
 		}
 		c := &claim{subject: l.Name, summary: fmt.Sprintf("the tunnel interface %s is set down, and its routes are gone: packets to %s leave by the default route instead", l.Name, p.far.Addr())}
-		c.evidence = []string{"ip link: " + linkWords(l), "the way to it now: " + q.routeWords(q.state.Node(), r), p.words()}
+		c.evidence = []string{"ip link: " + linkWords(l), "the way to it then: " + q.routeWords(q.state.Node(), r)}
 		c.missing = []string{"that its route led into the tunnel before", "who set it down"}
 		c.fix = tunnelUp(l)
 		return c

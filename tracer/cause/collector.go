@@ -25,6 +25,9 @@ const (
 	shownPackets = 16
 	// lookAgain is how soon a case without a cause is looked into again.
 	lookAgain = time.Second
+	// maxLooks is for how many far ends off this node the way there is looked at
+	// when the first packet leaves: it takes a reading of routes and links.
+	maxLooks = 64
 )
 
 // Collector finds the causes behind the packets of one trace. It is not safe for
@@ -36,6 +39,7 @@ type Collector struct {
 	cases   map[signature]*kase
 	order   []*kase
 	mem     memory
+	looks   int
 	now     func() time.Time
 }
 
@@ -54,7 +58,13 @@ func (c *Collector) Start(s *model.Start) { c.start = *s }
 // Packet takes a finished packet. It is kept if it is the first of its case, and
 // must not change afterwards.
 func (c *Collector) Packet(p *model.Packet) {
-	c.mem.see(p)
+	if peer := c.mem.see(p); peer != nil && c.looks < maxLooks {
+		c.looks++
+		q := &inquiry{p: p, d: &model.Drop{}, state: c.state, start: &c.start, mem: &c.mem}
+		if peer.astray = astray(q, peer); peer.astray != nil {
+			peer.astray.missing = append(peer.astray.missing, q.gaps...)
+		}
+	}
 	if !suspect(p) {
 		return
 	}

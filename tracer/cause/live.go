@@ -22,11 +22,9 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/ruleset/nft"
 )
 
-// How long an answer is good for. Reading rules costs most and what is asked of
-// them (who writes which backend) changes least.
 const (
-	freshFor      = 200 * time.Millisecond
-	freshRulesFor = 10 * time.Second
+	// freshFor is how long an answer is good for.
+	freshFor = 200 * time.Millisecond
 	// costShare times what an answer took it is good for at least, so that asking
 	// takes no more than a part of our time.
 	costShare = 5
@@ -59,7 +57,7 @@ func NewLive(ctx context.Context, ns *node.Namespaces) *Live {
 }
 
 // ask gives what is still fresh, or reads it.
-func ask[T any](l *Live, what string, netns uint32, fresh time.Duration, read func() (T, error)) (T, error) {
+func ask[T any](l *Live, what string, netns uint32, read func() (T, error)) (T, error) {
 	now, q := time.Now(), question{what, netns}
 	a, ok := l.kept[q]
 	if !ok || now.After(a.until) {
@@ -68,7 +66,7 @@ func ask[T any](l *Live, what string, netns uint32, fresh time.Duration, read fu
 		}
 		value, err := read()
 		read := time.Now()
-		a = answer{value, err, read.Add(max(fresh, costShare*read.Sub(now)))}
+		a = answer{value, err, read.Add(max(freshFor, costShare*read.Sub(now)))}
 		l.kept[q] = a
 	}
 	return a.value.(T), a.err
@@ -82,24 +80,24 @@ func (l *Live) Members() []uint32 { return l.ns.Members() }
 
 // Links implements State.
 func (l *Live) Links(netns uint32) ([]node.Link, error) {
-	return ask(l, "links", netns, freshFor, func() ([]node.Link, error) { return l.ns.Links(netns) })
+	return ask(l, "links", netns, func() ([]node.Link, error) { return l.ns.Links(netns) })
 }
 
 // Routes implements State.
 func (l *Live) Routes(netns uint32) ([]node.Route, error) {
-	return ask(l, "routes", netns, freshFor, func() ([]node.Route, error) { return l.ns.Routes(netns) })
+	return ask(l, "routes", netns, func() ([]node.Route, error) { return l.ns.Routes(netns) })
 }
 
 // Neighbors implements State.
 func (l *Live) Neighbors(netns uint32) ([]node.Neighbor, error) {
-	return ask(l, "neighbours", netns, freshFor, func() ([]node.Neighbor, error) { return l.ns.Neighbors(netns) })
+	return ask(l, "neighbours", netns, func() ([]node.Neighbor, error) { return l.ns.Neighbors(netns) })
 }
 
 // Sysctl implements State. /proc/sys/net shows the namespace of the thread that
 // looks (proc_sys_lookup, fs/proc/proc_sysctl.c; net_ctl_header_lookup,
 // net/sysctl_net.c, 6.12).
 func (l *Live) Sysctl(netns uint32, name string) (string, error) {
-	return ask(l, name, netns, freshFor, func() (value string, err error) {
+	return ask(l, name, netns, func() (value string, err error) {
 		err = l.ns.Do(netns, func() error {
 			raw, err := os.ReadFile(filepath.Join("/proc/sys/net", name))
 			value = strings.TrimSpace(string(raw))
@@ -115,7 +113,7 @@ func (l *Live) Sysctl(netns uint32, name string) (string, error) {
 // Rules implements State. Subsystems and tables that are not there are not
 // asked, since asking would make them.
 func (l *Live) Rules(netns uint32) (RuleSets, error) {
-	return ask(l, "rules", netns, freshRulesFor, func() (sets RuleSets, err error) {
+	return ask(l, "rules", netns, func() (sets RuleSets, err error) {
 		hasNFT, err := l.ns.HasNFT()
 		if err != nil {
 			return sets, err

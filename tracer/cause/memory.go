@@ -63,10 +63,30 @@ func (m *memory) pods(q *inquiry) map[netip.Addr]uint32 {
 	return m.podAt
 }
 
-// peerKey is the far end of an exchange, as the wire sees it.
+// peerKey is an exchange with a far end, as the wire sees it. Every connection and
+// every run of ping is one of its own: that it got no answer stays true when the
+// next one does.
 type peerKey struct {
 	proto string
 	far   netip.AddrPort
+	near  uint16 // the asking side's port as itself knows it; ICMP: the echo identifier
+}
+
+// keyOf is the exchange of a packet with the far end, whose other port is near.
+func keyOf(p *model.Packet, far netip.AddrPort, near uint16) peerKey {
+	if p.ICMPID != 0 {
+		near = p.ICMPID
+	}
+	return peerKey{p.Proto, far, near}
+}
+
+// answers is the exchange that a reply belongs to.
+func answers(p *model.Packet) peerKey {
+	near := p.DstPort
+	if h := lastHop(p, func(h *model.Hop) bool { return h.After != nil && h.Before != nil && h.After.Dst != h.Before.Dst }); h != nil {
+		near = h.After.DstPort // masquerade undone
+	}
+	return keyOf(p, netip.AddrPortFrom(p.Src, p.SrcPort), near)
 }
 
 // peer is a far end to which packets left this node.
@@ -78,30 +98,48 @@ type peer struct {
 	answered bool
 	icmp     string // an ICMP error that came back
 	told     bool   // by a finding
+	astray   *claim // why it went another way than it should, as the node stood then
+}
+
+// room makes room for another exchange: those that were answered are of no more
+// interest.
+func (m *memory) room() bool {
+	if len(m.peers) < maxPeers {
+		return true
+	}
+	m.asked = slices.DeleteFunc(m.asked, func(p *peer) bool {
+		if p.answered {
+			delete(m.peers, p.peerKey)
+		}
+		return p.answered
+	})
+	return len(m.peers) < maxPeers
 }
 
 func newMemory() memory {
 	return memory{packets: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort)}
 }
 
-// see takes a finished packet.
-func (m *memory) see(p *model.Packet) {
+// see takes a finished packet, and gives the far end that it is the first to
+// have left for.
+func (m *memory) see(p *model.Packet) *peer {
 	m.packets[p.Direction]++
 	if p.Direction == model.Return {
 		m.seeReply(p)
-		return
+		return nil
 	}
 	for i := range p.Hops {
 		if h := &p.Hops[i]; h.Before != nil && h.After != nil && h.Before.Dst != h.After.Dst && len(m.dnat) < maxTranslations {
 			m.dnat[netip.AddrPortFrom(h.After.Dst, h.After.DstPort)] = netip.AddrPortFrom(h.Before.Dst, h.Before.DstPort)
 		}
 	}
-	if at := m.peers[peerKey{p.Proto, netip.AddrPortFrom(p.Src, p.SrcPort)}]; at != nil {
+	if at := m.peers[answers(p)]; at != nil {
 		at.answered = true // both ends asked for hold it: its answers count as requests
 	}
 	if p.Outcome == model.LeftNode && asks(p) {
-		m.seeLeaving(p)
+		return m.seeLeaving(p)
 	}
+	return nil
 }
 
 // asks tells whether a packet is one that an answer is due to: no reply, no
@@ -113,14 +151,16 @@ func asks(p *model.Packet) bool {
 	return lastHop(p, func(h *model.Hop) bool { return strings.HasSuffix(h.CTState, "-reply") }) == nil
 }
 
-// seeLeaving notes that something was asked of somebody off this node.
-func (m *memory) seeLeaving(p *model.Packet) {
+// seeLeaving notes that something was asked of somebody off this node, and gives
+// whom, if it was the first.
+func (m *memory) seeLeaving(p *model.Packet) *peer {
 	e := endsAt(p)
-	key := peerKey{p.Proto, netip.AddrPortFrom(e.Dst, e.DstPort)}
+	key := keyOf(p, netip.AddrPortFrom(e.Dst, e.DstPort), p.SrcPort)
 	at := m.peers[key]
-	if at == nil {
-		if len(m.peers) >= maxPeers {
-			return
+	isNew := at == nil
+	if isNew {
+		if !m.room() {
+			return nil
 		}
 		at = &peer{peerKey: key, first: p}
 		m.peers[key], m.asked = at, append(m.asked, at)
@@ -129,6 +169,10 @@ func (m *memory) seeLeaving(p *model.Packet) {
 	if len(at.ids) < shownPackets {
 		at.ids = append(at.ids, p.ID)
 	}
+	if !isNew {
+		return nil
+	}
+	return at
 }
 
 // seeReply notes who answered. An ICMP error is told with the addresses of the
@@ -138,20 +182,35 @@ func (m *memory) seeReply(p *model.Packet) {
 		m.seeError(p)
 		return
 	}
-	if at := m.peers[peerKey{p.Proto, netip.AddrPortFrom(p.Src, p.SrcPort)}]; at != nil {
+	if at := m.peers[answers(p)]; at != nil {
 		at.answered = true
 		return
 	}
 	m.early(p)
+	// masquerade may have given the request another port, and undoing it may not
+	// have been seen: whose answer this is cannot be told then, and nobody is to be
+	// called silent who is not
+	for _, at := range m.asked {
+		if at.far == netip.AddrPortFrom(p.Src, p.SrcPort) && at.proto == p.Proto && at.rewritten() {
+			at.answered = true
+		}
+	}
+}
+
+// rewritten tells whether an exchange went out under another source.
+func (p *peer) rewritten() bool {
+	return p.first != nil && lastHop(p.first, func(h *model.Hop) bool {
+		return h.Before != nil && h.After != nil && h.Before.Src != h.After.Src
+	}) != nil
 }
 
 // early notes an answer whose request has not been told yet: packets are told
 // when they end, and a reply may end first.
 func (m *memory) early(p *model.Packet) {
-	if len(m.peers) >= maxPeers {
+	if !m.room() {
 		return
 	}
-	key := peerKey{p.Proto, netip.AddrPortFrom(p.Src, p.SrcPort)}
+	key := answers(p)
 	at := &peer{peerKey: key, answered: true}
 	m.peers[key], m.asked = at, append(m.asked, at)
 }

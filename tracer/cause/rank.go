@@ -16,7 +16,7 @@ import (
 
 const (
 	// maxFindings bounds what is told.
-	maxFindings = 8
+	maxFindings = 24
 	// alsoShown is how many further cases of one cause a finding mentions.
 	alsoShown = 3
 )

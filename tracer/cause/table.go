@@ -41,7 +41,7 @@ var causes = []cause{
 // closings are asked when the trace is over, in this order, about what no packet
 // by itself tells.
 var closings = []closing{
-	{"vxlan-broken", closingOf(astray)},
+	{"vxlan-broken", closingOf(wentAstray)},
 	{"masquerade", closingOf(masquerade)},
 	{"left-node", closingOf(leftNode)},
 	{"not-sent", notSent},
