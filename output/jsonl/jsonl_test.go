@@ -73,7 +73,9 @@ func filled(v reflect.Value, n *int) {
 		filled(v.Elem(), n)
 	case reflect.Struct:
 		for i := range v.NumField() {
-			filled(v.Field(i), n)
+			if v.Type().Field(i).Tag.Get("json") != "-" { // not for JSON: a packet's bytes
+				filled(v.Field(i), n)
+			}
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))

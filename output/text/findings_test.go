@@ -102,3 +102,30 @@ func TestNoFindings(t *testing.T) {
 		t.Errorf("printed %q", got)
 	}
 }
+
+// What is certain gets one line at once, and its place in the verdict.
+func TestLiveFinding(t *testing.T) {
+	var out bytes.Buffer
+	w := New(&out, Options{})
+	f := model.Finding{Type: model.TypeFinding, Code: "ttl", Confidence: "certain", Direction: model.Forward, Packets: []uint64{1}, Summary: "It went round.", Evidence: []string{}}
+	live := f
+	live.Live = true
+	for _, err := range []error{w.Start(&model.Start{}), w.Finding(&live)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := out.String(); !strings.HasSuffix(got, "\n  FOUND ttl  It went round.\n") {
+		t.Errorf("while tracing:\n%s", got)
+	}
+	out.Reset()
+	if err := w.Finding(&f); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Summary(&model.Summary{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); strings.Count(got, "It went round.") != 1 || !strings.Contains(got, "FINDING ttl  certain, forward #1\n") {
+		t.Errorf("at the end:\n%s", got)
+	}
+}

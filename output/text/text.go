@@ -93,8 +93,13 @@ func (w *Writer) Node(e *model.NodeEvent) error {
 	return w.flush()
 }
 
-// Finding keeps a cause for the verdict.
+// Finding keeps a cause for the verdict; one that is told while the trace goes on
+// gets its line at once.
 func (w *Writer) Finding(f *model.Finding) error {
+	if f.Live {
+		w.page.para(6, span{"  FOUND " + f.Code, bad}, span{"  " + f.Summary, plain})
+		return w.flush()
+	}
 	w.findings = append(w.findings, f)
 	return nil
 }

@@ -133,7 +133,9 @@ func (t *Trace) take(line []byte) error {
 		if err := json.Unmarshal(line, &f); err != nil {
 			return err
 		}
-		t.findings = append(t.findings, f)
+		if !f.Live {
+			t.findings = append(t.findings, f)
+		}
 	case "summary":
 		t.summary = new(model.Summary)
 		return json.Unmarshal(line, t.summary)
@@ -148,7 +150,7 @@ func (t *Trace) Packets() []model.Packet {
 	return append([]model.Packet(nil), t.packets...)
 }
 
-// Findings gives the findings told so far.
+// Findings gives the findings that the trace closed with.
 func (t *Trace) Findings() []model.Finding {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -38,6 +38,7 @@ type Collector struct {
 	start   model.Start
 	cases   map[signature]*kase
 	order   []*kase
+	said    map[string]bool // findings given while the trace goes on
 	mem     memory
 	looks   int
 	now     func() time.Time
@@ -49,15 +50,15 @@ func New(state State, verbose func(string)) *Collector {
 	if verbose == nil {
 		verbose = func(string) {}
 	}
-	return &Collector{state: state, verbose: verbose, cases: make(map[signature]*kase), mem: newMemory(), now: time.Now}
+	return &Collector{state: state, verbose: verbose, cases: make(map[signature]*kase), said: make(map[string]bool), mem: newMemory(), now: time.Now}
 }
 
 // Start tells what is traced.
 func (c *Collector) Start(s *model.Start) { c.start = *s }
 
 // Packet takes a finished packet. It is kept if it is the first of its case, and
-// must not change afterwards.
-func (c *Collector) Packet(p *model.Packet) {
+// must not change afterwards. What became certain by it is given, once.
+func (c *Collector) Packet(p *model.Packet) *model.Finding {
 	if peer := c.mem.see(p); peer != nil && c.looks < maxLooks {
 		c.looks++
 		q := &inquiry{p: p, d: &model.Drop{}, state: c.state, start: &c.start, mem: &c.mem}
@@ -66,11 +67,11 @@ func (c *Collector) Packet(p *model.Packet) {
 		}
 	}
 	if !suspect(p) {
-		return
+		return nil
 	}
 	k := c.caseOf(p)
 	if k == nil {
-		return
+		return nil
 	}
 	k.packets++
 	if len(k.ids) < shownPackets {
@@ -78,8 +79,11 @@ func (c *Collector) Packet(p *model.Packet) {
 	}
 	if now := c.now(); k.claim == nil && now.Sub(k.asked) >= lookAgain {
 		k.asked = now
-		k.claim = c.diagnose(p)
+		if k.claim = c.diagnose(p); k.claim != nil && k.claim.certain {
+			return c.live(k)
+		}
 	}
+	return nil
 }
 
 // suspect tells packets whose end calls for a cause.

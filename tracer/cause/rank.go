@@ -58,6 +58,19 @@ func (c *Collector) Findings() []model.Finding {
 	return out
 }
 
+// live gives a certain finding while the trace goes on; nil if the same was given
+// before, or enough were.
+func (c *Collector) live(k *kase) *model.Finding {
+	f := (&found{claim: k.claim, packets: k.packets, ids: slices.Clone(k.ids)}).finding()
+	f.Live = true
+	said := f.Code + string(f.Direction) + f.Summary
+	if c.said[said] || len(c.said) >= maxFindings {
+		return nil
+	}
+	c.said[said] = true
+	return &f
+}
+
 func certainty(f *found) int {
 	if f.claim.certain {
 		return 1

@@ -38,14 +38,19 @@ func findingsOf(t *testing.T, path string, change func(*model.Packet)) []model.F
 // fileName is the test data's file of a scenario, without its ending.
 func fileName(scenario string) string { return strings.ReplaceAll(scenario, "/", "_") }
 
-// feed is a sink that keeps the findings.
+// feed is a sink that keeps the findings of the end.
 type feed []model.Finding
 
-func (*feed) Start(*model.Start) error         { return nil }
-func (*feed) Packet(*model.Packet) error       { return nil }
-func (*feed) Node(*model.NodeEvent) error      { return nil }
-func (f *feed) Finding(o *model.Finding) error { *f = append(*f, *o); return nil }
-func (*feed) Summary(*model.Summary) error     { return nil }
+func (*feed) Start(*model.Start) error    { return nil }
+func (*feed) Packet(*model.Packet) error  { return nil }
+func (*feed) Node(*model.NodeEvent) error { return nil }
+func (f *feed) Finding(o *model.Finding) error {
+	if !o.Live {
+		*f = append(*f, *o)
+	}
+	return nil
+}
+func (*feed) Summary(*model.Summary) error { return nil }
 
 // changing changes packets on their way.
 type changing struct {

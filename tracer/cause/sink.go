@@ -2,7 +2,8 @@
 
 package cause
 
-// This file puts a Collector into the way of a trace's objects.
+// This file puts a Collector into the way of a trace's objects. What is certain is
+// told at once.
 
 import "github.com/pathtrace/pathtrace/tracer/model"
 
@@ -23,8 +24,11 @@ func (s *sink) Start(o *model.Start) error {
 
 // Packet implements model.Sink.
 func (s *sink) Packet(o *model.Packet) error {
-	s.c.Packet(o)
-	return s.Sink.Packet(o)
+	certain := s.c.Packet(o)
+	if err := s.Sink.Packet(o); err != nil || certain == nil {
+		return err
+	}
+	return s.Sink.Finding(certain)
 }
 
 // Summary implements model.Sink.

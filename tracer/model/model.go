@@ -291,6 +291,9 @@ type Finding struct {
 	Summary    string    `json:"summary"`
 	Evidence   []string  `json:"evidence"`
 	Fix        []string  `json:"fix,omitempty"`
+	// Live marks one that is told while the trace goes on, as soon as it is
+	// certain. The one at the end, with all packets, takes its place.
+	Live bool `json:"live,omitempty"`
 }
 
 // Counts sums one direction up. Delivered includes Consumed.

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+import (
+	"bytes"
+	"path/filepath"
+	"testing"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// order is a sink that keeps what is told after what.
+type order struct {
+	feed
+	types []string
+	live  []model.Finding
+}
+
+func (o *order) Packet(*model.Packet) error {
+	o.types = append(o.types, "packet")
+	return nil
+}
+
+func (o *order) Finding(f *model.Finding) error {
+	if !f.Live {
+		return o.feed.Finding(f)
+	}
+	o.types, o.live = append(o.types, "finding"), append(o.live, *f)
+	return nil
+}
+
+// What is certain is told once while the trace goes on, right after a packet, and
+// again at the end; what is only likely waits for the end.
+func TestLiveFindings(t *testing.T) {
+	for _, w := range told {
+		t.Run(w.name, func(t *testing.T) {
+			path := filepath.Join("testdata", fileName(w.name))
+			state, err := readRecorded(path + ".state.json.gz")
+			if err != nil {
+				t.Fatal(err)
+			}
+			trace, err := readGzip(path + ".jsonl.gz")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all order
+			if err := model.ReadJSON(bytes.NewReader(trace), New(state, func(line string) { t.Error(line) }).Sink(&all)); err != nil {
+				t.Fatal(err)
+			}
+			if len(all.feed) != 1 {
+				t.Fatalf("%d findings at the end", len(all.feed))
+			}
+			end := all.feed[0]
+			if end.Confidence == Likely {
+				if len(all.live) > 0 {
+					t.Errorf("only likely, but told at once: %s", words(all.live[0]))
+				}
+				return
+			}
+			if len(all.live) != 1 || all.live[0].Summary != end.Summary || all.live[0].Code != end.Code {
+				t.Errorf("%d told at once: %+v; at the end: %s", len(all.live), all.live, words(end))
+			}
+			if all.types[0] != "packet" {
+				t.Errorf("told in this order: %v", all.types)
+			}
+		})
+	}
+}
