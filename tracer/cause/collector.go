@@ -4,8 +4,8 @@ package cause
 
 // This file gathers finished packets into cases: packets that ended alike. A
 // case is looked into when its first packet comes in, while the node still
-// stands as it stood then; further packets only count. However long the trace,
-// what is kept is bounded.
+// stands as it stood then, and again from time to time: what has another cause by
+// then is another case. However long the trace, what is kept is bounded.
 
 import (
 	"cmp"
@@ -23,7 +23,7 @@ const (
 	maxCases = 256
 	// shownPackets is how many packets of a case are named.
 	shownPackets = 16
-	// lookAgain is how soon a case without a cause is looked into again.
+	// lookAgain is how soon a case is looked into again.
 	lookAgain = time.Second
 	// maxLooks is for how many far ends off this node the way there is looked at
 	// when the first packet leaves: it takes a reading of routes and links.
@@ -73,17 +73,46 @@ func (c *Collector) Packet(p *model.Packet) *model.Finding {
 	if k == nil {
 		return nil
 	}
-	k.packets++
-	if len(k.ids) < shownPackets {
-		k.ids = append(k.ids, p.ID)
+	claim := c.lookInto(k, p)
+	if claim != nil && k.claim != nil && claim.code != k.claim.code {
+		k = c.turn(k, p) // the same end, but of another cause by now
 	}
-	if now := c.now(); k.claim == nil && now.Sub(k.asked) >= lookAgain {
-		k.asked = now
-		if k.claim = c.diagnose(p); k.claim != nil && k.claim.certain {
-			return c.live(k)
+	k.count(p)
+	if claim == nil || k.claim != nil {
+		return nil
+	}
+	k.claim = claim
+	if !claim.certain {
+		return nil
+	}
+	return c.live(k)
+}
+
+// lookInto diagnoses a packet of a case that has no cause yet, or whose cause may
+// be another by now: a link comes up, and a route goes. A rule stays the one that
+// it was.
+func (c *Collector) lookInto(k *kase, p *model.Packet) *claim {
+	now := c.now()
+	if now.Sub(k.asked) < lookAgain || k.claim != nil && p.Drop != nil && p.Drop.Rule != nil {
+		return nil
+	}
+	k.asked = now
+	return c.diagnose(p)
+}
+
+// turn closes a case and opens another for packets that end alike.
+func (c *Collector) turn(k *kase, p *model.Packet) *kase {
+	if len(c.order) >= 2*maxCases {
+		return k
+	}
+	next := &kase{first: p, asked: k.asked}
+	for s, other := range c.cases {
+		if other == k {
+			c.cases[s] = next
 		}
 	}
-	return nil
+	c.order = append(c.order, next)
+	return next
 }
 
 // suspect tells packets whose end calls for a cause.
@@ -134,6 +163,13 @@ type kase struct {
 	packets int
 	asked   time.Time // when it was looked into last
 	claim   *claim
+}
+
+func (k *kase) count(p *model.Packet) {
+	k.packets++
+	if len(k.ids) < shownPackets {
+		k.ids = append(k.ids, p.ID)
+	}
 }
 
 // caseOf finds a packet's case, or opens one; nil if there are too many.

@@ -48,7 +48,7 @@ func emptyChain(q *inquiry) *claim {
 	if len(q.d.Candidates) == 0 {
 		return nil
 	}
-	sets, err := q.state.Rules(q.d.Netns)
+	sets, err := q.state.Rules(q.d.Netns, nil)
 	if err != nil {
 		q.gap(err)
 		return nil

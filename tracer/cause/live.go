@@ -112,7 +112,15 @@ func (l *Live) Sysctl(netns uint32, name string) (string, error) {
 
 // Rules implements State. Subsystems and tables that are not there are not
 // asked, since asking would make them.
-func (l *Live) Rules(netns uint32) (RuleSets, error) {
+func (l *Live) Rules(netns uint32, with *meaning.Rule) (RuleSets, error) {
+	if sets, err := l.rules(netns); with == nil || err != nil || sets.hold(with) {
+		return sets, err
+	}
+	delete(l.kept, question{"rules", netns})
+	return l.rules(netns)
+}
+
+func (l *Live) rules(netns uint32) (RuleSets, error) {
 	return ask(l, "rules", netns, func() (sets RuleSets, err error) {
 		hasNFT, err := l.ns.HasNFT()
 		if err != nil {

@@ -60,7 +60,7 @@ func TestLive(t *testing.T) {
 	if _, ok := q.sysctl(self, "ipv4/no_such_thing"); ok || len(q.gaps) > 0 {
 		t.Errorf("a sysctl that does not exist is told as one, or as trouble: %v", q.gaps)
 	}
-	sets, err := live.Rules(self)
+	sets, err := live.Rules(self, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestLiveGone(t *testing.T) {
 	if links, err := live.Links(nowhere); err == nil {
 		t.Errorf("links of a namespace that does not exist: %v", links)
 	}
-	if _, err := live.Rules(nowhere); err == nil {
+	if _, err := live.Rules(nowhere, nil); err == nil {
 		t.Error("rules of a namespace that does not exist")
 	}
 }

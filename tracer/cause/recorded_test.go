@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
 // recorded is the state of a node at one moment.
@@ -122,7 +123,7 @@ func (r *recorded) Sysctl(netns uint32, name string) (string, error) {
 }
 
 // Rules implements State.
-func (r *recorded) Rules(netns uint32) (RuleSets, error) {
+func (r *recorded) Rules(netns uint32, _ *meaning.Rule) (RuleSets, error) {
 	p, err := r.place(netns)
 	if err != nil {
 		return RuleSets{}, err
@@ -157,7 +158,7 @@ func capture(s State) (*recorded, error) {
 		if p.Neighbors, err = s.Neighbors(netns); err != nil {
 			return nil, err
 		}
-		rules, err := s.Rules(netns)
+		rules, err := s.Rules(netns, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,8 @@ package cause
 // the running node (live.go); tests answer from what was recorded.
 
 import (
+	"slices"
+
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
@@ -26,8 +28,10 @@ type State interface {
 	// Sysctl reads a file below /proc/sys/net as the namespace sees it, such as
 	// ipv4/ip_forward. One that this kernel does not have is fs.ErrNotExist.
 	Sysctl(netns uint32, name string) (string, error)
-	// Rules lists all rules of both iptables backends and of nft, by backend.
-	Rules(netns uint32) (RuleSets, error)
+	// Rules lists all rules of both iptables backends and of nft, by backend. With
+	// a rule that was just seen there, the answer is no older than that rule; nil
+	// asks for any.
+	Rules(netns uint32, with *meaning.Rule) (RuleSets, error)
 }
 
 // RuleSets are the rules of a namespace as the two backends of iptables hold
@@ -35,4 +39,18 @@ type State interface {
 // their policy: without a number, with the text ":FORWARD DROP" or "policy drop".
 type RuleSets struct {
 	Legacy, NFT []meaning.Rule
+}
+
+// hold tells whether a rule is among them. Of legacy tables the policies are not.
+func (s RuleSets) hold(r *meaning.Rule) bool {
+	half := s.NFT
+	if r.Backend == "legacy" {
+		if isPolicy(*r) {
+			return true
+		}
+		half = s.Legacy
+	}
+	return slices.ContainsFunc(half, func(o meaning.Rule) bool {
+		return o.Table == r.Table && o.Chain == r.Chain && o.Text == r.Text
+	})
 }
