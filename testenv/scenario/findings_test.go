@@ -7,6 +7,7 @@ package scenario
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -67,6 +68,11 @@ func checkFindings(t interface {
 		}
 		if !found {
 			t.Errorf("%s: no finding %s, %s; found: %s", ep.name, ep.expect.Code, ep.expect.Direction, codes(findings))
+			for _, p := range packets {
+				if ids[p.ID] {
+					t.Errorf("  told: %s", tell(p))
+				}
+			}
 		}
 	}
 	for i, f := range findings {
@@ -80,7 +86,7 @@ func checkFindings(t interface {
 func codes(findings []model.Finding) string {
 	var out []string
 	for _, f := range findings {
-		out = append(out, f.Code+" "+string(f.Direction)+" "+f.Confidence)
+		out = append(out, fmt.Sprintf("%s %s %s %v (%s)", f.Code, f.Direction, f.Confidence, f.Packets, f.Summary))
 	}
 	if len(out) == 0 {
 		return "nothing"

@@ -236,6 +236,21 @@ func (ses *session) compare(t tester, tr *Trace, check func(t tester, told []mod
 	check(t, tr.Packets())
 }
 
+// awaitTold waits until a packet of the fault was told, while the fault is still
+// there to be looked at: a finding is made of the node as it stands then. Under
+// emulation that takes a while; whether it comes at all is checked later.
+func (ses *session) awaitTold(tr *Trace, e *testenv.Env, s testenv.Scenario, begun time.Time) {
+	if !ses.shared() || s.Expect.Code == "" {
+		return
+	}
+	told := func() bool {
+		return slices.ContainsFunc(after(tr.Packets(), begun), func(p model.Packet) bool { return len(mismatch(e, s, p)) == 0 })
+	}
+	for deadline := time.Now().Add(toldWithin / 2); !told() && time.Now().Before(deadline); {
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 // run makes one scenario: trace, broken traffic, mended traffic.
 func (ses *session) run(t tester, e *testenv.Env, s testenv.Scenario) {
 	ctx := t.Context()
@@ -266,6 +281,7 @@ func (ses *session) run(t tester, e *testenv.Env, s testenv.Scenario) {
 		t.Excuse("the sender saw %v, want one of %v", sent, want)
 	}
 	settle(ses.p)
+	ses.awaitTold(tr, e, s, begun)
 	mended := time.Now()
 	ses.episodes = append(ses.episodes, episode{s.Name, s.Expect, begun, mended})
 	undo()
