@@ -26,8 +26,9 @@ const (
 	// freshFor is how long an answer is good for.
 	freshFor = 200 * time.Millisecond
 	// costShare times what an answer took it is good for at least, so that asking
-	// takes no more than a part of our time.
-	costShare = 5
+	// takes no more than a part of our time; but never for longer than staleAfter.
+	costShare  = 5
+	staleAfter = time.Second
 	// keptAnswers bounds what is remembered; past it all is forgotten.
 	keptAnswers = 1024
 )
@@ -66,7 +67,7 @@ func ask[T any](l *Live, what string, netns uint32, read func() (T, error)) (T, 
 		}
 		value, err := read()
 		read := time.Now()
-		a = answer{value, err, read.Add(max(freshFor, costShare*read.Sub(now)))}
+		a = answer{value, err, read.Add(min(staleAfter, max(freshFor, costShare*read.Sub(now))))}
 		l.kept[q] = a
 	}
 	return a.value.(T), a.err
