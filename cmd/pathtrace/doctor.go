@@ -35,7 +35,7 @@ func parseDoctor(args []string) (options, error) {
 		return options{}, fmt.Errorf("unexpected argument %q: doctor looks at the whole node", rest[0])
 	}
 	for _, name := range []string{
-		"src", "dst", "port", "proto", "duration", "packets", "sample", "drops-only", "backend", "ready-file", "probe", "write", "write-all", "snaplen",
+		"src", "dst", "port", "proto", "duration", "packets", "sample", "drops-only", "backend", "ready-file", "report", "probe", "write", "write-all", "snaplen",
 	} {
 		if r.set.Changed(name) {
 			return options{}, fmt.Errorf("--%s is for a trace: doctor looks at the whole node", name)

@@ -29,6 +29,8 @@ const (
 	doDoctor
 	showHelp
 	showVersion
+	showManual
+	showCompletion
 )
 
 // options is a command line understood.
@@ -47,8 +49,10 @@ type options struct {
 	names     endpoint.Sources // where names are looked up
 	probe     *probe.Spec      // nil: none
 	readyFile string
+	report    string // file; "": none
 	noColor   bool
 	verbose   bool
+	shell     string // of showCompletion
 	command   []string
 }
 
@@ -71,6 +75,13 @@ func later() []struct{ name, short, instead string } {
 func laterCommands() map[string]string {
 	return map[string]string{
 		"read": "save and read the output of -o json instead",
+	}
+}
+
+// subcommands says who understands what follows each.
+func subcommands() map[string]func([]string) (options, error) {
+	return map[string]func([]string) (options, error){
+		"doctor": parseDoctor, "man": parseManual, "completion": parseCompletion,
 	}
 }
 
@@ -104,6 +115,7 @@ type raw struct {
 	src, dst, port, proto, duration, packets       once
 	sample                                         once
 	format, backend, netns, readyFile, probe       once
+	report                                         once
 	namespace, cache, socket, kubeconfig, hostRoot once
 	dropsOnly, noColor, verbose, version, wantHelp bool
 }
@@ -120,7 +132,7 @@ func newRaw() *raw {
 		{&r.duration, "duration", ""}, {&r.packets, "packets", ""}, {&r.sample, "sample", ""}, {&r.format, "output", "o"},
 		{&r.backend, "backend", ""}, {&r.netns, "netns", ""}, {&r.readyFile, "ready-file", ""}, {&r.probe, "probe", ""},
 		{&r.namespace, "namespace", "n"}, {&r.cache, "cni-cache", ""}, {&r.socket, "cri-socket", ""},
-		{&r.kubeconfig, "kubeconfig", ""}, {&r.hostRoot, "host-root", ""},
+		{&r.kubeconfig, "kubeconfig", ""}, {&r.hostRoot, "host-root", ""}, {&r.report, "report", ""},
 	} {
 		r.set.VarP(f.value, f.name, f.short, "")
 	}
@@ -147,8 +159,8 @@ func parseArgs(args []string) (options, error) {
 		if instead, ok := laterCommands()[args[0]]; ok {
 			return options{}, fmt.Errorf("the subcommand %s is not in this version: %s", args[0], instead)
 		}
-		if args[0] == "doctor" {
-			return parseDoctor(args[1:])
+		if parse, ok := subcommands()[args[0]]; ok {
+			return parse(args[1:])
 		}
 	}
 	r := newRaw()
@@ -229,6 +241,7 @@ func (r *raw) options() (options, error) {
 	opt := options{
 		dropsOnly: r.dropsOnly, noColor: r.noColor, verbose: r.verbose,
 		src: r.src.value, dst: r.dst.value, netns: r.netns.value, readyFile: r.readyFile.value,
+		report: r.report.value,
 	}
 	for _, check := range []func(*options) error{
 		r.positional, r.empty, r.ends, r.protoAndPort, r.limits, r.choices, r.sources, r.reproduction,

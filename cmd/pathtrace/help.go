@@ -5,19 +5,21 @@
 
 package main
 
+import "strings"
+
 func helpText() string {
 	return `pathtrace shows where, by which rule and why a packet dies on this node.
 It changes nothing on the node. Replies are followed without asking.
 
-  pathtrace --src ENDPOINT --dst ENDPOINT [flags] [-- COMMAND [ARG...]]
-  pathtrace doctor          what this node lets us see; -o json too
-  pathtrace -s client -d prod/db -p 5432 --duration 10s
-  pathtrace -s default/client -d svc/web --probe tcp:80
+  pathtrace --src END --dst END [flags] [-- COMMAND [ARG...]]
+  pathtrace doctor                  what this node lets us see; -o json too
+  pathtrace man, completion SHELL   the manual; for bash, zsh or fish
 
-ENDPOINT: a pod (NAME, NAMESPACE/NAME), svc/NAME, an address, a CIDR, an
-interface (cali..., veth...), node, any. pod:, svc:, ip:, if: in front settle.
+` + exampleLines() + `
+END: a pod (NAME, NAMESPACE/NAME), svc/NAME, an address, a CIDR, an interface
+(cali..., veth...), node, any. pod:, svc:, ip:, if: in front settle it.
 
-  -s, --src, -d, --dst      the two ends
+  -s, --src, -d, --dst END  the two ends
   -n, --namespace NAME      of names without one (default)
   -p, --port N, --proto P   only this port of the destination, tcp|udp|icmp|sctp
       --duration D          stop after 10s, 2m, ...
@@ -26,6 +28,7 @@ interface (cali..., veth...), node, any. pod:, svc:, ip:, if: in front settle.
       --probe PROBE         send icmp, tcp:PORT or udp:PORT from the source pod
   -o, --output FORMAT       text (default), wide (every hop), json (JSON Lines)
       --drops-only          leave out packets that fared well
+      --report FILE         write it as one HTML file too
       --backend B           auto (default), fentry or tracepoint
       --netns PATH          the node's network namespace, if not this one
       --host-root DIR       where the node's /proc, /run and /var are mounted
@@ -34,4 +37,13 @@ interface (cali..., veth...), node, any. pod:, svc:, ip:, if: in front settle.
       --no-color, -v, --version, -h, --help
 Exit: 0 all fine here, 2 a packet died here, 3 no packet seen, 1 error.
 `
+}
+
+// exampleLines are the examples without what is said of them.
+func exampleLines() string {
+	var b strings.Builder
+	for _, e := range examples() {
+		b.WriteString("  " + e.Line + "\n")
+	}
+	return b.String()
 }

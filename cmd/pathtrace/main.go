@@ -34,6 +34,12 @@ func run(args []string, open opener) int {
 		return answer(helpText())
 	case showVersion:
 		return answer(versionText())
+	case showManual, showCompletion:
+		text, err := manualFor(opt)
+		if err != nil {
+			return complain(err)
+		}
+		return answer(text)
 	case doDoctor:
 		return diagnose(opt, open)
 	}

@@ -45,6 +45,7 @@ type tracing struct {
 	signals *signals
 	session session
 	prober  *prober // nil: no --probe
+	report  reporting
 }
 
 // trace does all that the command line asks for and gives the exit status.
@@ -106,6 +107,9 @@ func (t *tracing) check() (err error) {
 	if err := checkPaths(t.opt); err != nil {
 		return err
 	}
+	if t.report, err = prepareReport(t.opt.report, t.opt.dropsOnly); err != nil {
+		return err
+	}
 	if t.opt.readyFile != "" {
 		return prepareReady(t.opt.readyFile)
 	}
@@ -129,7 +133,7 @@ func (t *tracing) run(ctx context.Context, stop context.CancelFunc) (int, error)
 	}
 	endProbe := t.startProbe(ctx, stop)
 	endStatus := t.showStatus()
-	summary, err := t.session.Run(ctx, out)
+	summary, err := t.session.Run(ctx, t.report.beside(out))
 	endStatus()
 	endProbe()
 	if command != nil {
@@ -140,6 +144,8 @@ func (t *tracing) run(ctx context.Context, stop context.CancelFunc) (int, error)
 		return 0, err
 	case out.err != nil && !errors.Is(out.err, syscall.EPIPE):
 		return 0, fmt.Errorf("standard output: %w", rootCause(out.err))
+	case t.report.err() != nil:
+		return 0, t.report.err()
 	}
 	return summary.ExitStatus(), nil
 }
