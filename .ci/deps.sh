@@ -56,9 +56,17 @@ need_for_test() {
 	need xz-utils xz
 	need cpio cpio
 	need tshark tshark
+	need mandoc mandoc
+	need fish fish
+	need zsh zsh
 	need debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
 	installed busybox-static || missing+=(busybox-static)
 	. /etc/os-release
+	# opens the report; Ubuntu's Chromium is a snap, which cannot be driven here
+	if [ "$ID" = debian ]; then
+		need chromium-headless-shell chromium-headless-shell
+		need fonts-dejavu-core /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
+	fi
 	if [ "$ID" = debian ] && [ "$VERSION_ID" = 12 ]; then
 		need qemu-system-common /usr/lib/qemu/virtiofsd
 	else

@@ -208,6 +208,9 @@ func (p *pen) stop(s *stop, l *lane, x, y int) int {
 	room := p.width - labelX - 4
 	p.y[s] = y + 14
 	detail := s.detail
+	if parts := strings.Split(detail, " · "); len(s.deaths) > 0 { // the table that killed is the last one told
+		detail = strings.Join(append(parts[len(parts)-1:], parts[:len(parts)-1]...), " · ")
+	}
 	if s.visits > 1 {
 		detail = strings.TrimPrefix(fmt.Sprintf("%s · %d times", detail, s.visits), " · ")
 	}

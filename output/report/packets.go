@@ -31,6 +31,7 @@ type told struct {
 	Drop      *death
 	Mentions  []mentionLine
 	More      int // packets beyond the mentions
+	Others    int // packets beyond the first
 }
 
 type mentionLine struct {
@@ -93,7 +94,7 @@ func (w *Writer) told(s *story) told {
 	t := told{
 		Anchor: s.anchor(), IDs: fmt.Sprintf("#%d", p.ID), Count: s.count, Direction: p.Direction, When: clock(p.Time), Flow: text.Flow(p),
 		Length: p.Length, Outcome: text.Outcome(p.Outcome), Class: outcomeClass(p.Outcome), Where: where(p), Lost: p.Lost,
-		More: s.count - 1 - len(s.mentions),
+		More: s.count - 1 - len(s.mentions), Others: s.count - 1,
 	}
 	for i := range p.Hops {
 		line := w.hop(&p.Hops[i])

@@ -63,7 +63,7 @@ type event struct{ When, What, Text string }
 // page puts the report together.
 func (w *Writer) page(s *model.Summary) *page {
 	p := &page{
-		Only: text.Narrowed(&w.start), When: when(w.start.Time), Verdict: verdictOf(s), Version: w.start.Version, Missed: s.MissedHooks,
+		Only: text.Narrowed(&w.start), When: when(w.start.Time), Verdict: verdictOf(s, w.findings), Version: w.start.Version, Missed: s.MissedHooks,
 		From: endName(&w.start.Src), To: endName(&w.start.Dst),
 	}
 	p.Title = p.From + " → " + p.To
@@ -103,8 +103,9 @@ func endName(e *model.End) string {
 	return cmp.Or(e.Given, "?")
 }
 
-// verdictOf says how the trace ended.
-func verdictOf(s *model.Summary) verdict {
+// verdictOf says how the trace ended. With something found it is not all fine,
+// though nothing died here.
+func verdictOf(s *model.Summary, findings []*model.Finding) verdict {
 	seen, died := s.Forward.Seen+s.Return.Seen, s.Forward.Died()+s.Return.Died()
 	unknown := s.Forward.Unknown + s.Return.Unknown
 	v := verdict{Directions: []fact{
@@ -117,11 +118,17 @@ func verdictOf(s *model.Summary) verdict {
 		v.Class, v.Words = "died", fmt.Sprintf("%d of %s died on this node.", died, plural(seen, "packet", "packets"))
 	case unknown > 0:
 		v.Class, v.Words = "unknown", fmt.Sprintf("No packet was seen to die on this node; the end of %d of %d was not seen.", unknown, seen)
+	case slices.ContainsFunc(findings, amiss):
+		v.Class, v.Words = "unknown", fmt.Sprintf("No packet died on this node (%s), but something was found.", fared(s, seen))
 	default:
 		v.Class, v.Words = "fine", fmt.Sprintf("No packet died on this node: %s.", fared(s, seen))
 	}
 	return v
 }
+
+// amiss tells whether a finding says that something is wrong: that packets left
+// the node and are to be looked for elsewhere is no fault.
+func amiss(f *model.Finding) bool { return f.Code != "left-node" }
 
 func fared(s *model.Summary, seen int) string {
 	left := s.Forward.LeftNode + s.Return.LeftNode
