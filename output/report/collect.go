@@ -84,7 +84,7 @@ func (c *collection) add(p *model.Packet) *story {
 	}
 	s := &story{number: len(c.list) + 1, count: 1, last: p.Time}
 	s.first, s.hopsLeftOut = shortened(p, c.limit.hops)
-	s.way = wayOf(s.first)
+	s.way = wayOf(p) // of all hops: how often it came by is counted
 	c.list, c.by[id] = append(c.list, s), s
 	c.hops += len(s.first.Hops)
 	if p.Outcome.Died() {

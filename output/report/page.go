@@ -111,34 +111,19 @@ func verdictOf(s *model.Summary, findings []*model.Finding) verdict {
 	v := verdict{Directions: []fact{
 		{"forward", text.Counts(s.Forward), countClass(s.Forward)}, {"return", text.Counts(s.Return), countClass(s.Return)},
 	}}
+	words := text.Verdict(s, findings)
+	v.Words = strings.ToUpper(words[:1]) + words[1:] + "."
 	switch {
 	case seen == 0:
-		v.Class, v.Words = "nothing", "No packet of the flow was seen."
+		v.Class = "nothing"
 	case died > 0:
-		v.Class, v.Words = "died", fmt.Sprintf("%d of %s died on this node.", died, plural(seen, "packet", "packets"))
-	case unknown > 0:
-		v.Class, v.Words = "unknown", fmt.Sprintf("No packet was seen to die on this node; the end of %d of %d was not seen.", unknown, seen)
-	case slices.ContainsFunc(findings, amiss):
-		v.Class, v.Words = "unknown", fmt.Sprintf("No packet died on this node (%s), but something was found.", fared(s, seen))
+		v.Class = "died"
+	case unknown > 0 || text.Amiss(findings):
+		v.Class = "unknown"
 	default:
-		v.Class, v.Words = "fine", fmt.Sprintf("No packet died on this node: %s.", fared(s, seen))
+		v.Class = "fine"
 	}
 	return v
-}
-
-// amiss tells whether a finding says that something is wrong: that packets left
-// the node and are to be looked for elsewhere is no fault.
-func amiss(f *model.Finding) bool { return f.Code != "left-node" }
-
-func fared(s *model.Summary, seen int) string {
-	left := s.Forward.LeftNode + s.Return.LeftNode
-	switch left {
-	case 0:
-		return fmt.Sprintf("%s arrived", plural(seen, "packet", "packets"))
-	case seen:
-		return fmt.Sprintf("%s left it in good order", plural(seen, "packet", "packets"))
-	}
-	return fmt.Sprintf("%d arrived, %d left it in good order", seen-left, left)
 }
 
 func countClass(c model.Counts) string {

@@ -79,6 +79,10 @@ func firstHop(p *model.Packet) *model.Hop {
 	return &p.Hops[0]
 }
 
+// maxStations bounds a way; the longest real ones, through a tunnel and a bridge,
+// have half as many.
+const maxStations = 60
+
 // walk is a way under construction.
 type walk struct {
 	stations []station
@@ -98,6 +102,9 @@ func (w *walk) visit(s station) {
 			w.at = i
 			return
 		}
+	}
+	if len(w.stations) >= maxStations {
+		return
 	}
 	s.visits = 1
 	w.stations = append(w.stations, s)

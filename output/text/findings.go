@@ -7,15 +7,11 @@
 package text
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
-
-// findingLines is how many lines the findings of a trace may take together.
-const findingLines = 15
 
 // detail is how many lines of evidence and of ways out a finding is told with.
 type detail struct{ evidence, fix int }
@@ -26,14 +22,14 @@ var inFull = detail{1 << 10, 1 << 10}
 // shorter are the lengths tried, until all findings fit.
 var shorter = []detail{inFull, {6, 4}, {4, 3}, {3, 2}, {2, 2}, {2, 1}, {1, 1}, {0, 1}, {0, 0}}
 
-// tellFindings prints the findings as long as fits.
-func (w *Writer) tellFindings() {
+// tellFindings prints as much of the findings as fits in so many lines.
+func (w *Writer) tellFindings(lines int) {
 	if len(w.findings) == 0 {
 		return
 	}
 	shown, how := len(w.findings), inFull
 	if !w.opt.Wide {
-		shown, how = w.fitFindings()
+		shown, how = w.fitFindings(lines)
 	}
 	for _, f := range w.findings[:shown] {
 		w.finding(f, how)
@@ -44,29 +40,29 @@ func (w *Writer) tellFindings() {
 }
 
 // fitFindings finds how many findings, in which detail, keep within the lines.
-func (w *Writer) fitFindings() (shown int, how detail) {
+func (w *Writer) fitFindings(lines int) (shown int, how detail) {
 	for shown = len(w.findings); shown > 1; shown-- {
 		for _, how = range shorter {
-			if w.linesOf(shown, how) <= findingLines {
+			if w.linesOf(shown, how) <= lines {
 				return shown, how
 			}
 		}
 	}
 	for _, how = range shorter {
-		if w.linesOf(1, how) <= findingLines {
+		if w.linesOf(1, how) <= lines {
 			break
 		}
 	}
 	return 1, how
 }
 
-// linesOf counts the lines that some findings would take.
+// linesOf counts the lines that some findings would take on the reader's terminal.
 func (w *Writer) linesOf(shown int, how detail) int {
-	try := Writer{opt: w.opt, page: page{width: w.page.width}}
-	for _, f := range w.findings[:shown] {
-		try.finding(f, how)
-	}
-	lines := bytes.Count(try.page.buf.Bytes(), []byte("\n"))
+	lines := w.rows(w.trial(func(t *Writer) {
+		for _, f := range w.findings[:shown] {
+			t.finding(f, how)
+		}
+	}))
 	if w.leftOut(shown, how) != "" {
 		lines++
 	}
@@ -88,7 +84,6 @@ func (w *Writer) leftOut(shown int, how detail) string {
 
 // finding prints a cause with what speaks for it and what to do.
 func (w *Writer) finding(f *model.Finding, how detail) {
-	w.page.blank()
 	about := string(f.Direction)
 	if len(f.Packets) > 0 {
 		about = strings.TrimSpace(about + " " + packetIDs(slices.Sorted(slices.Values(f.Packets))))

@@ -110,13 +110,15 @@ func (t *tally) add(p *model.Packet) {
 	t.causes[p.Direction] = append(t.causes[p.Direction], &causeCount{p.Outcome, words, 1})
 }
 
-// summary prints the verdict.
-func (w *Writer) summary(s *model.Summary) {
-	w.tellFindings()
-	w.page.blank()
+// counts prints what became of the packets of each direction, and what may be
+// missing.
+func (w *Writer) counts(s *model.Summary) {
+	if len(w.findings) > 0 {
+		w.page.blank()
+	}
 	took := fmt.Sprintf("%.1f%ss", (time.Duration(s.DurationMS) * time.Millisecond).Seconds(), glue)
 	if s.Forward.Seen+s.Return.Seen == 0 {
-		w.nothingSeen(took)
+		w.nothingSeen()
 	} else {
 		w.direction(model.Forward, s.Forward)
 		w.direction(model.Return, s.Return)
@@ -136,9 +138,20 @@ func (w *Writer) direction(d model.Direction, c model.Counts) {
 	if len(causes) < 2 {
 		return
 	}
-	for _, cc := range causes {
+	shown := len(causes)
+	if !w.opt.Wide && shown > shownCauses+1 {
+		shown = shownCauses
+	}
+	for _, cc := range causes[:shown] {
 		w.page.para(13, span{strings.Repeat(" ", 9), plain},
 			span{fmt.Sprintf("%d %s: %s", cc.packets, strings.ToLower(outcomeWord(cc.outcome)), cc.words), bad})
+	}
+	if rest := causes[shown:]; len(rest) > 0 {
+		packets := 0
+		for _, cc := range rest {
+			packets += cc.packets
+		}
+		w.page.para(13, span{strings.Repeat(" ", 9), plain}, span{fmt.Sprintf("%d more of %d other causes, told with -o wide", packets, len(rest)), bad})
 	}
 }
 
@@ -173,8 +186,7 @@ func countStyle(c model.Counts) style {
 }
 
 // nothingSeen says what was asked for, since that is the first suspect.
-func (w *Writer) nothingSeen(took string) {
-	w.page.para(4, span{"no packet of the flow was seen in " + took, warned})
+func (w *Writer) nothingSeen() {
 	asked := fmt.Sprintf("%s -> %s", endWords(&w.start.Src), endWords(&w.start.Dst))
 	if only := flowWords(&w.start); only != "" {
 		asked += ", only " + only
@@ -203,7 +215,5 @@ func (w *Writer) losses(s *model.Summary, took string) {
 		look = warned
 	}
 	w.page.para(9, span{says, look})
-	for _, m := range s.MissedHooks {
-		w.page.para(9, span{"not attached: " + m.Hook + colon(m.Why), warned})
-	}
+	w.missedHooks(s.MissedHooks)
 }

@@ -90,6 +90,7 @@ func whereEnded(p *model.Packet) string {
 func (w *Writer) tell(p *model.Packet) {
 	w.headline(p)
 	story, diedNS := steps(p)
+	story = laps(story)
 	var cols columns
 	for i, s := range story {
 		s.when = moment(p, i, s.atNS)

@@ -107,6 +107,6 @@ func (w *Writer) Finding(f *model.Finding) error {
 // Summary prints what is still folded, the causes found and the verdict.
 func (w *Writer) Summary(s *model.Summary) error {
 	w.tellFolded(w.folds.take())
-	w.summary(s)
+	w.verdict(s)
 	return w.flush()
 }
