@@ -62,8 +62,11 @@ func (w *Writer) Node(e *model.NodeEvent) error {
 	return nil
 }
 
-// Finding keeps a cause.
+// Finding keeps a cause. One that is told while the trace goes on comes again.
 func (w *Writer) Finding(f *model.Finding) error {
+	if f.Live {
+		return nil
+	}
 	if len(w.findings) >= maxFindings {
 		w.findingsLeftOut++
 		return nil

@@ -235,6 +235,23 @@ func TestNothingSeen(t *testing.T) {
 	}
 }
 
+// What was told while tracing stands on the page once.
+func TestLiveFinding(t *testing.T) {
+	var out bytes.Buffer
+	w := New(&out)
+	f := model.Finding{Code: "ttl", Summary: "It went round."}
+	live := f
+	live.Live = true
+	for _, err := range []error{w.Finding(&live), w.Finding(&f), w.Summary(&model.Summary{Forward: model.Counts{Seen: 1, Dropped: 1}})} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(out.String(), "It went round."); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}
+
 // The file is there whole or not at all; what was there stays until then.
 func TestFile(t *testing.T) {
 	dir := t.TempDir()
