@@ -216,6 +216,22 @@ func TestBrowserNotices(t *testing.T) {
 	}
 }
 
+// TestWithoutScripts: a death leads to its packets, unfolded, without the page's
+// script too.
+func TestWithoutScripts(t *testing.T) {
+	b := startBrowser(t)
+	page := recorded(t)[opened[0]]
+	from, to := bytes.LastIndex(page, []byte("<script>")), bytes.LastIndex(page, []byte("</script>"))
+	path := saved(t, "report", append(page[:from:from], page[to:]...))
+	b.open(path, looks()[0])
+	var unfolds string
+	if b.eval(`typeof unfold`, &unfolds); unfolds != "undefined" {
+		t.Fatal("the page has its script")
+	}
+	b.clickDeath()
+	b.clean(path)
+}
+
 // TestPictures makes the pictures of the documentation.
 //
 //	PATHTRACE_PICTURES=$PWD/docs/img go test -run TestPictures ./output/report

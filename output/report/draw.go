@@ -189,7 +189,7 @@ func (p *pen) band(b *band, lanes []*lane, y int) int {
 	}
 	whole := p.to.Width - 2*sheetPad
 	p.to.Frames = append(p.to.Frames, frame{
-		X: sheetPad, Y: y, Width: whole, Height: bottom - y, Beyond: strings.HasPrefix(b.place, beyond("")),
+		X: sheetPad, Y: y, Width: whole, Height: bottom - y, Beyond: b.beyond(),
 		Label: p.label(sheetPad+labelX, y+20, b.place, whole-labelX-8, p.sheet.charMono+0.6, "place"),
 	})
 	return bottom
@@ -305,4 +305,14 @@ func plural(n int, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
+}
+
+// beyond tells whether nothing in a band was seen by this node.
+func (b *band) beyond() bool {
+	for _, stops := range b.lanes {
+		if slices.ContainsFunc(stops, func(s *stop) bool { return s.kind != kindBeyond }) {
+			return false
+		}
+	}
+	return true
 }

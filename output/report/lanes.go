@@ -30,6 +30,7 @@ type stop struct {
 	station
 	passed int      // packets that came by
 	deaths []*story // those that ended here against their sender's will
+	after  []*stop  // what killed packets between here and the next station
 }
 
 // lanesOf joins stories into lanes, and gives those to draw: the ones in which
@@ -53,6 +54,9 @@ func lanesOf(stories []*story) (lanes []*lane, leftOut int) {
 		return nil, leftOut
 	}
 	lanes = pick(byWeight(all), maxLanes)
+	for _, l := range lanes {
+		l.withDeaths()
+	}
 	for _, l := range all {
 		if !slices.Contains(lanes, l) {
 			leftOut += l.packets
@@ -124,9 +128,33 @@ func (l *lane) take(s *story) {
 	l.stories = append(l.stories, s)
 	if s.first.Outcome.Died() {
 		l.died += s.count
-		end := l.stops[s.way.ended]
-		end.deaths = append(end.deaths, s)
+		l.stops[s.way.ended].dies(s)
 	}
+}
+
+// dies notes packets that ended here or, killed by something that is no station,
+// right after it.
+func (s *stop) dies(dead *story) {
+	if dead.way.death == nil {
+		s.deaths = append(s.deaths, dead)
+		return
+	}
+	for _, after := range s.after {
+		if after.title == dead.way.death.title && after.detail == dead.way.death.detail {
+			after.deaths = append(after.deaths, dead)
+			return
+		}
+	}
+	s.after = append(s.after, &stop{station: *dead.way.death, passed: dead.count, deaths: []*story{dead}})
+}
+
+// withDeaths puts what killed packets between stations in its place among them.
+func (l *lane) withDeaths() {
+	var stops []*stop
+	for _, s := range l.stops {
+		stops = append(append(stops, s), s.after...)
+	}
+	l.stops = stops
 }
 
 // deadEnd tells whether no packet of the lane got where it was to go.
@@ -182,9 +210,8 @@ func (l *lane) parts() [][]*stop {
 }
 
 // addGoals ends lanes that are dead ends with the place their packets were to
-// reach, where the packets of other lanes told which that is.
-func addGoals(lanes []*lane, stories []*story) {
-	known := homes(stories)
+// reach, as far as that is known.
+func addGoals(lanes []*lane, known map[string]string) {
 	for _, l := range lanes {
 		if !l.deadEnd() || len(l.stops) == 0 {
 			continue
@@ -192,7 +219,7 @@ func addGoals(lanes []*lane, stories []*story) {
 		goal := l.goal()
 		place, ok := known[goal]
 		if !ok {
-			place = beyond(goal)
+			place = "to be reached: " + goal
 		}
 		if last := l.stops[len(l.stops)-1]; last.place == place {
 			continue
@@ -201,19 +228,32 @@ func addGoals(lanes []*lane, stories []*story) {
 	}
 }
 
-// homes says at which place an address was seen to send or to take in packets.
-func homes(stories []*story) map[string]string {
-	known := map[string]string{}
+// homes says at which place an address is: where the two ends of the trace were
+// found, and where packets were seen to begin and to end.
+func homes(stories []*story, ends ...*model.End) map[string]string {
+	known, places := map[string]string{}, map[uint32]string{}
 	for _, s := range stories {
 		p := s.first
-		if first := firstHop(p); first != nil && first.Stage != model.StageReceive {
-			known[p.Src.String()] = text.Place(first.Place, first.Netns)
+		for i := range p.Hops {
+			places[p.Hops[i].Netns] = text.Place(p.Hops[i].Place, p.Hops[i].Netns)
 		}
-		if p.Outcome == model.Delivered && len(p.Hops) > 0 {
-			last := &p.Hops[len(p.Hops)-1]
-			if _, told := known[p.Dst.String()]; !told {
-				known[p.Dst.String()] = text.Place(last.Place, last.Netns)
+		if stations := s.way.stations; len(stations) > 0 {
+			known[p.Src.String()] = stations[0].place
+			if o := p.Outcome; o == model.Delivered || o == model.LeftNode {
+				known[p.Dst.String()] = stations[s.way.ended].place
 			}
+		}
+	}
+	for _, e := range ends {
+		place, seen := places[e.Netns]
+		if e.Netns == 0 || !seen {
+			place = "behind " + e.Interface
+		}
+		if e.Netns == 0 && e.Interface == "" {
+			continue
+		}
+		for _, address := range e.Addresses.Strings() {
+			known[address] = place
 		}
 	}
 	return known

@@ -68,7 +68,7 @@ func (w *Writer) page(s *model.Summary) *page {
 	}
 	p.Title = p.From + " → " + p.To
 	lanes, missing := lanesOf(w.stories.list)
-	addGoals(lanes, w.stories.list)
+	addGoals(lanes, homes(w.stories.list, &w.start.Src, &w.start.Dst))
 	for _, size := range sheets() {
 		p.Drawings = append(p.Drawings, drawings(lanes, size)...)
 	}

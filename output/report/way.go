@@ -6,6 +6,7 @@
 package report
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -29,6 +30,7 @@ const (
 	kindAnswer   kind = "answer"
 	kindBeyond   kind = "beyond" // an end that is not on this node
 	kindUnknown  kind = "unknown"
+	kindDeath    kind = "death" // between two stations
 )
 
 // station is one stop on a packet's way.
@@ -51,6 +53,7 @@ func (s *station) same(o *station) bool {
 type way struct {
 	stations []station // each once, in the order of the first visit
 	ended    int       // where it ended
+	death    *station  // what killed it after that, unless the last station itself did
 }
 
 // wayOf gives a packet's way.
@@ -66,7 +69,7 @@ func wayOf(p *model.Packet) way {
 		}
 	}
 	w.end(p)
-	return way{w.stations, w.at}
+	return way{w.stations, w.at, w.death}
 }
 
 // beyond names what is not on this node.
@@ -88,6 +91,7 @@ type walk struct {
 	stations []station
 	at       int               // where the packet is
 	entered  map[string]string // by place: the device the packet was seen at last
+	death    *station
 }
 
 // visit comes to a station.
@@ -277,7 +281,7 @@ func (w *walk) end(p *model.Packet) {
 	last := w.here()
 	switch {
 	case p.Outcome.Died():
-		w.death(p)
+		w.dies(p)
 	case p.Outcome == model.LeftNode:
 		dst := p.Dst.String()
 		w.visit(station{kind: kindBeyond, place: beyond(dst), title: dst, detail: "has to be looked at there"})
@@ -286,10 +290,10 @@ func (w *walk) end(p *model.Packet) {
 	}
 }
 
-// death sees to it that the packet is where it died: a hook that killed it may
-// not have told of it before. Without any station there is one, for what is known
-// of the drop.
-func (w *walk) death(p *model.Packet) {
+// dies sees to it that the packet is where it died: a hook that killed it may not
+// have told of it before. Without any station there is one, for what is known of
+// the drop.
+func (w *walk) dies(p *model.Packet) {
 	d := p.Drop
 	if d == nil {
 		d = &model.Drop{}
@@ -299,11 +303,46 @@ func (w *walk) death(p *model.Packet) {
 		hook(w, &model.Hop{Hook: d.Hook, Table: d.Table, Family: d.Family, Backend: d.Backend, Verdict: "drop"}, at)
 		return
 	}
-	if last := w.here(); last == nil || (last.place != at.place && d.Reason != "") {
+	if here := w.here(); here == nil || (here.place != at.place && d.Reason != "") {
 		at.kind, at.title = kindUnknown, "dies here"
 		if at.device != "" {
 			at.kind, at.title = kindDevice, at.device
 		}
 		w.visit(at)
 	}
+	if part := partOf(d.Stage); part.kind != w.here().kind || part.kind == "" {
+		w.death = &station{kind: kindDeath, place: w.here().place, title: cmp.Or(part.title, "the kernel"), detail: symbol(d.Function)}
+	}
+}
+
+// part is a part of the stack as the drawing names it, and the stations at which
+// it is at work.
+type part struct {
+	kind  kind
+	title string
+}
+
+// partOf gives the part that a stage of the model belongs to.
+func partOf(s model.Stage) part {
+	return map[model.Stage]part{
+		model.StageTransmit:    {kindDevice, "sending"},
+		model.StageReceive:     {kindDevice, "receiving"},
+		model.StageBridge:      {kindBridge, "bridge"},
+		model.StageNetfilter:   {kindHook, "netfilter"},
+		model.StageConntrack:   {kindHook, "conntrack"},
+		model.StageNAT:         {kindNAT, "NAT"},
+		model.StageRoute:       {kindRoute, "routing"},
+		model.StageForward:     {"", "forwarding"},
+		model.StageNeighbor:    {kindNeighbor, "neighbour"},
+		model.StageEncapsulate: {kindTunnel, "tunnel"},
+		model.StageDecapsulate: {kindTunnel, "tunnel"},
+		model.StageQdisc:       {kindQueue, "queue"},
+		model.StageDeliver:     {kindSocket, "delivery"},
+	}[s]
+}
+
+// symbol cuts the offset off symbol+0x12.
+func symbol(function string) string {
+	name, _, _ := strings.Cut(function, "+0x")
+	return name
 }
