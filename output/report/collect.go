@@ -21,8 +21,9 @@ const (
 	maxOthers   = 100   // stories of others
 	maxMentions = 20    // packets of one story told by number and time
 	maxHops     = 300   // hops of one packet
-	maxAllHops  = 20000 // hops of all together
+	maxAllHops  = 60000 // hops of all together, and the rules they matched: some 15 MB
 	maxRules    = 1000
+	maxMatches  = 20000 // rules told at the hops that matched them; beyond, how many
 	maxFindings = 50
 	maxEvents   = 200
 )
@@ -56,7 +57,7 @@ type collection struct {
 	list    []*story
 	by      map[[sha256.Size]byte]*story
 	died    int // stories
-	hops    int
+	hops    int // and their rules
 	leftOut leftOut
 }
 
@@ -86,7 +87,9 @@ func (c *collection) add(p *model.Packet) *story {
 	s.first, s.hopsLeftOut = shortened(p, c.limit.hops)
 	s.way = wayOf(p) // of all hops: how often it came by is counted
 	c.list, c.by[id] = append(c.list, s), s
-	c.hops += len(s.first.Hops)
+	for i := range s.first.Hops {
+		c.hops += 1 + len(s.first.Hops[i].Rules)
+	}
 	if p.Outcome.Died() {
 		c.died++
 	}

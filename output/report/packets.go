@@ -44,6 +44,7 @@ type mentionLine struct {
 type hopLine struct {
 	At, Place, Device, Words, Class, Function, More string
 	Rules                                           []ruleLink
+	RulesLeftOut                                    int // more, that there was no room for
 	RulesUnknown                                    string
 	Gap                                             int // hops left out before this one
 }
@@ -138,9 +139,12 @@ func (w *Writer) hop(h *model.Hop) hopLine {
 		At: fmt.Sprintf("+%.3f", float64(h.AtNS)/1e6), Place: text.Place(h.Place, h.Netns), Device: text.Device(h.Interface, h.IfIndex),
 		Words: words, Class: weightClass(weight), Function: h.Function, More: more(h), RulesUnknown: h.RulesUnknown,
 	}
-	for i := range h.Rules {
+	told := min(len(h.Rules), max(maxMatches-w.matchesTold, 0))
+	for i := range h.Rules[:told] {
 		line.Rules = append(line.Rules, w.ruleLink(h.Netns, h.Backend, &h.Rules[i]))
 	}
+	w.matchesTold += told
+	line.RulesLeftOut = len(h.Rules) - told
 	return line
 }
 

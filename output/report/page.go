@@ -75,6 +75,7 @@ func (w *Writer) page(s *model.Summary) *page {
 	if missing > 0 {
 		p.Missing = plural(missing, "packet", "packets") + " that went other ways are told below only."
 	}
+	w.matchesTold = 0
 	for _, story := range w.inOrder() {
 		p.Stories = append(p.Stories, w.told(story))
 	}

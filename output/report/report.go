@@ -30,6 +30,7 @@ type Writer struct {
 	events   []*model.NodeEvent
 
 	findingsLeftOut, eventsLeftOut int
+	matchesTold                    int // on the page being written
 }
 
 // New gives a Writer on w, which gets nothing before the summary and the whole

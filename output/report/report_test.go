@@ -224,6 +224,40 @@ func TestBounded(t *testing.T) {
 	}
 }
 
+// The worst that a trace can hold still makes a page that a browser opens: so many
+// ways, each through so many tables, each with so many rules.
+func TestPageSize(t *testing.T) {
+	var rules []model.Rule
+	for n := range 40 {
+		rules = append(rules, model.Rule{Table: "filter", Chain: "cali-fw-cali7715d358f22", Number: n + 1, Text: "-A cali-fw-cali7715d358f22 -m comment --comment \"cali:N3FucY-tAME8ezQa\" -m mark --mark 0x0/0x20000 -j ACCEPT"})
+	}
+	var out bytes.Buffer
+	w := New(&out)
+	for n := range uint64(1000) {
+		p := packet(n+1, "x", []model.Outcome{model.Delivered, model.Dropped}[n%2])
+		p.DstPort = uint16(1 + n)
+		for range 60 {
+			h := p.Hops[3]
+			h.Rules = rules
+			p.Hops = append(p.Hops, h)
+		}
+		if err := w.Packet(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	if err := w.Summary(&model.Summary{Forward: model.Counts{Seen: 1000, Dropped: 500}}); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes in %v", out.Len(), time.Since(began).Round(time.Millisecond))
+	if out.Len() > 12<<20 {
+		t.Errorf("the page has %d bytes", out.Len())
+	}
+	if !strings.Contains(out.String(), "40 more rules") {
+		t.Error("rules are left out without a word")
+	}
+}
+
 // An empty trace has a report too, and says so.
 func TestNothingSeen(t *testing.T) {
 	var out bytes.Buffer
