@@ -27,7 +27,6 @@ type told struct {
 	Where     string
 	Lost      bool
 	Hops      []hopLine
-	LeftOut   int // hops after the first three quarters that are not told
 	Drop      *death
 	Mentions  []mentionLine
 	More      int // packets beyond the mentions

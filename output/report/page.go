@@ -51,7 +51,6 @@ type finding struct {
 	*model.Finding
 	About []link // its packets
 	Rule  *ruleLine
-	Place string // where they died
 }
 
 // link leads to another part of the page.
@@ -147,12 +146,7 @@ func (w *Writer) findingsTold() []finding {
 				continue
 			}
 			t.About = append(t.About, link{"#" + s.anchor(), ids(s)})
-			d := s.first.Drop
-			if d == nil {
-				continue
-			}
-			t.Place = text.Place(d.Place, d.Netns)
-			if d.Rule != nil {
+			if d := s.first.Drop; d != nil && d.Rule != nil {
 				if m := w.rules.find(d.Netns, d.Backend, d.Rule); m != nil {
 					line := lineOf(m)
 					t.Rule = &line

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Nothing here is needed to read the page: links into folded parts open them in
 // browsers that do not do so themselves, and paper shows all.
 function unfold(e) { for (; e; e = e.parentElement) if (e.tagName === "DETAILS") e.open = true; }
