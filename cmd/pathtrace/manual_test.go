@@ -3,12 +3,14 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // printed gives what a subcommand prints.
@@ -135,19 +137,47 @@ func TestFish(t *testing.T) {
 	}
 }
 
-// TestZsh lets a real zsh read the script: that it proposes something can be seen
-// at a terminal only.
+// TestZsh completes in a real zsh, at a terminal that another zsh plays: zsh shows
+// what it proposes nowhere else.
 func TestZsh(t *testing.T) {
 	zsh := tool(t, "zsh")
-	file := filepath.Join(t.TempDir(), "_pathtrace")
-	if err := os.WriteFile(file, []byte(printed(t, "completion", "zsh")), 0o644); err != nil {
+	dir := folder(t)
+	if err := os.WriteFile(filepath.Join(dir, "_pathtrace"), []byte(printed(t, "completion", "zsh")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	said, err := exec.CommandContext(t.Context(), zsh, "-f", "-c", "autoload -U compinit && compinit -u -D && source "+file+" && print -r -- $_comps[pathtrace]").CombinedOutput()
-	if err != nil || strings.TrimSpace(string(said)) != "_pathtrace" {
-		t.Errorf("zsh: %v\n%s", err, said)
+	args := []string{
+		"pathtrace --output=j", "json",
+		"pathtrace -s a --backend f", "fentry",
+		"pathtrace comp", "completion",
+		"pathtrace completion f", "fish",
+		"pathtrace --report fi", "file.html",
+		"pathtrace --dro", "--drops-only",
+		"pathtrace -s a -- readonl", "readonly",
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, zsh, append([]string{"-f", "-c", zshTerminal, "zsh"}, args...)...)
+	cmd.Dir = dir
+	if said, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, said)
 	}
 }
+
+// zshTerminal types in an interactive zsh: of every two arguments the first and a
+// tab, and ends well if the second is shown then.
+const zshTerminal = `
+zmodload zsh/zpty
+zpty z zsh -f -i
+zpty -w z 'autoload -U compinit; compinit -u -D; source ./_pathtrace; print REA""DY'
+zpty -r z out '*READY*' || exit 1
+for typed shows in "$@"; do
+	print -r -- "$typed becomes $shows"
+	zpty -w -n z "$typed"$'\t'
+	zpty -r z out "*$shows*" || exit 1
+	zpty -w -n z $'\x15'
+done
+zpty -d z
+`
 
 // folder has a file to complete.
 func folder(t *testing.T) string {

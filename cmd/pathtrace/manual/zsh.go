@@ -21,13 +21,15 @@ func (p Program) zsh() string {
 			fmt.Fprintf(&b, "\tif [[ $words[2] == %s ]]; then\n\t\t(( CURRENT == 3 )) && compadd -- %s\n\t\treturn\n\tfi\n", c.Name, strings.Join(c.Values, " "))
 		}
 	}
-	b.WriteString("\t_arguments -s -S \\\n")
+	b.WriteString("\tlocal dashes=${words[(i)--]}\n\tif (( CURRENT > dashes )); then\n\t\tshift $dashes words\n\t\t(( CURRENT -= dashes ))\n\t\t_normal\n\t\treturn\n\tfi\n")
+	var specs []string
 	for _, f := range p.Flags {
 		for _, w := range f.words() {
-			fmt.Fprintf(&b, "\t\t%s \\\n", quote("("+strings.Join(f.words(), " ")+")"+zshWord(f, w)+"["+zshText(short(f.Says))+"]"+zshValue(f)))
+			specs = append(specs, quote("("+strings.Join(f.words(), " ")+")"+zshWord(f, w)+"["+zshText(short(f.Says))+"]"+zshValue(f)))
 		}
 	}
-	fmt.Fprintf(&b, "\t\t'*:: :_normal'\n}\n\nif [ \"$funcstack[1]\" = _%[1]s ]; then\n\t_%[1]s \"$@\"\nelse\n\tcompdef _%[1]s %[1]s\nfi\n", p.Name)
+	b.WriteString("\t_arguments -s -S \\\n\t\t" + strings.Join(specs, " \\\n\t\t"))
+	fmt.Fprintf(&b, "\n}\n\nif [ \"$funcstack[1]\" = _%[1]s ]; then\n\t_%[1]s \"$@\"\nelse\n\tcompdef _%[1]s %[1]s\nfi\n", p.Name)
 	return b.String()
 }
 
