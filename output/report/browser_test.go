@@ -216,6 +216,23 @@ func TestBrowserNotices(t *testing.T) {
 	}
 }
 
+// TestHostileInBrowser: names made to break the page do not, not even a phone's.
+func TestHostileInBrowser(t *testing.T) {
+	b := startBrowser(t)
+	for _, name := range hostile {
+		var page bytes.Buffer
+		play(t, New(&page), name, packet(1, name, model.Dropped), packet(2, name, model.Delivered))
+		path := saved(t, "hostile", page.Bytes())
+		b.open(path, looks()[2])
+		b.fits(looks()[2])
+		b.clickDeath()
+		b.clean(path)
+		if t.Failed() {
+			t.Fatalf("with the name %.40q", name)
+		}
+	}
+}
+
 // TestWithoutScripts: a death leads to its packets, unfolded, without the page's
 // script too.
 func TestWithoutScripts(t *testing.T) {

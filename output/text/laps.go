@@ -5,10 +5,20 @@
 
 package text
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
 
 // maxLap is how many lines a round may have. Longer ones are told in full.
 const maxLap = 24
+
+// toldSteps is steps with rounds told once.
+func toldSteps(p *model.Packet) (story []*step, diedNS int64) {
+	story, diedNS = steps(p)
+	return laps(story), diedNS
+}
 
 // laps gives a story with rounds that repeat themselves told once. A round that
 // comes twice only is left as it is: two may be two tunnels.

@@ -89,8 +89,7 @@ func whereEnded(p *model.Packet) string {
 // tell prints a packet's story.
 func (w *Writer) tell(p *model.Packet) {
 	w.headline(p)
-	story, diedNS := steps(p)
-	story = laps(story)
+	story, diedNS := toldSteps(p)
 	var cols columns
 	for i, s := range story {
 		s.when = moment(p, i, s.atNS)
