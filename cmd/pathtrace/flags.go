@@ -27,6 +27,7 @@ type action int
 const (
 	doTrace action = iota
 	doDoctor
+	doRead
 	showHelp
 	showVersion
 )
@@ -47,6 +48,10 @@ type options struct {
 	names     endpoint.Sources // where names are looked up
 	probe     *probe.Spec      // nil: none
 	readyFile string
+	write     string // capture: "" none, "-" standard output
+	writeAll  bool
+	snapLen   int    // bytes of each packet in the capture; 0: none, there is no capture
+	file      string // to be read: "-" standard input
 	noColor   bool
 	verbose   bool
 	command   []string
@@ -55,24 +60,6 @@ type options struct {
 // Values that flags choose from.
 func protocols() []string { return []string{"tcp", "udp", "icmp", "sctp"} }
 func backends() []string  { return []string{"auto", "fentry", "tracepoint"} }
-
-// later lists what the interface has and this version does not, with what to
-// do until then.
-func later() []struct{ name, short, instead string } {
-	const save = "save the output of -o json instead"
-	return []struct{ name, short, instead string }{
-		{"write", "w", save},
-		{"write-all", "", save},
-		{"snaplen", "", save},
-	}
-}
-
-// laterCommands is the same for subcommands.
-func laterCommands() map[string]string {
-	return map[string]string{
-		"read": "save and read the output of -o json instead",
-	}
-}
 
 // once is a string flag that may be given once only: of two --src one would
 // be ignored silently.
@@ -105,7 +92,9 @@ type raw struct {
 	sample                                         once
 	format, backend, netns, readyFile, probe       once
 	namespace, cache, socket, kubeconfig, hostRoot once
+	write, snapLen                                 once
 	dropsOnly, noColor, verbose, version, wantHelp bool
+	writeAll                                       bool
 }
 
 func newRaw() *raw {
@@ -121,18 +110,16 @@ func newRaw() *raw {
 		{&r.backend, "backend", ""}, {&r.netns, "netns", ""}, {&r.readyFile, "ready-file", ""}, {&r.probe, "probe", ""},
 		{&r.namespace, "namespace", "n"}, {&r.cache, "cni-cache", ""}, {&r.socket, "cri-socket", ""},
 		{&r.kubeconfig, "kubeconfig", ""}, {&r.hostRoot, "host-root", ""},
+		{&r.write, "write", "w"}, {&r.snapLen, "snaplen", ""},
 	} {
 		r.set.VarP(f.value, f.name, f.short, "")
 	}
 	r.set.BoolVar(&r.dropsOnly, "drops-only", false, "")
+	r.set.BoolVar(&r.writeAll, "write-all", false, "")
 	r.set.BoolVar(&r.noColor, "no-color", false, "")
 	r.set.BoolVarP(&r.verbose, "verbose", "v", false, "")
 	r.set.BoolVar(&r.version, "version", false, "")
 	r.set.BoolVarP(&r.wantHelp, "help", "h", false, "")
-	for _, f := range later() {
-		r.set.StringP(f.name, f.short, "", "")
-		r.set.Lookup(f.name).NoOptDefVal = "given" // known without a value too, so that it is refused for what it is
-	}
 	return r
 }
 
@@ -144,11 +131,11 @@ func (discard) Write(p []byte) (int, error) { return len(p), nil }
 // parseArgs understands the arguments after the program's name.
 func parseArgs(args []string) (options, error) {
 	if len(args) > 0 {
-		if instead, ok := laterCommands()[args[0]]; ok {
-			return options{}, fmt.Errorf("the subcommand %s is not in this version: %s", args[0], instead)
-		}
-		if args[0] == "doctor" {
+		switch args[0] {
+		case "doctor":
 			return parseDoctor(args[1:])
+		case "read":
+			return parseRead(args[1:])
 		}
 	}
 	r := newRaw()
@@ -160,11 +147,6 @@ func parseArgs(args []string) (options, error) {
 		return options{action: showHelp}, nil
 	case r.version:
 		return options{action: showVersion}, nil
-	}
-	for _, f := range later() {
-		if r.set.Changed(f.name) {
-			return options{}, fmt.Errorf("--%s is not in this version: %s", f.name, f.instead)
-		}
 	}
 	return r.options()
 }
@@ -231,7 +213,7 @@ func (r *raw) options() (options, error) {
 		src: r.src.value, dst: r.dst.value, netns: r.netns.value, readyFile: r.readyFile.value,
 	}
 	for _, check := range []func(*options) error{
-		r.positional, r.empty, r.ends, r.protoAndPort, r.limits, r.choices, r.sources, r.reproduction,
+		r.positional, r.empty, r.ends, r.protoAndPort, r.limits, r.choices, r.sources, r.reproduction, r.capture,
 	} {
 		if err := check(&opt); err != nil {
 			return options{}, err

@@ -11,6 +11,7 @@ It changes nothing on the node. Replies are followed without asking.
 
   pathtrace --src ENDPOINT --dst ENDPOINT [flags] [-- COMMAND [ARG...]]
   pathtrace doctor          what this node lets us see; -o json too
+  pathtrace read FILE       print a saved trace again: -o, --drops-only
   pathtrace -s client -d prod/db -p 5432 --duration 10s
   pathtrace -s default/client -d svc/web --probe tcp:80
 
@@ -26,6 +27,9 @@ interface (cali..., veth...), node, any. pod:, svc:, ip:, if: in front settle.
       --probe PROBE         send icmp, tcp:PORT or udp:PORT from the source pod
   -o, --output FORMAT       text (default), wide (every hop), json (JSON Lines)
       --drops-only          leave out packets that fared well
+  -w, --write FILE.pcapng   annotated capture, for wireshark and for read
+      --write-all           all hops of all packets in it, not only what died
+      --snaplen N           with so many bytes of each packet (256)
       --backend B           auto (default), fentry or tracepoint
       --netns PATH          the node's network namespace, if not this one
       --host-root DIR       where the node's /proc, /run and /var are mounted
