@@ -6,6 +6,7 @@
 package pcapng
 
 import (
+	"bytes"
 	"encoding/binary"
 	"unicode/utf8"
 )
@@ -67,13 +68,9 @@ func (b *builder) head(code uint16, length int) {
 // text appends an option of text, cut where it is too long; none if there is
 // none.
 func (b *builder) text(code uint16, value string) {
-	if value == "" {
-		return
+	if value != "" {
+		b.option(code, cutText([]byte(value), maxOption))
 	}
-	value = cutText(value, maxOption)
-	b.head(code, len(value))
-	b.buf = append(b.buf, value...)
-	b.align(len(value))
 }
 
 func (b *builder) number32(code uint16, v uint32) {
@@ -95,28 +92,28 @@ func (b *builder) when(code uint16, ns int64) {
 // comment appends a text as a comment, or as several where one cannot hold it:
 // opt_comment may be repeated (§3.5). It is divided between lines where a line
 // ends in the second half of what fits.
-func (b *builder) comment(text string) {
+func (b *builder) comment(text []byte) {
 	for len(text) > maxOption {
 		part := cutAt(text, maxOption)
-		b.text(optComment, text[:part])
+		b.option(optComment, text[:part])
 		text = text[part:]
 	}
-	b.text(optComment, text)
+	if len(text) > 0 {
+		b.option(optComment, text)
+	}
 }
 
 // cutAt finds where to divide a text that is longer than most bytes.
-func cutAt(text string, most int) int {
-	for i := most; i > most/2; i-- {
-		if text[i-1] == '\n' {
-			return i
-		}
+func cutAt(text []byte, most int) int {
+	if i := bytes.LastIndexByte(text[most/2:most], '\n'); i >= 0 {
+		return most/2 + i + 1
 	}
 	return len(cutText(text, most))
 }
 
 // cutText gives the beginning of a text, at most so many bytes, without half a
 // character at its end.
-func cutText(text string, most int) string {
+func cutText(text []byte, most int) []byte {
 	if len(text) <= most {
 		return text
 	}
@@ -138,14 +135,14 @@ func (b *builder) room(length int) (at int) {
 
 // fill gives the bytes that put a comment into the room of an option that held
 // length bytes; what is not used stays room.
-func fill(text string, length int) []byte {
+func fill(text []byte, length int) []byte {
 	length += pad(length)
 	if len(text) > length {
 		const more = "..."
-		text = cutText(text, length-len(more)) + more
+		text = append(bytes.Clone(cutText(text, length-len(more))), more...)
 	}
 	var b builder
-	b.text(optComment, text)
+	b.option(optComment, text)
 	if left := 4 + length - len(b.buf); left > 0 { // a multiple of 4: holds the head at least
 		b.room(left - 4)
 	}

@@ -7,72 +7,86 @@ package pcapng
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/pathtrace/pathtrace/output/text"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
-// dropComment tells a death.
-func dropComment(p *model.Packet, s *sighting) string {
-	var lines []string
+// dropComment tells a death. about is packetLine's.
+func (w *Writer) dropComment(p *model.Packet, s *sighting, about string) []byte {
+	c := append(w.comment[:0], died(p)...)
 	if p.Drop == nil {
-		lines = append(lines, died(p)+" the kernel gave no reason")
+		c = append(c, "the kernel gave no reason"...)
 	} else {
-		lines = append(lines, died(p)+" "+text.DropLine(p.Drop))
+		c = append(c, text.DropLine(p.Drop)...)
 	}
-	lines = append(lines, packetLine(p, s))
+	c = append(c, '\n')
+	c = s.appendMoment(c, about)
 	if p.Drop != nil {
-		lines = append(lines, text.DropDetails(p.Drop)...)
+		for _, line := range text.DropDetails(p.Drop) {
+			c = append(append(c, '\n'), line...)
+		}
 	}
-	return joined(lines, p, s)
+	return w.ended(c, p, s)
 }
 
 // died is the first word of a death.
 func died(p *model.Packet) string {
 	if p.Outcome == model.Rejected {
-		return "REJECT"
+		return "REJECT "
 	}
-	return "DROP"
+	return "DROP "
 }
 
 // hopComment tells one hop of many.
-func hopComment(p *model.Packet, h *model.Hop, s *sighting) string {
-	line := text.HopLine(h)
-	if at := text.At(s.place, s.netns, s.name, s.index); at != "?" {
-		line += " at " + at
+func (w *Writer) hopComment(p *model.Packet, h *model.Hop, s *sighting, about string) []byte {
+	c := append(w.comment[:0], text.HopLine(h)...)
+	if s.at != "?" {
+		c = append(append(c, " at "...), s.at...)
 	}
-	lines := []string{line, packetLine(p, s)}
+	c = append(c, '\n')
+	c = s.appendMoment(c, about)
 	if n := len(h.Rules); n > 0 {
-		lines = append(lines, text.RuleLine(&h.Rules[n-1]))
+		c = append(append(c, '\n'), text.RuleLine(&h.Rules[n-1])...)
 	}
 	if h.RulesUnknown != "" {
-		lines = append(lines, "rules not known: "+h.RulesUnknown)
+		c = append(append(c, "\nrules not known: "...), h.RulesUnknown...)
 	}
-	return joined(lines, p, s)
+	return w.ended(c, p, s)
 }
 
-// packetLine says which packet it is, when and where it was seen here.
-func packetLine(p *model.Packet, s *sighting) string {
-	line := fmt.Sprintf("#%d %s, %d bytes, +%.3f ms at %s", p.ID, text.PacketLine(p), p.Length, float64(s.atNS)/1e6, text.At(s.place, s.netns, s.name, s.index))
+// packetLine says which packet it is: "#2 forward TCP ... [S], 60 bytes".
+func packetLine(p *model.Packet) string {
+	return fmt.Sprintf("#%d %s, %d bytes", p.ID, text.PacketLine(p), p.Length)
+}
+
+// appendMoment adds when and where it was seen: ", +0.012 ms at node (cali12)".
+func (s *sighting) appendMoment(c []byte, about string) []byte {
+	c = append(append(c, about...), ", +"...)
+	c = strconv.AppendFloat(c, float64(s.atNS)/1e6, 'f', 3, 64)
+	c = append(append(c, " ms at "...), s.at...)
 	if s.copied > 0 {
-		line += fmt.Sprintf(", copy %d", s.copied)
+		c = strconv.AppendInt(append(c, ", copy "...), int64(s.copied), 10)
 	}
-	return line
+	return c
 }
 
-// joined adds what is to be known of the bytes, and makes one text of it.
-func joined(lines []string, p *model.Packet, s *sighting) string {
+// ended adds what is to be known of the bytes. The text is valid until the next
+// one.
+func (w *Writer) ended(c []byte, p *model.Packet, s *sighting) []byte {
 	if p.Lost {
-		lines = append(lines, "events were lost while it was under way: hops may be missing")
+		c = append(c, "\nevents were lost while it was under way: hops may be missing"...)
 	}
 	switch {
 	case s.frame == nil:
-		lines = append(lines, "its bytes were not captured here")
+		c = append(c, "\nits bytes were not captured here"...)
 	case s.frame.Synthetic:
-		lines = append(lines, "link-layer header made up: it had none here")
+		c = append(c, "\nlink-layer header made up: it had none here"...)
 	}
-	return strings.Join(lines, "\n")
+	w.comment = c
+	return c
 }
 
 // findingComment tells a cause.

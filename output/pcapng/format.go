@@ -88,7 +88,10 @@ const (
 )
 
 // Link types (draft-ietf-opsawg-pcaplinktype).
-const linkRaw = 101 // LINKTYPE_RAW: an IP packet without link-layer header
+const (
+	linkEthernet = 1   // LINKTYPE_ETHERNET
+	linkRaw      = 101 // LINKTYPE_RAW: an IP packet without link-layer header
+)
 
 // A blockObject's body is objectMagic, a version, flags of 16 bits, the length
 // of the JSON text in this block in 32 bits, and the text, padded to 32 bits.

@@ -59,11 +59,11 @@ func (l *late) write(to io.WriterAt, s *model.Summary, findings []*model.Finding
 	}
 	slices.SortFunc(ids, func(a, b uint64) int { return cmp.Compare(l.drops[a], l.drops[b]) })
 	for _, id := range ids {
-		if _, err := to.WriteAt(fill(strings.Join(about[id], "\n"), findingRoom), l.drops[id]); err != nil {
+		if _, err := to.WriteAt(fill([]byte(strings.Join(about[id], "\n")), findingRoom), l.drops[id]); err != nil {
 			return fmt.Errorf("finding of packet %d: %w", id, err)
 		}
 	}
-	if _, err := to.WriteAt(fill(verdictComment(s, findings), verdictRoom), l.verdict); err != nil {
+	if _, err := to.WriteAt(fill([]byte(verdictComment(s, findings)), verdictRoom), l.verdict); err != nil {
 		return fmt.Errorf("verdict: %w", err)
 	}
 	return nil

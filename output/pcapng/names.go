@@ -83,7 +83,7 @@ func (n *names) flush(b *builder) {
 		if addr.Is4() {
 			kind = nameIPv4
 		}
-		raw, name := addr.AsSlice(), cutText(n.known[addr], maxOption/2)
+		raw, name := addr.AsSlice(), cutText([]byte(n.known[addr]), maxOption/2)
 		length := len(raw) + len(name) + 1
 		b.u16(kind)
 		b.u16(uint16(length))

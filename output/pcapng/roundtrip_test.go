@@ -88,3 +88,12 @@ func TestRecordedTracesComeBack(t *testing.T) {
 		}
 	}
 }
+
+func readFile(t testing.TB, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}

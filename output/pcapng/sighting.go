@@ -16,6 +16,7 @@ type sighting struct {
 	place  string
 	name   string // of the interface
 	index  uint32
+	at     string // place and interface in words
 	atNS   int64
 	frame  *model.Frame // nil: no bytes
 	length uint32       // where there are no bytes
@@ -25,12 +26,12 @@ type sighting struct {
 }
 
 // hopSighting is a packet at one hop.
-func hopSighting(p *model.Packet, h *model.Hop) *sighting {
+func hopSighting(p *model.Packet, h *model.Hop) sighting {
 	length := h.Length
 	if length == 0 {
 		length = p.Length
 	}
-	return &sighting{
+	return sighting{
 		netns: h.Netns, place: h.Place, name: h.Interface, index: h.IfIndex,
 		atNS: h.AtNS, frame: h.Frame, length: length, copied: h.Copy, way: way(h.Hook, h.Stage),
 	}
@@ -38,8 +39,8 @@ func hopSighting(p *model.Packet, h *model.Hop) *sighting {
 
 // dropSighting is a packet where it died: at the hop that says so, else where
 // it was seen last.
-func dropSighting(p *model.Packet) *sighting {
-	s := &sighting{length: p.Length}
+func dropSighting(p *model.Packet) sighting {
+	s := sighting{length: p.Length}
 	if i := dropHop(p); i >= 0 {
 		s = hopSighting(p, &p.Hops[i])
 	} else if n := len(p.Hops); n > 0 {
@@ -84,10 +85,8 @@ func way(hook string, stage model.Stage) uint32 {
 	return 0
 }
 
-// sighting appends a packet block, and the block of its interface if that is
-// new.
-func (w *Writer) sighting(p *model.Packet, s *sighting, comment string) {
-	on := w.interfaces.of(&w.b, s, w.opt.SnapLen)
+// sighting appends a packet block.
+func (w *Writer) sighting(p *model.Packet, s *sighting, on *described, comment []byte) {
 	w.names.flush(&w.b)
 	at := p.Time.UnixNano() + s.atNS
 	on.count(at)

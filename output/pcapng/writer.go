@@ -44,6 +44,7 @@ type Writer struct {
 	late       late
 	lost       uint64 // of opt.Lost, as far as it was written
 	findings   []*model.Finding
+	comment    []byte // under construction
 }
 
 // New gives a Writer on w, which gets one Write for each object. With a Late of
@@ -61,7 +62,7 @@ func (w *Writer) Size() int64 { return w.size }
 // Start writes the section's head and the names of the two ends.
 func (w *Writer) Start(s *model.Start) error {
 	w.section(s)
-	w.interfaces.start(s)
+	w.interfaces.start(&w.b, s, w.opt.SnapLen)
 	w.names.start(s)
 	w.names.flush(&w.b)
 	return w.finish(w.objects.Start(s))
@@ -77,7 +78,7 @@ func (w *Writer) section(s *model.Start) {
 	b.u64(math.MaxUint64) // length: not known, it is a stream
 	b.text(optSectionOS, "Linux "+s.Kernel)
 	b.text(optSectionAppl, "pathtrace "+s.Version)
-	b.comment("pathtrace " + text.AskedLine(s))
+	b.comment([]byte("pathtrace " + text.AskedLine(s)))
 	if w.opt.Late != nil {
 		w.late.verdict = w.size + int64(b.room(verdictRoom))
 	}
@@ -88,23 +89,31 @@ func (w *Writer) section(s *model.Start) {
 // again.
 func (w *Writer) Packet(p *model.Packet) error {
 	w.names.learn(p)
-	drop := -1
-	if p.Outcome.Died() {
-		drop = dropHop(p)
-	}
-	if w.opt.All {
-		for i := range p.Hops {
-			if i != drop { // told with the death
-				s := hopSighting(p, &p.Hops[i])
-				w.sighting(p, s, hopComment(p, &p.Hops[i], s))
-			}
-		}
-	}
-	if p.Outcome.Died() {
-		s := dropSighting(p)
-		w.sighting(p, s, dropComment(p, s))
+	died := p.Outcome.Died()
+	if w.opt.All || died {
+		w.sightings(p, died)
 	}
 	return w.finish(w.objects.Packet(p))
+}
+
+// sightings writes the packet blocks of a packet.
+func (w *Writer) sightings(p *model.Packet, died bool) {
+	about, drop := packetLine(p), -1
+	if died {
+		drop = dropHop(p)
+	}
+	for i := range p.Hops {
+		if w.opt.All && i != drop { // which is told with the death
+			s := hopSighting(p, &p.Hops[i])
+			on := w.interfaces.of(&w.b, &s, w.opt.SnapLen)
+			w.sighting(p, &s, on, w.hopComment(p, &p.Hops[i], &s, about))
+		}
+	}
+	if died {
+		s := dropSighting(p)
+		on := w.interfaces.of(&w.b, &s, w.opt.SnapLen)
+		w.sighting(p, &s, on, w.dropComment(p, &s, about))
+	}
 }
 
 // Node writes a change of the node.

@@ -131,7 +131,7 @@ func words(spans []span) []word {
 // harmless gives text with everything that is not printable written as a Go
 // escape, so that nothing traced can steer a terminal. glue becomes a space.
 func harmless(text string) string {
-	if !strings.ContainsFunc(text, func(r rune) bool { return r != ' ' && (r >= utf8.RuneSelf || !unicode.IsPrint(r)) }) {
+	if plainASCII(text) {
 		return text
 	}
 	var b strings.Builder
@@ -151,4 +151,14 @@ func harmless(text string) string {
 		text = text[size:]
 	}
 	return b.String()
+}
+
+// plainASCII tells whether a text has nothing but printable ASCII characters.
+func plainASCII(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
