@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// late.go puts into the file what is known only at the end, where a reader looks
+// late.go puts into the file what is known only later, where a reader looks
 // first: findings into the packets that they are about, the verdict into the
 // file's own comment. Room was left for both; a trace that is killed leaves the
 // room empty, and nothing else is different.
@@ -42,8 +42,20 @@ func (l *late) drop(packet uint64, at int64) {
 	}
 }
 
-// write fills it.
-func (l *late) write(to io.WriterAt, s *model.Summary, findings []*model.Finding) error {
+// close tells what is known at the end.
+func (l *late) close(to io.WriterAt, s *model.Summary, findings []*model.Finding) error {
+	if err := l.tell(to, findings); err != nil {
+		return err
+	}
+	if _, err := to.WriteAt(fill([]byte(verdictComment(s, findings)), verdictRoom), l.verdict); err != nil {
+		return fmt.Errorf("verdict: %w", err)
+	}
+	return nil
+}
+
+// tell puts findings into the comments of the packets that they name. What was
+// put there before makes room for it.
+func (l *late) tell(to io.WriterAt, findings []*model.Finding) error {
 	about := map[uint64][]string{}
 	for _, f := range findings {
 		comment := findingComment(f)
@@ -62,9 +74,6 @@ func (l *late) write(to io.WriterAt, s *model.Summary, findings []*model.Finding
 		if _, err := to.WriteAt(fill([]byte(strings.Join(about[id], "\n")), findingRoom), l.drops[id]); err != nil {
 			return fmt.Errorf("finding of packet %d: %w", id, err)
 		}
-	}
-	if _, err := to.WriteAt(fill([]byte(verdictComment(s, findings)), verdictRoom), l.verdict); err != nil {
-		return fmt.Errorf("verdict: %w", err)
 	}
 	return nil
 }

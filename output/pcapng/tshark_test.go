@@ -161,9 +161,10 @@ func packetWith(t *testing.T, trace []byte, id string) *model.Packet {
 
 // What people see of a death: the rule, the finding, the names.
 func TestTsharkShowsDropRuleAndFinding(t *testing.T) {
+	live := &model.Finding{Code: "policy-deny", Confidence: "certain", Packets: []uint64{1}, Summary: "not the last word on it, and a longer one", Live: true}
 	finding := &model.Finding{Code: "policy-deny", Confidence: "certain", Direction: model.Forward, Packets: []uint64{1}, Summary: "a policy denies it", Evidence: []string{"the rule"}, Fix: []string{"kubectl edit"}}
 	data := file(t, Options{SnapLen: 256}, made(),
-		diedWith(1, &model.Frame{LinkType: 1, Bytes: bytesOf(t, macs+"0800"+syn4), Length: 74}),
+		diedWith(1, &model.Frame{LinkType: 1, Bytes: bytesOf(t, macs+"0800"+syn4), Length: 74}), live,
 		diedWith(2, &model.Frame{LinkType: 1, Bytes: bytesOf(t, macs+"0800"+syn4), Length: 74, Synthetic: true}),
 		finding, &model.Summary{Forward: model.Counts{Seen: 2, Dropped: 2}})
 	rows := fields(t, data, "frame.packet_id", "frame.interface_name", "frame.interface_description", "frame.packet_flags_direction", "frame.comment")
@@ -335,5 +336,14 @@ func TestLongTexts(t *testing.T) {
 	got, err := readBack(data)
 	if err != nil || got != lines(t, objects...) {
 		t.Errorf("came back different: %v", err)
+	}
+}
+
+// A finding that is certain early is seen in a file that never got its end.
+func TestEarlyFinding(t *testing.T) {
+	data := file(t, Options{}, made(), diedWith(1, nil), &model.Finding{Code: "mtu", Confidence: "certain", Packets: []uint64{1}, Summary: "too long", Live: true}, diedWith(2, nil))
+	rows := fields(t, data, "frame.comment")
+	if len(rows) != 2 || !strings.HasSuffix(rows[0][0], "|FINDING mtu (certain): too long") || strings.Contains(rows[1][0], "FINDING") {
+		t.Errorf("%q", rows)
 	}
 }

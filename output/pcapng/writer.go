@@ -119,10 +119,19 @@ func (w *Writer) sightings(p *model.Packet, died bool) {
 // Node writes a change of the node.
 func (w *Writer) Node(e *model.NodeEvent) error { return w.finish(w.objects.Node(e)) }
 
-// Finding writes a cause, and keeps it for the comments at the end.
+// Finding writes a cause. One that is told early is put into the comments of its
+// packets at once, where that can be done; the others are kept for the end.
 func (w *Writer) Finding(f *model.Finding) error {
-	w.findings = append(w.findings, f)
-	return w.finish(w.objects.Finding(f))
+	if err := w.finish(w.objects.Finding(f)); err != nil {
+		return err
+	}
+	switch {
+	case !f.Live:
+		w.findings = append(w.findings, f)
+	case w.opt.Late != nil:
+		return w.late.tell(w.opt.Late, []*model.Finding{f})
+	}
+	return nil
 }
 
 // Summary writes the end, and whatever is only known now.
@@ -131,7 +140,7 @@ func (w *Writer) Summary(s *model.Summary) error {
 	if err := w.finish(w.objects.Summary(s)); err != nil || w.opt.Late == nil {
 		return err
 	}
-	return w.late.write(w.opt.Late, s, w.findings)
+	return w.late.close(w.opt.Late, s, w.findings)
 }
 
 // finish hands over what one object has added to the buffer.
