@@ -8,6 +8,7 @@ package pcapng
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"io"
 	"os"
 	"path/filepath"
@@ -86,6 +87,42 @@ func TestRecordedTracesComeBack(t *testing.T) {
 				t.Errorf("%s: what came back is not what was written:\n got %.2000s\nwant %.2000s", name, got, lines)
 			}
 		}
+	}
+}
+
+// A file of 100,000 packet blocks is read back equal.
+func TestHundredThousandBlocks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	var packets collect
+	for _, lines := range recorded(t) {
+		if err := model.ReadJSON(bytes.NewReader(lines), &packets); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "x.pcapng")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	want, got := sha256.New(), sha256.New()
+	all := sinks{jsonl.New(want), New(f, Options{All: true, Late: f})}
+	blocks := 0
+	send(t, all, made())
+	for id := uint64(1); blocks < 100_000; id++ {
+		p := *packets.packets[id%uint64(len(packets.packets))]
+		p.ID = id
+		blocks += len(p.Hops)
+		send(t, all, &p)
+	}
+	send(t, all, &model.Finding{Code: "mtu", Packets: []uint64{1, 2, 3}}, &model.Summary{})
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if err := Read(f, jsonl.New(got)); err != nil || !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
+		t.Errorf("%d blocks came back different: %v", blocks, err)
 	}
 }
 

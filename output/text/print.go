@@ -131,15 +131,13 @@ func words(spans []span) []word {
 // harmless gives text with everything that is not printable written as a Go
 // escape, so that nothing traced can steer a terminal. glue becomes a space.
 func harmless(text string) string {
-	if plainASCII(text) {
+	if text = strings.ReplaceAll(text, glue, " "); plainASCII(text) {
 		return text
 	}
 	var b strings.Builder
 	for len(text) > 0 {
 		r, size := utf8.DecodeRuneInString(text)
 		switch {
-		case string(r) == glue:
-			b.WriteByte(' ')
 		case r == utf8.RuneError && size == 1:
 			b.WriteString(`\x` + strconv.FormatUint(uint64(text[0]), 16))
 		case unicode.IsPrint(r):
