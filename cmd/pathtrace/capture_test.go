@@ -59,6 +59,24 @@ func TestCaptureIsPrivate(t *testing.T) {
 	}
 }
 
+// Under sudo the file is the caller's, who could not open it otherwise.
+func TestCaptureUnderSudo(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	file := filepath.Join(t.TempDir(), "x")
+	cmd := play(t, "short delivered", with("-w", file)...)
+	cmd.Env = append(cmd.Env, "SUDO_UID=65534", "SUDO_GID=65533")
+	finish(t, cmd).want(t, 0)
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := info.Sys().(*syscall.Stat_t); s.Uid != 65534 || s.Gid != 65533 || info.Mode() != 0o600 {
+		t.Errorf("owner %d:%d, mode %v", s.Uid, s.Gid, info.Mode())
+	}
+}
+
 // A trace that does not come about leaves no file, and an old one as it was.
 func TestNoTraceNoCapture(t *testing.T) {
 	dir := t.TempDir()

@@ -8,6 +8,7 @@ package pcapng
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -69,7 +70,7 @@ func (b *builder) head(code uint16, length int) {
 // none.
 func (b *builder) text(code uint16, value string) {
 	if value != "" {
-		b.option(code, cutText([]byte(value), maxOption))
+		b.option(code, cutText([]byte(strings.ToValidUTF8(value, "\ufffd")), maxOption))
 	}
 }
 

@@ -7,6 +7,7 @@ package pcapng
 
 import (
 	"net/netip"
+	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -22,6 +23,7 @@ const maxNames = 1 << 12
 
 func (n *names) add(addr netip.Addr, name string) {
 	addr = addr.Unmap()
+	name = strings.ReplaceAll(strings.ToValidUTF8(name, "\ufffd"), "\x00", "") // which ends a name
 	if !addr.IsValid() || name == "" || len(n.known) >= maxNames || n.known[addr] != "" {
 		return
 	}

@@ -347,3 +347,22 @@ func TestEarlyFinding(t *testing.T) {
 		t.Errorf("%q", rows)
 	}
 }
+
+// Names that mean harm or are no text: a line of a list stays a line.
+func TestHostileNames(t *testing.T) {
+	p := diedWith(1, nil)
+	p.Drop.Interface, p.Drop.Place = "e\xff\x1b[31m", "a\nDROP b\x00c"
+	p.Drop.Rule.Text = "-A x -m comment --comment \"\r\n#2 fine\x1b]0;x\a\" -j DROP"
+	p.Hops[0].Stage, p.Hops[0].Place = model.StageDeliver, "a\x00b\n"
+	data := file(t, Options{}, made(), p, &model.Summary{})
+	rows := fields(t, data, "frame.packet_id", "frame.comment")
+	want := `DROP NETFILTER_DROP filter/FORWARD rule 7 of cali-tw-cali1: -A x -m comment --comment "\r\n#2 fine\x1b]0;x\a" -j DROP\n#1 forward`
+	if len(rows) != 1 || !strings.HasPrefix(rows[0][1], want) {
+		t.Errorf("\n got %q\nwant %q", rows, want)
+	}
+	for _, raw := range []string{"\n#2 fine", "\x1b]0;x", "\nDROP b"} {
+		if bytes.Contains(data, []byte(raw)) { // tshark shows a line's end as it shows a backslash and an n
+			t.Errorf("%q is in the file", raw)
+		}
+	}
+}
