@@ -40,7 +40,7 @@ type Config struct {
 	NetnsPath string // the node's network namespace; "" the process's own
 	Sample    int    // follow at most so many new packets a second; 0 as many as can be read, -1 all
 	Packets   int    // stop after this many packets whose fate is known; 0 no limit
-	SnapLen   int    // bytes of a packet wanted at each hop (model.Hop.Frame), at most 65535; 0 none
+	SnapLen   int    // bytes of every packet to take at every hop, up to MaxSnapLen; 0 none
 	Version   string
 
 	Names endpoint.Sources // where pods and services are looked up; its Warn is not used
@@ -578,12 +578,12 @@ func (t *Tracer) tellLosses() {
 	if err != nil {
 		return // told by account
 	}
+	t.lost.Store(c.LostEvents + c.LostPackets)
 	if c.Sampled > 0 && !t.warnedSampled {
 		t.warnedSampled = true
 		t.cfg.Warn("the flow is faster than is followed: some of its packets are left out on purpose and counted (--sample all follows every one)")
 	}
 	t.asm.lossy = c.LostEvents > 0
-	t.lost.Store(c.LostEvents + c.LostPackets)
 	if n := c.LostEvents + c.LostPackets; n > t.warnedLost && time.Since(t.warnedAt) >= warnEvery {
 		t.warnedAt = time.Now()
 		t.cfg.Warn(fmt.Sprintf("%d events and %d packets lost so far: the flow is faster than they can be read; narrow it with --port or --proto", c.LostEvents, c.LostPackets))
