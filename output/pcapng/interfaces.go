@@ -57,7 +57,7 @@ func (in *interfaces) start(b *builder, s *model.Start, snapLen int) {
 // sighting learns what to call it.
 func (in *interfaces) of(b *builder, s *sighting, snapLen int) *described {
 	key := interfaceKey{s.netns, s.name, s.index, anyLink}
-	link := linkRaw
+	link := linkEthernet // as nearly all are: of no bytes it says nothing
 	if s.frame != nil {
 		link = int(s.frame.LinkType)
 		key.link = link
