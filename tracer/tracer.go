@@ -40,6 +40,7 @@ type Config struct {
 	NetnsPath string // the node's network namespace; "" the process's own
 	Sample    int    // follow at most so many new packets a second; 0 as many as can be read, -1 all
 	Packets   int    // stop after this many packets whose fate is known; 0 no limit
+	SnapLen   int    // bytes of every packet to take at every hop, up to MaxSnapLen; 0 none
 	Version   string
 
 	Names endpoint.Sources // where pods and services are looked up; its Warn is not used
@@ -69,6 +70,7 @@ type Tracer struct {
 	names *endpoint.Resolver
 
 	packets, died atomic.Int64
+	lost          atomic.Uint64
 	warnedLost    uint64
 	warnedSampled bool
 	warnedAt      time.Time
@@ -367,6 +369,9 @@ func (t *Tracer) Start() *model.Start { return t.start }
 // Progress gives the packets whose fate is known so far, and how many died.
 func (t *Tracer) Progress() (packets, died int) { return int(t.packets.Load()), int(t.died.Load()) }
 
+// Lost gives the number of events and packets lost so far.
+func (t *Tracer) Lost() uint64 { return t.lost.Load() }
+
 // How long Run waits for what is in flight once it was told to stop.
 const (
 	settleQuiet = 150 * time.Millisecond // without a further event
@@ -573,6 +578,7 @@ func (t *Tracer) tellLosses() {
 	if err != nil {
 		return // told by account
 	}
+	t.lost.Store(c.LostEvents + c.LostPackets)
 	if c.Sampled > 0 && !t.warnedSampled {
 		t.warnedSampled = true
 		t.cfg.Warn("the flow is faster than is followed: some of its packets are left out on purpose and counted (--sample all follows every one)")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // console.go keeps the two streams apart on a terminal they share: the trace
-// on standard output; ready line, warnings and a live status line on standard
+// on standard output (on standard error where -w - wants that); ready line, warnings and a live status line on standard
 // error. The status line is taken away before anything else is printed.
 
 package main
@@ -18,25 +18,35 @@ import (
 // console writes to both streams. It is safe for concurrent use.
 type console struct {
 	mu        sync.Mutex
-	live      bool // a status line may be shown
-	shared    bool // both streams are the terminal
-	shown     bool // a status line stands there
+	out       *os.File // where the trace goes
+	live      bool     // a status line may be shown
+	shared    bool     // both streams are the terminal
+	shown     bool     // a status line stands there
 	finalized bool
 }
 
-func newConsole(wantStatus bool) *console {
+// newConsole gives a console that prints the trace to out.
+func newConsole(out *os.File, wantStatus bool) *console {
 	live := wantStatus && isTerminal(os.Stderr) && os.Getenv("TERM") != "dumb"
-	return &console{live: live, shared: live && isTerminal(os.Stdout)}
+	return &console{out: out, live: live, shared: live && isTerminal(out)}
 }
 
-// Write writes to standard output.
+// name says which stream the trace goes to.
+func (c *console) name() string {
+	if c.out == os.Stderr {
+		return "standard error"
+	}
+	return "standard output"
+}
+
+// Write writes what the trace tells.
 func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.shared {
 		c.clear()
 	}
-	return os.Stdout.Write(p)
+	return c.out.Write(p)
 }
 
 // say prints one line to standard error. Nobody can be told when that fails.
@@ -81,16 +91,16 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
-// settings says what standard output's reader can show. Colour is for
+// settings says what the reader of out can show. Colour is for
 // terminals only; NO_COLOR (any value but an empty one) and TERM=dumb turn it
 // off.
-func settings(noColor bool) output.Settings {
-	if !isTerminal(os.Stdout) {
+func settings(out *os.File, noColor bool) output.Settings {
+	if !isTerminal(out) {
 		return output.Settings{}
 	}
 	var s output.Settings
 	s.Color = !noColor && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	if size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ); err == nil {
+	if size, err := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ); err == nil {
 		s.Width = int(size.Col)
 	}
 	return s

@@ -27,6 +27,7 @@ type action int
 const (
 	doTrace action = iota
 	doDoctor
+	doRead
 	showHelp
 	showVersion
 	showManual
@@ -50,6 +51,10 @@ type options struct {
 	probe     *probe.Spec      // nil: none
 	readyFile string
 	report    string // file; "": none
+	write     string // capture: "" none, "-" standard output
+	writeAll  bool
+	snapLen   int    // bytes of each packet in the capture; 0: none, there is no capture
+	file      string // to be read: "-" standard input
 	noColor   bool
 	verbose   bool
 	shell     string // of showCompletion
@@ -60,28 +65,10 @@ type options struct {
 func protocols() []string { return []string{"tcp", "udp", "icmp", "sctp"} }
 func backends() []string  { return []string{"auto", "fentry", "tracepoint"} }
 
-// later lists what the interface has and this version does not, with what to
-// do until then.
-func later() []struct{ name, short, instead string } {
-	const save = "save the output of -o json instead"
-	return []struct{ name, short, instead string }{
-		{"write", "w", save},
-		{"write-all", "", save},
-		{"snaplen", "", save},
-	}
-}
-
-// laterCommands is the same for subcommands.
-func laterCommands() map[string]string {
-	return map[string]string{
-		"read": "save and read the output of -o json instead",
-	}
-}
-
 // subcommands says who understands what follows each.
 func subcommands() map[string]func([]string) (options, error) {
 	return map[string]func([]string) (options, error){
-		"doctor": parseDoctor, "man": parseManual, "completion": parseCompletion,
+		"doctor": parseDoctor, "read": parseRead, "man": parseManual, "completion": parseCompletion,
 	}
 }
 
@@ -117,7 +104,9 @@ type raw struct {
 	format, backend, netns, readyFile, probe       once
 	report                                         once
 	namespace, cache, socket, kubeconfig, hostRoot once
+	write, snapLen                                 once
 	dropsOnly, noColor, verbose, version, wantHelp bool
+	writeAll                                       bool
 }
 
 func newRaw() *raw {
@@ -133,18 +122,16 @@ func newRaw() *raw {
 		{&r.backend, "backend", ""}, {&r.netns, "netns", ""}, {&r.readyFile, "ready-file", ""}, {&r.probe, "probe", ""},
 		{&r.namespace, "namespace", "n"}, {&r.cache, "cni-cache", ""}, {&r.socket, "cri-socket", ""},
 		{&r.kubeconfig, "kubeconfig", ""}, {&r.hostRoot, "host-root", ""}, {&r.report, "report", ""},
+		{&r.write, "write", "w"}, {&r.snapLen, "snaplen", ""},
 	} {
 		r.set.VarP(f.value, f.name, f.short, "")
 	}
 	r.set.BoolVar(&r.dropsOnly, "drops-only", false, "")
+	r.set.BoolVar(&r.writeAll, "write-all", false, "")
 	r.set.BoolVar(&r.noColor, "no-color", false, "")
 	r.set.BoolVarP(&r.verbose, "verbose", "v", false, "")
 	r.set.BoolVar(&r.version, "version", false, "")
 	r.set.BoolVarP(&r.wantHelp, "help", "h", false, "")
-	for _, f := range later() {
-		r.set.StringP(f.name, f.short, "", "")
-		r.set.Lookup(f.name).NoOptDefVal = "given" // known without a value too, so that it is refused for what it is
-	}
 	return r
 }
 
@@ -156,9 +143,6 @@ func (discard) Write(p []byte) (int, error) { return len(p), nil }
 // parseArgs understands the arguments after the program's name.
 func parseArgs(args []string) (options, error) {
 	if len(args) > 0 {
-		if instead, ok := laterCommands()[args[0]]; ok {
-			return options{}, fmt.Errorf("the subcommand %s is not in this version: %s", args[0], instead)
-		}
 		if parse, ok := subcommands()[args[0]]; ok {
 			return parse(args[1:])
 		}
@@ -173,11 +157,6 @@ func parseArgs(args []string) (options, error) {
 	case r.version:
 		return options{action: showVersion}, nil
 	}
-	for _, f := range later() {
-		if r.set.Changed(f.name) {
-			return options{}, fmt.Errorf("--%s is not in this version: %s", f.name, f.instead)
-		}
-	}
 	return r.options()
 }
 
@@ -189,7 +168,7 @@ func (r *raw) options() (options, error) {
 		report: r.report.value,
 	}
 	for _, check := range []func(*options) error{
-		r.positional, r.empty, r.ends, r.protoAndPort, r.limits, r.choices, r.sources, r.reproduction,
+		r.positional, r.empty, r.ends, r.protoAndPort, r.limits, r.choices, r.sources, r.reproduction, r.capture,
 	} {
 		if err := check(&opt); err != nil {
 			return options{}, err

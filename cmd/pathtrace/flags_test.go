@@ -40,6 +40,11 @@ func TestUnderstood(t *testing.T) {
 			options{src: "a", dst: "svc/b", probe: &probe.Spec{Proto: "tcp", Port: 80},
 				names: endpoint.Sources{Namespace: "kube-system", CNICache: "/c", CRISocket: "/s", Kubeconfig: "/k", HostRoot: "/h"}},
 		},
+		"capture":            {"-s a -d b -w f.pcapng", options{src: "a", dst: "b", write: "f.pcapng", snapLen: 256}},
+		"capture of all":     {"-s a -d b --write=- --write-all --snaplen 65535", options{src: "a", dst: "b", write: "-", writeAll: true, snapLen: 65535}},
+		"read":               {"read --drops-only --no-color f", options{action: doRead, file: "f", dropsOnly: true, noColor: true}},
+		"read from a pipe":   {"read -", options{action: doRead, file: "-"}},
+		"help of read":       {"read -h", options{action: showHelp}},
 		"doctor":             {"doctor --netns /n -n demo -v", options{action: doDoctor, netns: "/n", verbose: true, names: endpoint.Sources{Namespace: "demo"}}},
 		"help of doctor":     {"doctor -h", options{action: showHelp}},
 		"icmp both ways":     {"-s a -d b --proto icmp", options{src: "a", dst: "b", proto: "icmp"}},
@@ -50,7 +55,7 @@ func TestUnderstood(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if tc.want.action == doTrace || tc.want.action == doDoctor {
+		if tc.want.action != showHelp && tc.want.action != showVersion {
 			if tc.want.backend == "" {
 				tc.want.backend = "auto"
 			}
@@ -102,7 +107,14 @@ func badInputs() map[string]string {
 		"--frobnicate":                                 "unknown flag --frobnicate: see pathtrace --help",
 		"-Z":                                           "unknown flag -Z: see pathtrace --help",
 		"-s a -d b --drops-only=maybe":                 `--drops-only takes no value such as "maybe": give it alone`,
-		"read x.pcapng":                                "the subcommand read is not in this version: save and read the output of -o json instead",
+		"read":                                         "no file to read: give one that --write wrote, or - for standard input",
+		"read a b":                                     `unexpected argument "b": read takes one file`,
+		"read --src a x":                               "--src is for a trace: read shows what is in the file",
+		"read -w a x":                                  "--write is for a trace: read shows what is in the file",
+		"read -o yaml x":                               `unknown output format "yaml": use one of text, json, wide`,
+		"read /nonexistent":                            "/nonexistent: no such file or directory: give a file that --write wrote",
+		"read /etc/passwd":                             "/etc/passwd: this is no pcapng file: read wants what -w wrote",
+		"read /dev/null":                               "/dev/null: this file is empty or no pcapng file",
 		"-s a -d b --probe":                            "--probe needs a value: see pathtrace --help",
 		"-s a -d b --probe tcp":                        `bad probe "tcp": write tcp: and a port from 1 to 65535, as in tcp:80`,
 		"-s a -d b --probe http:80":                    `unknown probe "http:80": use icmp, tcp:PORT or udp:PORT`,
@@ -116,10 +128,16 @@ func badInputs() map[string]string {
 		"doctor -o wide":                               "doctor prints text or json: use -o json for everything",
 		"doctor -o yaml":                               `unknown output format "yaml": use one of text, json, wide`,
 		"doctor --netns /nonexistent":                  "--netns /nonexistent: no such file or directory: give the path of a network namespace, such as /run/netns/NAME or /proc/PID/ns/net",
-		"-s a -d b -w x.pcapng":                        "--write is not in this version: save the output of -o json instead",
-		"-s a -d b --write=x.pcapng":                   "--write is not in this version: save the output of -o json instead",
-		"-s a -d b --write-all":                        "--write-all is not in this version: save the output of -o json instead",
-		"-s a -d b --snaplen 96":                       "--snaplen is not in this version: save the output of -o json instead",
+		"-s a -d b --write-all":                        "--write-all is for a capture: say with -w FILE where it goes",
+		"-s a -d b --snaplen 96":                       "--snaplen is for a capture: say with -w FILE where it goes",
+		"-s a -d b -w x --snaplen 0":                   `bad --snaplen "0": give bytes of each packet, from 1 to 65535`,
+		"-s a -d b -w x --snaplen 65536":               `bad --snaplen "65536": give bytes of each packet, from 1 to 65535`,
+		"-s a -d b -w - -o json":                       "-w - and -o json both want standard output: write the capture to a file, and pathtrace read -o json gives the rest",
+		"-s a -d b -w":                                 "--write needs a value: see pathtrace --help",
+		"doctor -w x":                                  "--write is for a trace: doctor looks at the whole node",
+		"-s 10.0.0.1 -d 10.0.0.2 -w /tmp":              "--write /tmp: this is neither a regular file nor a pipe: give another name, such as trace.pcapng",
+		"-s 10.0.0.1 -d 10.0.0.2 -w /dev/null":         "--write /dev/null: this is neither a regular file nor a pipe: give another name, such as trace.pcapng",
+		"-s 10.0.0.1 -d 10.0.0.2 -w /nonexistent/x":    "--write /nonexistent/x: no such file or directory: give a name in a folder that is there and can be written to",
 		"-s a -d b --kubeconfig /nonexistent":          "--kubeconfig /nonexistent: no such file or directory: give the path of a kubeconfig file",
 		"-s a -d b --cri-socket unix:///nonexistent":   "--cri-socket /nonexistent: no such file or directory: give the runtime's socket, such as /run/containerd/containerd.sock",
 		"-s a -d b --cni-cache /nonexistent":           "--cni-cache /nonexistent: no such file or directory: give the folder with libcni's results, such as /var/lib/cni/results",
@@ -137,8 +155,8 @@ func badInputs() map[string]string {
 
 // checkedLater are complaints that need more than the command line.
 func checkedLater(want string) bool {
-	return want == "" || strings.HasPrefix(want, "command ") ||
-		slices.ContainsFunc([]string{"netns", "ready-file", "kubeconfig", "cri-socket", "cni-cache", "host-root"}, func(flag string) bool {
+	return want == "" || strings.HasPrefix(want, "command ") || strings.HasPrefix(want, "/") ||
+		slices.ContainsFunc([]string{"netns", "ready-file", "kubeconfig", "cri-socket", "cni-cache", "host-root", "write"}, func(flag string) bool {
 			return strings.HasPrefix(want, "--"+flag+" /")
 		})
 }
@@ -159,7 +177,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestEmptyValuesAreRefused(t *testing.T) {
-	for _, flag := range []string{"src", "dst", "port", "proto", "duration", "packets", "output", "backend", "netns", "ready-file", "namespace", "cni-cache", "cri-socket", "kubeconfig", "host-root", "probe"} {
+	for _, flag := range []string{"src", "dst", "port", "proto", "duration", "packets", "output", "backend", "netns", "ready-file", "namespace", "cni-cache", "cri-socket", "kubeconfig", "host-root", "probe", "write", "snaplen"} {
 		args := []string{"--" + flag, " "}
 		if flag != "src" {
 			args = append(args, "--src", "a")
@@ -187,9 +205,6 @@ func TestHelp(t *testing.T) {
 		}
 	}
 	notYet := map[string]bool{"verbose": true} // shown as -v
-	for _, f := range later() {
-		notYet[f.name] = true
-	}
 	newRaw().set.VisitAll(func(f *pflag.Flag) {
 		if strings.Contains(help, "--"+f.Name) == notYet[f.Name] {
 			t.Errorf("--%s in help: %t", f.Name, !notYet[f.Name])

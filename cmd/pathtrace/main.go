@@ -4,8 +4,9 @@
 // by which rule and why a packet dies. This package is flags and wiring: it
 // reads the command line (flags.go), opens a trace (wire.go), runs it together
 // with the command or probe that reproduces the problem (trace.go, command.go,
-// probe.go) and picks the exit status; doctor.go is the subcommand that looks at
-// the node alone.
+// probe.go), writes the capture (capture.go) and picks the exit status; doctor.go
+// is the subcommand that looks at the node alone, read.go the one that shows a
+// capture's trace again.
 package main
 
 import (
@@ -42,6 +43,8 @@ func run(args []string, open opener) int {
 		return answer(text)
 	case doDoctor:
 		return diagnose(opt, open)
+	case doRead:
+		return read(opt)
 	}
 	return trace(opt, open)
 }

@@ -117,6 +117,8 @@ func (f *fake) Run(ctx context.Context, sink model.Sink) (*model.Summary, error)
 
 func (f *fake) Progress() (packets, died int) { return 34, 5 }
 
+func (f *fake) Lost() uint64 { return 0 }
+
 func (f *fake) Close() error {
 	if f.has("slow-close") {
 		time.Sleep(time.Minute)

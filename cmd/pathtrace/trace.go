@@ -26,6 +26,8 @@ type session interface {
 	Run(ctx context.Context, sink model.Sink) (*model.Summary, error)
 	// Progress counts while Run runs.
 	Progress() (packets, died int)
+	// Lost counts the events and packets lost so far.
+	Lost() uint64
 	// Close detaches, which may take seconds.
 	Close() error
 }
@@ -46,14 +48,16 @@ type tracing struct {
 	session session
 	prober  *prober // nil: no --probe
 	report  reporting
+	capture *capture // nil: no --write
 }
 
 // trace does all that the command line asks for and gives the exit status.
 func trace(opt options, open opener) int {
-	t := &tracing{opt: opt, console: newConsole(len(opt.command) == 0 && opt.probe == nil)}
+	t := &tracing{opt: opt, console: newConsole(storyGoes(opt), len(opt.command) == 0 && opt.probe == nil)}
 	if err := t.check(); err != nil {
 		return complain(err)
 	}
+	defer t.capture.leave()
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	t.signals = watchSignals(stop)
@@ -111,9 +115,14 @@ func (t *tracing) check() (err error) {
 		return err
 	}
 	if t.opt.readyFile != "" {
-		return prepareReady(t.opt.readyFile)
+		if err := prepareReady(t.opt.readyFile); err != nil {
+			return err
+		}
 	}
-	return nil
+	if t.opt.write != "" {
+		t.capture, err = openCapture(t.opt.write, t.console.warn)
+	}
+	return err
 }
 
 // run announces, runs the command and the trace, and gives the exit status.
@@ -122,6 +131,9 @@ func (t *tracing) run(ctx context.Context, stop context.CancelFunc) (int, error)
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, t.opt.duration)
 		defer cancel()
+	}
+	if err := t.capture.begin(t.opt, t.session); err != nil {
+		return 0, err
 	}
 	out := &guard{next: t.sink(), stop: stop}
 	if err := t.ready(t.session.Start()); err != nil {
@@ -143,18 +155,23 @@ func (t *tracing) run(ctx context.Context, stop context.CancelFunc) (int, error)
 	case err != nil:
 		return 0, err
 	case out.err != nil && !errors.Is(out.err, syscall.EPIPE):
-		return 0, fmt.Errorf("standard output: %w", rootCause(out.err))
+		return 0, fmt.Errorf("%s: %w", t.console.name(), rootCause(out.err))
 	case t.report.err() != nil:
 		return 0, t.report.err()
+	case !t.capture.finish():
+		return exitError, nil
 	}
 	return summary.ExitStatus(), nil
 }
 
 // sink builds the output.
 func (t *tracing) sink() model.Sink {
-	sink := t.opt.format.New(t.console, settings(t.opt.noColor))
+	sink := t.opt.format.New(t.console, settings(t.console.out, t.opt.noColor))
 	if t.opt.dropsOnly {
 		sink = output.DropsOnly(sink)
+	}
+	if t.capture != nil {
+		sink = output.Tee(t.capture, sink) // complete before the summary is seen elsewhere
 	}
 	return sink
 }

@@ -49,6 +49,9 @@ func usages() []usage {
 		{"probe", "PROBE", "Send the packet that reproduces the problem from inside the source pod: icmp, tcp:PORT or udp:PORT. The trace ends with it.", manual.Choice, []string{"icmp", "tcp:", "udp:"}},
 		{"output", "FORMAT", "text tells the story of the packets, wide every hop of each with function, buffer, mark and conntrack state, json is one object a line. text is the default.", manual.Choice, formatNames()},
 		{"drops-only", "", "Leave out packets that were delivered, or left the node in good order. They are counted all the same.", manual.Free, nil},
+		{"write", "FILE", "Write what died into an annotated capture (pcapng) too, which wireshark opens and pathtrace read prints again; - is standard output.", manual.File, nil},
+		{"write-all", "", "Every hop of every packet goes into the capture, not only what died.", manual.Free, nil},
+		{"snaplen", "N", "How many bytes of each packet the capture holds: 1 to 65535, 256 if it is not given.", manual.Free, nil},
 		{"report", "FILE", "Write the trace as one HTML file too, when it is over. The file needs no network.", manual.File, nil},
 		{"backend", "B", "How the kernel is watched: auto (the default) takes the most exact that loads, fentry or tracepoint.", manual.Choice, backends()},
 		{"netns", "PATH", "The node's network namespace; without it the one that pathtrace is started in.", manual.File, nil},
@@ -69,9 +72,8 @@ func list(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// flagsTold joins the usages with the flags as they are parsed. Flags that this
-// version refuses are left out; one that nobody wrote a row for is a mistake in
-// the program.
+// flagsTold joins the usages with the flags as they are parsed. One that nobody
+// wrote a row for is a mistake in the program.
 func flagsTold() ([]manual.Flag, error) {
 	set := newRaw().set
 	var told []manual.Flag
@@ -83,9 +85,6 @@ func flagsTold() ([]manual.Flag, error) {
 		}
 		rows[u.name] = true
 		told = append(told, manual.Flag{Name: f.Name, Short: f.Shorthand, Takes: u.takes, Says: u.says, Kind: u.kind, Values: u.of})
-	}
-	for _, f := range later() {
-		rows[f.name] = true
 	}
 	var err error
 	set.VisitAll(func(f *pflag.Flag) {
@@ -100,6 +99,7 @@ func flagsTold() ([]manual.Flag, error) {
 func commandsTold() []manual.Command {
 	return []manual.Command{
 		{Name: "doctor", Says: "Say what this node lets us see: kernel, BTF, backends, hooks, both iptables backends, the CNI found and the pods. Exit status 0 if a trace can be made here."},
+		{Name: "read", Takes: "FILE", Says: "Print the trace in a capture that --write wrote again, on any machine and without root; -o, --drops-only and --report as for a trace. - is standard input."},
 		{Name: "man", Says: "Print this manual page: pathtrace man | man -l -"},
 		{Name: "completion", Takes: "SHELL", Values: manual.Shells(), Says: "Print completion for " + list(manual.Shells()) + ": source <(pathtrace completion bash)"},
 	}
@@ -143,7 +143,7 @@ func sections() manual.Sections {
 	return manual.Sections{
 		Does: "show where, by which rule and why a packet dies on this node",
 		Synopsis: []string{
-			"pathtrace --src END --dst END [flags] [-- COMMAND [ARG...]]", "pathtrace doctor [-o json]", "pathtrace man", "pathtrace completion SHELL",
+			"pathtrace --src END --dst END [flags] [-- COMMAND [ARG...]]", "pathtrace doctor [-o json]", "pathtrace read [-o FORMAT] [--drops-only] [--report FILE] FILE", "pathtrace man", "pathtrace completion SHELL",
 		},
 		Description: []string{
 			"pathtrace follows the packets between two ends through the kernel of a Kubernetes node, there and back, and tells every hop: interfaces, bridge, netfilter, conntrack, NAT, routing, neighbours, tunnels and sockets. For a packet that dies it tells the kernel's reason and the function, the iptables (legacy or nft) or nftables rule that did it with the way through the chains that led there, and what is wrong in words, with what speaks for it and what to do.",

@@ -17,7 +17,7 @@ func openTracer(ctx context.Context, opt options, warn, verbose func(string)) (s
 	}
 	t, err := tracer.New(ctx, tracer.Config{
 		Src: opt.src, Dst: opt.dst, Proto: opt.proto, Port: opt.port, Backend: opt.backend,
-		NetnsPath: opt.netns, Names: opt.names, Packets: opt.packets, Sample: opt.sample, Version: version(), Warn: warn, Verbose: verbose,
+		NetnsPath: opt.netns, Names: opt.names, Packets: opt.packets, Sample: opt.sample, SnapLen: opt.snapLen, Version: version(), Warn: warn, Verbose: verbose,
 	})
 	if err != nil {
 		return nil, err

@@ -7,27 +7,36 @@
 package jsonl
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
 // Writer is a model.Sink that writes JSON Lines.
 type Writer struct {
-	w io.Writer
+	w    io.Writer
+	line []byte // under construction
+
+	start, packet, node, finding, summary encoder
 }
 
 // New gives a Writer on w, which gets exactly one Write per object.
-func New(w io.Writer) *Writer { return &Writer{w: w} }
+func New(w io.Writer) *Writer {
+	return &Writer{
+		w:     w,
+		start: encoderOf(reflect.TypeFor[model.Start]()), packet: encoderOf(reflect.TypeFor[model.Packet]()),
+		node: encoderOf(reflect.TypeFor[model.NodeEvent]()), finding: encoderOf(reflect.TypeFor[model.Finding]()),
+		summary: encoderOf(reflect.TypeFor[model.Summary]()),
+	}
+}
 
 // Start writes the start object.
 func (w *Writer) Start(s *model.Start) error {
 	o := *s
 	o.Type = model.TypeStart
-	return w.write(o.Type, &o)
+	return write(w, w.start, o.Type, &o)
 }
 
 // Packet writes a packet object. Its list of hops is never null.
@@ -37,14 +46,14 @@ func (w *Writer) Packet(p *model.Packet) error {
 	if o.Hops == nil {
 		o.Hops = []model.Hop{}
 	}
-	return w.write(o.Type, &o)
+	return write(w, w.packet, o.Type, &o)
 }
 
 // Node writes a node object.
 func (w *Writer) Node(e *model.NodeEvent) error {
 	o := *e
 	o.Type = model.TypeNode
-	return w.write(o.Type, &o)
+	return write(w, w.node, o.Type, &o)
 }
 
 // Finding writes a finding object. Its list of evidence is never null.
@@ -54,7 +63,7 @@ func (w *Writer) Finding(f *model.Finding) error {
 	if o.Evidence == nil {
 		o.Evidence = []string{}
 	}
-	return w.write(o.Type, &o)
+	return write(w, w.finding, o.Type, &o)
 }
 
 // Summary writes the summary object. Its list of missed hooks is never null.
@@ -64,18 +73,23 @@ func (w *Writer) Summary(s *model.Summary) error {
 	if o.MissedHooks == nil {
 		o.MissedHooks = []model.MissedHook{}
 	}
-	return w.write(o.Type, &o)
+	return write(w, w.summary, o.Type, &o)
 }
+
+// keptLine bounds the memory that is kept from one line to the next.
+const keptLine = 1 << 20
 
 // write encodes first and writes second: a line is never half there because
 // its end could not be encoded.
-func (w *Writer) write(kind string, object any) error {
-	var line bytes.Buffer
-	enc := json.NewEncoder(&line)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(object); err != nil {
+func write[T any](w *Writer, encode encoder, kind string, object *T) error {
+	line, err := encode(w.line[:0], reflect.ValueOf(object).Elem())
+	if err != nil {
 		return fmt.Errorf("%s as JSON: %w", kind, err)
 	}
-	_, err := w.w.Write(line.Bytes())
+	line = append(line, '\n')
+	if w.line = line; len(line) > keptLine {
+		w.line = nil
+	}
+	_, err = w.w.Write(line)
 	return err
 }

@@ -131,15 +131,13 @@ func words(spans []span) []word {
 // harmless gives text with everything that is not printable written as a Go
 // escape, so that nothing traced can steer a terminal. glue becomes a space.
 func harmless(text string) string {
-	if !strings.ContainsFunc(text, func(r rune) bool { return r != ' ' && (r >= utf8.RuneSelf || !unicode.IsPrint(r)) }) {
+	if text = strings.ReplaceAll(text, glue, " "); plainASCII(text) {
 		return text
 	}
 	var b strings.Builder
 	for len(text) > 0 {
 		r, size := utf8.DecodeRuneInString(text)
 		switch {
-		case string(r) == glue:
-			b.WriteByte(' ')
 		case r == utf8.RuneError && size == 1:
 			b.WriteString(`\x` + strconv.FormatUint(uint64(text[0]), 16))
 		case unicode.IsPrint(r):
@@ -151,4 +149,14 @@ func harmless(text string) string {
 		text = text[size:]
 	}
 	return b.String()
+}
+
+// plainASCII tells whether a text has nothing but printable ASCII characters.
+func plainASCII(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

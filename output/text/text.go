@@ -110,3 +110,15 @@ func (w *Writer) Summary(s *model.Summary) error {
 	w.verdict(s)
 	return w.flush()
 }
+
+// CutOff ends a trace whose end is missing: what was held back is printed, and
+// what there was is counted.
+func (w *Writer) CutOff(forward, back model.Counts) error {
+	w.tellFolded(w.folds.take())
+	w.tellFindings(verdictLines)
+	w.page.blank()
+	w.direction(model.Forward, forward)
+	w.direction(model.Return, back)
+	w.page.para(9, span{"the end of this trace is missing: counted is what is there", warned})
+	return w.flush()
+}

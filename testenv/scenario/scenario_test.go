@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -102,6 +103,9 @@ func TestScenarios(t *testing.T) {
 			plain := newEnv(t, testenv.Options{Dataplane: d, Nodes: 2})
 			proxied := newEnv(t, testenv.Options{Dataplane: d, KubeProxy: true})
 			ses := &session{ctx: t.Context(), p: p}
+			if !ses.shared() {
+				ses.capture = filepath.Join(t.TempDir(), "trace.pcapng")
+			}
 			for _, s := range byFlow(p.scenarios(d)) {
 				e := plain
 				if s.KubeProxy {
@@ -154,6 +158,10 @@ type session struct {
 	p   plan
 	tr  *Trace
 	key string
+	// capture is the file that it writes beside its output; "" under emulation,
+	// where that would take too long.
+	capture  string
+	captures int
 	// episodes are the scenarios that the trace in use has seen.
 	episodes []episode
 }
@@ -169,6 +177,9 @@ func (ses *session) trace(t tester, e *testenv.Env, src, dst, proto string) *Tra
 	}
 	ses.end(t)
 	args := []string{"--backend", ses.p.backend, "--netns", e.Node(1).Netns.Path, "--src", src, "--dst", dst, "--proto", proto}
+	if ses.capture != "" {
+		args = append(args, "-w", ses.capture, "--write-all")
+	}
 	tr, err := StartTrace(ses.ctx, ses.p.bin, args...)
 	if err != nil {
 		t.Fatal(err)
@@ -201,6 +212,9 @@ func (ses *session) end(t interface {
 		}
 	}
 	checkFindings(t, ses.episodes, tr.Packets(), tr.Findings())
+	if ses.capture != "" {
+		ses.checkCapture(t, tr)
+	}
 }
 
 // drop ends the trace without asking what it saw: it may be what is wrong.

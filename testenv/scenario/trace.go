@@ -32,6 +32,7 @@ type Trace struct {
 	exited chan error
 
 	mu       sync.Mutex
+	lines    bytes.Buffer // all of the output
 	packets  []model.Packet
 	findings []model.Finding
 	start    *model.Start
@@ -118,6 +119,8 @@ func (t *Trace) take(line []byte) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.lines.Write(line)
+	t.lines.WriteByte('\n')
 	switch kind.Type {
 	case "start":
 		t.start = new(model.Start)
@@ -141,6 +144,13 @@ func (t *Trace) take(line []byte) error {
 		return json.Unmarshal(line, t.summary)
 	}
 	return nil
+}
+
+// Lines gives what was told so far as it was printed.
+func (t *Trace) Lines() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lines.String()
 }
 
 // Packets gives the packets told so far.

@@ -108,7 +108,7 @@ func ReadJSON(r io.Reader, sink Sink) error {
 			return fmt.Errorf("line %d: %w", number, err)
 		}
 		if line = bytes.TrimSpace(line); len(line) > 0 {
-			if err := readLine(line, sink); err != nil {
+			if err := ReadObject(line, sink); err != nil {
 				return fmt.Errorf("line %d: %w", number, err)
 			}
 		}
@@ -118,7 +118,9 @@ func ReadJSON(r io.Reader, sink Sink) error {
 	}
 }
 
-func readLine(line []byte, sink Sink) error {
+// ReadObject reads one object in JSON form and hands it to sink, unless this
+// version does not know its type. Nothing of line is kept.
+func ReadObject(line []byte, sink Sink) error {
 	var head struct {
 		Type string `json:"type"`
 	}
