@@ -13,7 +13,7 @@ It changes nothing on the node. Replies are followed without asking.
 
   pathtrace --src END --dst END [flags] [-- COMMAND [ARG...]]
   pathtrace doctor                  what this node lets us see; -o json too
-  pathtrace read FILE               print a saved trace again (-o, --report, ...)
+  pathtrace read FILE               print a capture's trace again
   pathtrace man, completion SHELL   the manual; for bash, zsh or fish
 
 ` + exampleLines() + `
@@ -30,8 +30,8 @@ END: a pod (NAME, NAMESPACE/NAME), svc/NAME, an address, a CIDR, an interface
   -o, --output FORMAT       text (default), wide (every hop), json (JSON Lines)
       --drops-only          leave out packets that fared well
   -w, --write FILE.pcapng   annotated capture, for wireshark and for read
-      --write-all           all hops of all packets in it, not only what died
-      --snaplen N           with so many bytes of each packet (256)
+      --write-all           all hops of all packets, not only what died
+      --snaplen N           so many bytes of each packet (256)
       --report FILE         write it as one HTML file too
       --backend B           auto (default), fentry or tracepoint
       --netns PATH          the node's network namespace, if not this one

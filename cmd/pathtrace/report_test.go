@@ -17,7 +17,7 @@ func TestReport(t *testing.T) {
 	if !strings.Contains(r.stdout, "forward  2 seen, 1 delivered, 1 dropped") {
 		t.Errorf("printed: %s", r.stdout)
 	}
-	page := read(t, file)
+	page := load(t, file)
 	for _, want := range []string{"1 of 2 packets died on this node", "10.0.0.1", "DROPPED", "delivered"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the report lacks %q", want)
@@ -29,7 +29,7 @@ func TestReport(t *testing.T) {
 func TestReportDropsOnly(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "trace.html")
 	finish(t, play(t, "short delivered dropped", with("--report", file, "--drops-only")...)).want(t, 2)
-	page := read(t, file)
+	page := load(t, file)
 	if strings.Count(page, `<details class="packet`) != 1 || !strings.Contains(page, "1 of 2 packets died") {
 		t.Errorf("the report has %d packets, want the one that died", strings.Count(page, `<details class="packet`))
 	}
@@ -76,12 +76,12 @@ func TestReportWithoutReader(t *testing.T) {
 	defer writer.Close()
 	cmd.Stdout = writer
 	_ = cmd.Run() // its status is that of the packets seen until then
-	if page := read(t, file); !strings.Contains(page, "</html>") {
+	if page := load(t, file); !strings.Contains(page, "</html>") {
 		t.Error("no whole report")
 	}
 }
 
-func read(t *testing.T, file string) string {
+func load(t *testing.T, file string) string {
 	t.Helper()
 	raw, err := os.ReadFile(file)
 	if err != nil {
