@@ -272,6 +272,11 @@ struct end {
 	struct prefix p6[MAX_PREFIX];
 };
 
+struct ends {
+	struct end src;
+	struct end dst;
+};
+
 struct filter {
 	struct end src;
 	struct end dst;
@@ -305,6 +310,7 @@ EXPORT(enum, dir);
 EXPORT(enum, event_flag);
 EXPORT(enum, rules_flag);
 EXPORT(struct, rule_match);
+EXPORT(struct, ends);
 EXPORT(struct, event);
 EXPORT(struct, event_table);
 EXPORT(struct, event_route);

@@ -40,6 +40,12 @@ type FentryEnd struct {
 	P6  [16]FentryPrefix
 }
 
+type FentryEnds struct {
+	_   structs.HostLayout
+	Src FentryEnd
+	Dst FentryEnd
+}
+
 type FentryEvent struct {
 	_        structs.HostLayout
 	Ts       uint64
@@ -450,6 +456,7 @@ const (
 	FentryVarCfg                     = "cfg"
 	FentryVarEntryLinks              = "entry_links"
 	FentryVarExportDir               = "export_dir"
+	FentryVarExportEnds              = "export_ends"
 	FentryVarExportEvent             = "export_event"
 	FentryVarExportEventCt           = "export_event_ct"
 	FentryVarExportEventDrop         = "export_event_drop"
@@ -469,6 +476,8 @@ const (
 	FentryVarLearnedBits             = "learned_bits"
 	FentryVarLearnedCount            = "learned_count"
 	FentryVarLinksTellRules          = "links_tell_rules"
+	FentryVarMoved                   = "moved"
+	FentryVarMovedEnds               = "moved_ends"
 	FentryVarNextId                  = "next_id"
 	FentryVarPeekedContent           = "peeked_content"
 	FentryVarPeekedGeneration        = "peeked_generation"
@@ -646,6 +655,7 @@ type FentryVariableSpecs struct {
 	Cfg               *ebpf.VariableSpec `ebpf:"cfg"`
 	EntryLinks        *ebpf.VariableSpec `ebpf:"entry_links"`
 	ExportDir         *ebpf.VariableSpec `ebpf:"export_dir"`
+	ExportEnds        *ebpf.VariableSpec `ebpf:"export_ends"`
 	ExportEvent       *ebpf.VariableSpec `ebpf:"export_event"`
 	ExportEventCt     *ebpf.VariableSpec `ebpf:"export_event_ct"`
 	ExportEventDrop   *ebpf.VariableSpec `ebpf:"export_event_drop"`
@@ -665,6 +675,8 @@ type FentryVariableSpecs struct {
 	LearnedBits       *ebpf.VariableSpec `ebpf:"learned_bits"`
 	LearnedCount      *ebpf.VariableSpec `ebpf:"learned_count"`
 	LinksTellRules    *ebpf.VariableSpec `ebpf:"links_tell_rules"`
+	Moved             *ebpf.VariableSpec `ebpf:"moved"`
+	MovedEnds         *ebpf.VariableSpec `ebpf:"moved_ends"`
 	NextId            *ebpf.VariableSpec `ebpf:"next_id"`
 	PeekedContent     *ebpf.VariableSpec `ebpf:"peeked_content"`
 	PeekedGeneration  *ebpf.VariableSpec `ebpf:"peeked_generation"`
@@ -739,6 +751,7 @@ type FentryVariables struct {
 	Cfg               *ebpf.Variable `ebpf:"cfg"`
 	EntryLinks        *ebpf.Variable `ebpf:"entry_links"`
 	ExportDir         *ebpf.Variable `ebpf:"export_dir"`
+	ExportEnds        *ebpf.Variable `ebpf:"export_ends"`
 	ExportEvent       *ebpf.Variable `ebpf:"export_event"`
 	ExportEventCt     *ebpf.Variable `ebpf:"export_event_ct"`
 	ExportEventDrop   *ebpf.Variable `ebpf:"export_event_drop"`
@@ -758,6 +771,8 @@ type FentryVariables struct {
 	LearnedBits       *ebpf.Variable `ebpf:"learned_bits"`
 	LearnedCount      *ebpf.Variable `ebpf:"learned_count"`
 	LinksTellRules    *ebpf.Variable `ebpf:"links_tell_rules"`
+	Moved             *ebpf.Variable `ebpf:"moved"`
+	MovedEnds         *ebpf.Variable `ebpf:"moved_ends"`
 	NextId            *ebpf.Variable `ebpf:"next_id"`
 	PeekedContent     *ebpf.Variable `ebpf:"peeked_content"`
 	PeekedGeneration  *ebpf.Variable `ebpf:"peeked_generation"`

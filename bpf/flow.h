@@ -29,6 +29,15 @@
 
 const volatile struct filter cfg = {};
 
+/*
+ * The ends as they are now, once one of them has moved (a pod was restarted, a
+ * service has other backends). Until then they are cfg's, which the verifier
+ * knows and packets of others cost least with. User space fills the slot that
+ * is not in use and then says which it is: nobody sees half of an end.
+ */
+struct ends moved_ends[2] = {};
+u32 moved = 0; /* 0: not yet; else the slot's number is its lowest bit */
+
 /* Set once everything is attached: a packet that was under way before would be
  * told with its middle missing.
  */
@@ -191,22 +200,56 @@ static __always_inline int in_end(const volatile struct end *e,
 
 enum end_bit { SRC_IN_SRC = 1, SRC_IN_DST = 2, DST_IN_SRC = 4, DST_IN_DST = 8 };
 
-/* Which ends the two addresses belong to: end_bit mask. */
-SUBPROG u32 ends_of(const struct tuple *t)
+static __always_inline u32 ends_among(const volatile struct end *src,
+				      const volatile struct end *dst,
+				      const struct tuple *t)
 {
 	u32 m = 0;
 
-	if (!t)
-		return 0;
-	if (in_end(&cfg.src, t->saddr, t->family))
+	if (in_end(src, t->saddr, t->family))
 		m |= SRC_IN_SRC;
-	if (in_end(&cfg.dst, t->saddr, t->family))
+	if (in_end(dst, t->saddr, t->family))
 		m |= SRC_IN_DST;
-	if (in_end(&cfg.src, t->daddr, t->family))
+	if (in_end(src, t->daddr, t->family))
 		m |= DST_IN_SRC;
-	if (in_end(&cfg.dst, t->daddr, t->family))
+	if (in_end(dst, t->daddr, t->family))
 		m |= DST_IN_DST;
 	return m;
+}
+
+SUBPROG u32 moved_ends_of(const struct tuple *t)
+{
+	const struct ends *e = &moved_ends[moved & 1];
+
+	if (!t)
+		return 0;
+	return ends_among(&e->src, &e->dst, t);
+}
+
+/* Which ends the two addresses belong to: end_bit mask. */
+SUBPROG u32 ends_of(const struct tuple *t)
+{
+	if (!t)
+		return 0;
+	if (moved)
+		return moved_ends_of(t);
+	return ends_among(&cfg.src, &cfg.dst, t);
+}
+
+/* Does one of two IPv4 addresses belong to an end? */
+static __always_inline int either_among(const volatile struct end *src,
+					const volatile struct end *dst,
+					u32 saddr, u32 daddr)
+{
+	return in_end(src, &saddr, 4) || in_end(src, &daddr, 4) ||
+	       in_end(dst, &saddr, 4) || in_end(dst, &daddr, 4);
+}
+
+SUBPROG int moved_either(u32 saddr, u32 daddr)
+{
+	const struct ends *e = &moved_ends[moved & 1];
+
+	return either_among(&e->src, &e->dst, saddr, daddr);
 }
 
 static __always_inline int proto_wanted(u8 proto)
@@ -490,8 +533,8 @@ static __always_inline int of_others(const struct glance *g)
 		return 0;
 	if (g->protocol == IPPROTO_UDP && cfg.n_vxlan && is_vxlan_port(bpf_ntohs(g->dport)))
 		return 0;
-	if (in_end(&cfg.src, &g->saddr, 4) || in_end(&cfg.src, &g->daddr, 4) ||
-	    in_end(&cfg.dst, &g->saddr, 4) || in_end(&cfg.dst, &g->daddr, 4))
+	if (moved ? moved_either(g->saddr, g->daddr) :
+		    either_among(&cfg.src, &cfg.dst, g->saddr, g->daddr))
 		return 0;
 	if (!learned_count)
 		return 1;

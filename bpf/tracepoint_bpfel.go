@@ -73,6 +73,7 @@ const (
 	TracepointVarExportBracketKey     = "export_bracket_key"
 	TracepointVarExportBracketTable   = "export_bracket_table"
 	TracepointVarExportDir            = "export_dir"
+	TracepointVarExportEnds           = "export_ends"
 	TracepointVarExportEvent          = "export_event"
 	TracepointVarExportEventCt        = "export_event_ct"
 	TracepointVarExportEventDrop      = "export_event_drop"
@@ -92,6 +93,8 @@ const (
 	TracepointVarLearnedBits          = "learned_bits"
 	TracepointVarLearnedCount         = "learned_count"
 	TracepointVarLinksTellRules       = "links_tell_rules"
+	TracepointVarMoved                = "moved"
+	TracepointVarMovedEnds            = "moved_ends"
 	TracepointVarNextId               = "next_id"
 	TracepointVarPeekedContent        = "peeked_content"
 	TracepointVarPeekedGeneration     = "peeked_generation"
@@ -199,6 +202,7 @@ type TracepointVariableSpecs struct {
 	ExportBracketKey   *ebpf.VariableSpec `ebpf:"export_bracket_key"`
 	ExportBracketTable *ebpf.VariableSpec `ebpf:"export_bracket_table"`
 	ExportDir          *ebpf.VariableSpec `ebpf:"export_dir"`
+	ExportEnds         *ebpf.VariableSpec `ebpf:"export_ends"`
 	ExportEvent        *ebpf.VariableSpec `ebpf:"export_event"`
 	ExportEventCt      *ebpf.VariableSpec `ebpf:"export_event_ct"`
 	ExportEventDrop    *ebpf.VariableSpec `ebpf:"export_event_drop"`
@@ -218,6 +222,8 @@ type TracepointVariableSpecs struct {
 	LearnedBits        *ebpf.VariableSpec `ebpf:"learned_bits"`
 	LearnedCount       *ebpf.VariableSpec `ebpf:"learned_count"`
 	LinksTellRules     *ebpf.VariableSpec `ebpf:"links_tell_rules"`
+	Moved              *ebpf.VariableSpec `ebpf:"moved"`
+	MovedEnds          *ebpf.VariableSpec `ebpf:"moved_ends"`
 	NextId             *ebpf.VariableSpec `ebpf:"next_id"`
 	PeekedContent      *ebpf.VariableSpec `ebpf:"peeked_content"`
 	PeekedGeneration   *ebpf.VariableSpec `ebpf:"peeked_generation"`
@@ -297,6 +303,7 @@ type TracepointVariables struct {
 	ExportBracketKey   *ebpf.Variable `ebpf:"export_bracket_key"`
 	ExportBracketTable *ebpf.Variable `ebpf:"export_bracket_table"`
 	ExportDir          *ebpf.Variable `ebpf:"export_dir"`
+	ExportEnds         *ebpf.Variable `ebpf:"export_ends"`
 	ExportEvent        *ebpf.Variable `ebpf:"export_event"`
 	ExportEventCt      *ebpf.Variable `ebpf:"export_event_ct"`
 	ExportEventDrop    *ebpf.Variable `ebpf:"export_event_drop"`
@@ -316,6 +323,8 @@ type TracepointVariables struct {
 	LearnedBits        *ebpf.Variable `ebpf:"learned_bits"`
 	LearnedCount       *ebpf.Variable `ebpf:"learned_count"`
 	LinksTellRules     *ebpf.Variable `ebpf:"links_tell_rules"`
+	Moved              *ebpf.Variable `ebpf:"moved"`
+	MovedEnds          *ebpf.Variable `ebpf:"moved_ends"`
 	NextId             *ebpf.Variable `ebpf:"next_id"`
 	PeekedContent      *ebpf.Variable `ebpf:"peeked_content"`
 	PeekedGeneration   *ebpf.Variable `ebpf:"peeked_generation"`

@@ -10,6 +10,7 @@ type (
 	BracketTable = TracepointBracketTable
 	Counters     = FentryCounters
 	End          = FentryEnd
+	Ends         = FentryEnds
 	Event        = FentryEvent
 	EventCt      = FentryEventCt
 	EventDrop    = FentryEventDrop
