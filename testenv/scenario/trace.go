@@ -34,6 +34,7 @@ type Trace struct {
 	mu       sync.Mutex
 	packets  []model.Packet
 	findings []model.Finding
+	nodes    []model.NodeEvent
 	start    *model.Start
 	summary  *model.Summary
 	readErr  error
@@ -119,6 +120,12 @@ func (t *Trace) take(line []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch kind.Type {
+	case "node":
+		var n model.NodeEvent
+		if err := json.Unmarshal(line, &n); err != nil {
+			return err
+		}
+		t.nodes = append(t.nodes, n)
 	case "start":
 		t.start = new(model.Start)
 		return json.Unmarshal(line, t.start)
@@ -155,6 +162,13 @@ func (t *Trace) Findings() []model.Finding {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]model.Finding(nil), t.findings...)
+}
+
+// NodeEvents gives the changes of the node told so far.
+func (t *Trace) NodeEvents() []model.NodeEvent {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]model.NodeEvent(nil), t.nodes...)
 }
 
 // Summary gives the summary, nil before it was told.

@@ -279,6 +279,7 @@ type NodeEvent struct {
 	Object string    `json:"object"`
 	By     *By       `json:"by,omitempty"`
 	Text   string    `json:"text"`
+	End    *End      `json:"end,omitempty"` // endpoint-changed: the end as it is now
 }
 
 // Finding is a cause in words.

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+// This file follows an end to where it is now: the kernel half compares with
+// its new addresses, its new interface is one by which the flow may enter, and
+// its new namespace gets what the old one had. What belonged to namespaces that
+// have ended is let go.
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// Values of model.NodeEvent.What that tell of an end of the trace.
+const (
+	EndpointChanged = "endpoint-changed"
+	EndpointGone    = "endpoint-gone"
+)
+
+// flowEnds are both ends as they are followed. An end's Prefixes here hold its
+// former addresses too, as long as nobody else is known to have them: what is
+// still sent to them is the flow's, and worth telling.
+type flowEnds struct {
+	src, dst endpoint.Endpoint
+	slots    [2]bpf.Ends // as the kernel half has them: moved_ends of bpf/flow.h
+	moved    uint32
+}
+
+// follow takes what was noticed of the ends since it was last asked.
+func (t *Tracer) follow(sink model.Sink) error {
+	if t.watch == nil {
+		return nil
+	}
+	for {
+		select {
+		case m := <-t.watch.moves:
+			if err := t.moveEnd(m); err != nil {
+				return err
+			}
+			if err := sink.Node(m.event()); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// event is what is told of a move.
+func (m move) event() *model.NodeEvent {
+	e := &model.NodeEvent{Type: model.TypeNode, Time: m.at, What: EndpointChanged, Object: m.now.Given, Text: m.text}
+	if m.gone {
+		e.What = EndpointGone
+		return e
+	}
+	end := m.now.End
+	e.End = &end
+	return e
+}
+
+// moveEnd follows one end.
+func (t *Tracer) moveEnd(m move) error {
+	if m.gone {
+		return nil
+	}
+	e := &t.ends.src
+	if m.dst {
+		e = &t.ends.dst
+	}
+	former := t.former(e.Prefixes, m.now)
+	*e = m.now
+	e.Prefixes = append(slices.Clone(m.now.Prefixes), former...)
+	if err := t.showEnds(); err != nil {
+		return err
+	}
+	if err := t.limitEntries(t.ends.src, t.ends.dst); err != nil {
+		return err
+	}
+	t.releaseEnded()
+	if t.br.use {
+		for _, in := range m.now.NetnsInodes {
+			t.bracket(in)
+		}
+	}
+	return nil
+}
+
+// former are those of an end's addresses up to now that it has no more, but
+// nobody else is known to have, as far as there is room for them.
+func (t *Tracer) former(was []netip.Prefix, now endpoint.Endpoint) []netip.Prefix {
+	var kept []netip.Prefix
+	room := map[bool]int{true: endpoint.MaxPrefixes, false: endpoint.MaxPrefixes}
+	for _, p := range now.Prefixes {
+		room[p.Addr().Is4()]--
+	}
+	for _, p := range was {
+		if slices.Contains(now.Prefixes, p) || room[p.Addr().Is4()] <= 0 {
+			continue
+		}
+		if _, taken := t.where.names.Address(p.Addr()); taken {
+			continue
+		}
+		room[p.Addr().Is4()]--
+		kept = append(kept, p)
+	}
+	return kept
+}
+
+// showEnds gives the kernel half the ends as they are now, whole: it fills the
+// slot that is not looked at, and then has it looked at.
+func (t *Tracer) showEnds() error {
+	next := t.ends.moved + 1
+	if next == 0 {
+		next = 2 // 0 is the ends that the trace began with
+	}
+	var slot bpf.Ends
+	if err := errors.Join(fillEnd(&slot.Src, t.ends.src), fillEnd(&slot.Dst, t.ends.dst)); err != nil {
+		return fmt.Errorf("follow %s and %s: %w", t.ends.src.Given, t.ends.dst.Given, err)
+	}
+	t.ends.slots[next&1] = slot
+	if err := t.att.coll.Variables["moved_ends"].Set(t.ends.slots); err != nil {
+		return fmt.Errorf("set moved_ends: %w", err)
+	}
+	if err := t.att.coll.Variables["moved"].Set(next); err != nil {
+		return fmt.Errorf("set moved: %w", err)
+	}
+	t.ends.moved = next
+	return nil
+}
+
+// lookForEnded is how often is looked for namespaces that have ended.
+const lookForEnded = time.Second
+
+// releaseEnded lets go of namespaces that nothing leads to any more: their pods
+// have ended, and would not vanish while something of ours is in them.
+func (t *Tracer) releaseEnded() {
+	places := append(t.br.places(), t.rules.places()...)
+	ended := func(in uint32) bool { return !t.ns.Reachable(in) }
+	if !slices.ContainsFunc(places, ended) {
+		return
+	}
+	if err := t.ns.Refresh(); err != nil {
+		t.cfg.Verbose(fmt.Sprintf("look for network namespaces that have ended: %v", err))
+		return
+	}
+	for _, in := range places {
+		if _, known := t.ns.Lookup(in); known {
+			continue
+		}
+		t.rules.forget(in)
+		if err := errors.Join(t.br.release(in), t.showTables()); err != nil {
+			t.cfg.Verbose(fmt.Sprintf("let go of network namespace %d: %v", in, err))
+		}
+	}
+}
