@@ -58,7 +58,7 @@ const (
 	// An end is said to be gone when it was not found for so long.
 	goneFor = 300 * time.Millisecond
 	// Looking may take this part of one CPU at most.
-	lookShare = 20
+	lookShare = 10
 )
 
 // watchEnds starts watching; nil when there is nothing that could change.
