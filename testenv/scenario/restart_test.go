@@ -68,7 +68,9 @@ func restart(t *testing.T, e *testenv.Env, tr *Trace, pod *testenv.Pod, keep boo
 	if err := e.StartPod(context.WithoutCancel(t.Context()), pod, keep); err != nil {
 		t.Fatal(err)
 	}
+	wired := time.Now()
 	now := awaitEvent(t, tr, "endpoint-changed", pod.FullName(), "restarted: now "+pod.IPv4.String())
+	t.Logf("told %v after the pod was there: %s", now.Time.Sub(wired), now.Text)
 	if !strings.Contains(now.Text, "(was "+was.String()) {
 		t.Errorf("text: %s", now.Text)
 	}

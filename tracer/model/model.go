@@ -90,8 +90,10 @@ const (
 type Endpoints struct {
 	Src     netip.Addr `json:"src,omitzero"`
 	SrcPort uint16     `json:"sport,omitempty"`
+	SrcName string     `json:"src_name,omitempty"` // who has the address, as in Packet
 	Dst     netip.Addr `json:"dst,omitzero"`
 	DstPort uint16     `json:"dport,omitempty"`
+	DstName string     `json:"dst_name,omitempty"`
 }
 
 // Route is the result of a route lookup made for the packet.
@@ -119,8 +121,10 @@ type Tunnel struct {
 	VNI     uint32     `json:"vni"`
 	Src     netip.Addr `json:"src,omitzero"`
 	SrcPort uint16     `json:"sport,omitempty"`
+	SrcName string     `json:"src_name,omitempty"` // as in Packet
 	Dst     netip.Addr `json:"dst,omitzero"`
 	DstPort uint16     `json:"dport,omitempty"`
+	DstName string     `json:"dst_name,omitempty"`
 }
 
 // Hop is one sighting of a packet.
@@ -209,18 +213,22 @@ type Packet struct {
 	Proto     string     `json:"proto"` // tcp, udp, icmp, icmpv6, sctp
 	Src       netip.Addr `json:"src"`
 	SrcPort   uint16     `json:"sport,omitempty"`
-	Dst       netip.Addr `json:"dst"`
-	DstPort   uint16     `json:"dport,omitempty"`
-	TCPFlags  string     `json:"tcp_flags,omitempty"` // as tcpdump prints them: S, S., ., P., F., R
-	ICMP      string     `json:"icmp,omitempty"`      // echo-request, echo-reply, ...
-	ICMPID    uint16     `json:"icmp_id,omitempty"`
-	ICMPSeq   uint16     `json:"icmp_seq,omitempty"`
-	Length    uint32     `json:"length"` // IP datagram length, bytes (GSO: of the whole aggregate)
-	TTL       uint8      `json:"ttl,omitempty"`
-	Outcome   Outcome    `json:"outcome"`
-	Hops      []Hop      `json:"hops"`
-	Drop      *Drop      `json:"drop,omitempty"`
-	Lost      bool       `json:"incomplete,omitempty"` // events were lost while it was under way: hops may be missing
+	// SrcName and DstName are who has the address: a pod (namespace/name), a
+	// service (namespace/svc/name), node, or node NAME; absent: not known.
+	SrcName  string     `json:"src_name,omitempty"`
+	Dst      netip.Addr `json:"dst"`
+	DstPort  uint16     `json:"dport,omitempty"`
+	DstName  string     `json:"dst_name,omitempty"`
+	TCPFlags string     `json:"tcp_flags,omitempty"` // as tcpdump prints them: S, S., ., P., F., R
+	ICMP     string     `json:"icmp,omitempty"`      // echo-request, echo-reply, ...
+	ICMPID   uint16     `json:"icmp_id,omitempty"`
+	ICMPSeq  uint16     `json:"icmp_seq,omitempty"`
+	Length   uint32     `json:"length"` // IP datagram length, bytes (GSO: of the whole aggregate)
+	TTL      uint8      `json:"ttl,omitempty"`
+	Outcome  Outcome    `json:"outcome"`
+	Hops     []Hop      `json:"hops"`
+	Drop     *Drop      `json:"drop,omitempty"`
+	Lost     bool       `json:"incomplete,omitempty"` // events were lost while it was under way: hops may be missing
 }
 
 // End is one of the two ends asked for.
