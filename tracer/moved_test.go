@@ -129,6 +129,7 @@ func TestAddressMoves(t *testing.T) {
 		eventually(t, "pings from "+from+" are told", func() bool { return len(sink.delivered(model.Forward)) >= before+2 })
 	}
 	ping("a")
+	began := time.Now()
 	c.In("n1", "ip link del caliaa")
 	c.Add("d")
 	c.CalicoPod("n1", "d", "calidd", "10.244.1.2", "")
@@ -137,9 +138,33 @@ func TestAddressMoves(t *testing.T) {
 			return e.What == EndpointChanged && e.Object == "10.244.1.2" && strings.Contains(e.Text, "behind calidd")
 		})
 	})
+	for _, e := range sink.told() {
+		t.Logf("%v: %s", e.Time.Sub(began), e.Text)
+	}
 	c.In("n1", "sysctl -qw net.ipv4.neigh.calidd.proxy_delay=0")
 	ping("d")
 	if !net.ParseIP("10.244.1.2").Equal(net.IP(sink.delivered(model.Forward)[0].Src.AsSlice())) {
 		t.Errorf("told %v", sink.delivered(model.Forward)[0])
+	}
+}
+
+// Looking for ends takes a twentieth of a CPU in the long run, whatever happens,
+// and is not held up before.
+func TestAllowance(t *testing.T) {
+	a := allowance{credit: lookCredit}
+	now := time.Unix(0, 0)
+	var looked, waited time.Duration
+	for range 200 {
+		const look = 20 * time.Millisecond
+		now = now.Add(look)
+		wait := a.spend(now, look)
+		looked += look
+		if waited += wait; looked < lookCredit && wait > 0 {
+			t.Fatalf("waits for %v after %v", wait, looked)
+		}
+		now = now.Add(wait)
+	}
+	if share := looked.Seconds() / (looked + waited).Seconds(); share < 0.04 || share > 0.06 {
+		t.Errorf("looking takes %.3f of the time", share)
 	}
 }

@@ -57,9 +57,27 @@ const (
 	whileGone   = time.Second
 	// An end is said to be gone when it was not found for so long.
 	goneFor = 300 * time.Millisecond
-	// Looking may take this part of one CPU at most.
-	lookShare = 10
+	// Looking may take this part of one CPU in the long run, and so much at once:
+	// a node where pods come and go all the time is looked at less often.
+	lookShare  = 20
+	lookCredit = 500 * time.Millisecond
 )
+
+// allowance is the time that looking may take.
+type allowance struct {
+	credit time.Duration
+	at     time.Time
+}
+
+// spend takes the time of a look, and gives how long to wait before the next.
+func (a *allowance) spend(now time.Time, took time.Duration) time.Duration {
+	if !a.at.IsZero() {
+		a.credit += now.Sub(a.at) / lookShare
+	}
+	a.credit = min(a.credit, lookCredit) - took
+	a.at = now
+	return max(0, -a.credit*lookShare)
+}
 
 // watchEnds starts watching; nil when there is nothing that could change.
 func watchEnds(ns *node.Namespaces, sources endpoint.Sources, names *endpoint.Names, src, dst endpoint.Endpoint, verbose func(string)) (*endWatch, error) {
@@ -101,6 +119,7 @@ func (w *endWatch) run(ctx context.Context, changes <-chan struct{}) {
 	step := firstLook
 	next := time.Now().Add(step)
 	var free time.Time // from when on it may be looked again
+	budget := allowance{credit: lookCredit}
 	timer := time.NewTimer(step)
 	defer timer.Stop()
 	for {
@@ -115,7 +134,7 @@ func (w *endWatch) run(ctx context.Context, changes <-chan struct{}) {
 			for i := range w.ends {
 				w.look(ctx, i)
 			}
-			free = time.Now().Add(lookShare * time.Since(began))
+			free = time.Now().Add(budget.spend(time.Now(), time.Since(began)))
 			step *= 3
 			next = time.Now().Add(w.pause(step))
 		}
