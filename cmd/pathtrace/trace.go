@@ -120,6 +120,9 @@ func (t *tracing) run(ctx context.Context, stop context.CancelFunc) (int, error)
 		defer cancel()
 	}
 	out := &guard{next: t.sink(), stop: stop}
+	if t.prober != nil {
+		out.probes = t.prober.results
+	}
 	if err := t.ready(t.session.Start()); err != nil {
 		return 0, err
 	}

@@ -121,6 +121,7 @@ func (w *Writer) summary(s *model.Summary) {
 		w.direction(model.Forward, s.Forward)
 		w.direction(model.Return, s.Return)
 	}
+	w.probes(s.Probes)
 	w.losses(s, took)
 }
 

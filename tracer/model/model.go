@@ -335,6 +335,23 @@ func (c *Counts) Add(o Outcome) {
 // Died counts the packets that ended on this node against their sender's will.
 func (c Counts) Died() int { return c.Dropped + c.Rejected }
 
+// Probe is what came of one probe: what an application in the source pod would
+// have seen.
+type Probe struct {
+	Time     time.Time  `json:"time"`         // when it was sent
+	Proto    string     `json:"proto"`        // icmp, tcp, udp
+	From     string     `json:"from"`         // the source, as namespace/name or as given
+	Src      netip.Addr `json:"src,omitzero"` // that the pod's kernel chose
+	Dst      netip.Addr `json:"dst"`
+	DstPort  uint16     `json:"dport,omitempty"`
+	Answered bool       `json:"answered"` // connected, or an answer came
+	// Error is the errno's name that the application got; absent without
+	// Answered: it would have waited in vain.
+	Error  string  `json:"error,omitempty"`
+	TookMS float64 `json:"took_ms"` // until the answer, the error, or giving up
+	Text   string  `json:"text"`    // the same in words
+}
+
 // Summary closes a trace.
 type Summary struct {
 	Type        string `json:"type"` // "summary"
@@ -353,6 +370,7 @@ type Summary struct {
 	// without its rules being known.
 	UnknownRules int          `json:"unknown_rules,omitempty"`
 	MissedHooks  []MissedHook `json:"missed_hooks"`
+	Probes       []Probe      `json:"probes,omitempty"` // --probe: one for each address
 	DurationMS   int64        `json:"duration_ms"`
 }
 
