@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pathtrace/pathtrace/tracer/endpoint/kube"
@@ -34,6 +35,7 @@ const Token = "good-token"
 // Server is an API server.
 type Server struct {
 	*httptest.Server
+	sync.Mutex // held while a request is answered: to change the rest meanwhile
 	Pods     []kube.Pod
 	Services []kube.Service       // besides the recorded ones
 	Slices   []kube.EndpointSlice // likewise; of the service of the same name
@@ -95,6 +97,8 @@ type object struct {
 }
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
+	s.Lock()
+	defer s.Unlock()
 	s.Asked = append(s.Asked, r.URL.RequestURI())
 	if r.Method != http.MethodGet {
 		refuse(w, http.StatusMethodNotAllowed, "MethodNotAllowed", "only GET is expected")
