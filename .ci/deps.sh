@@ -56,6 +56,8 @@ need_for_test() {
 	need xz-utils xz
 	need cpio cpio
 	need tshark tshark
+	need containerd containerd ctr
+	need runc runc
 	need debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
 	installed busybox-static || missing+=(busybox-static)
 	. /etc/os-release

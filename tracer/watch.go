@@ -60,7 +60,7 @@ const (
 	// Looking may take this part of one CPU in the long run, and so much at once:
 	// a node where pods come and go all the time is looked at less often.
 	lookShare  = 20
-	lookCredit = 500 * time.Millisecond
+	lookCredit = time.Second
 )
 
 // allowance is the time that looking may take.

@@ -80,10 +80,14 @@ func restart(t *testing.T, e *testenv.Env, tr *Trace, pod *testenv.Pod, keep boo
 	}
 }
 
+// movedWithin bounds the wait for an end's move to be told: an emulated CPU needs
+// seconds to look for it, and looks the less often.
+const movedWithin = time.Minute
+
 // awaitEvent waits for the next event of a kind about an end that says text.
 func awaitEvent(t *testing.T, tr *Trace, what, object, text string) model.NodeEvent {
 	t.Helper()
-	for deadline := time.Now().Add(toldWithin); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(movedWithin); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		for _, e := range tr.NodeEvents() {
 			if e.What == what && e.Object == object && strings.Contains(e.Text, text) {
 				return e
