@@ -31,12 +31,19 @@ const volatile struct filter cfg = {};
 
 /*
  * The ends as they are now, once one of them has moved (a pod was restarted, a
- * service has other backends). Until then they are cfg's, which the verifier
- * knows and packets of others cost least with. User space fills the slot that
- * is not in use and then says which it is: nobody sees half of an end.
+ * service has other backends): every prefix with the ends it belongs to, those
+ * by shorter prefixes included. Until then they are cfg's, which the verifier
+ * knows and packets of others cost least with.
  */
-struct ends moved_ends[2] = {};
-u32 moved = 0; /* 0: not yet; else the slot's number is its lowest bit */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 4 * MAX_PREFIX * 2);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct end_key);
+	__type(value, u32); /* enum end_of */
+} moved_ends SEC(".maps");
+
+u32 moved = 0; /* look there, no more at cfg's */
 
 /* Set once everything is attached: a packet that was under way before would be
  * told with its middle missing.
@@ -200,56 +207,65 @@ static __always_inline int in_end(const volatile struct end *e,
 
 enum end_bit { SRC_IN_SRC = 1, SRC_IN_DST = 2, DST_IN_SRC = 4, DST_IN_DST = 8 };
 
-static __always_inline u32 ends_among(const volatile struct end *src,
-				      const volatile struct end *dst,
-				      const struct tuple *t)
+/* Which ends an address belongs to now: enum end_of. */
+static __always_inline u32 moved_end(const u32 *a, u8 family)
 {
-	u32 m = 0;
+	struct end_key k = {};
+	u32 ends = 0, *found;
 
-	if (in_end(src, t->saddr, t->family))
-		m |= SRC_IN_SRC;
-	if (in_end(dst, t->saddr, t->family))
-		m |= SRC_IN_DST;
-	if (in_end(src, t->daddr, t->family))
-		m |= DST_IN_SRC;
-	if (in_end(dst, t->daddr, t->family))
-		m |= DST_IN_DST;
-	return m;
+	k.prefixlen = 32 + (family == 4 ? 32 : 128);
+	k.family = family;
+	__builtin_memcpy(k.addr, a, family == 4 ? 4 : 16);
+	found = bpf_map_lookup_elem(&moved_ends, &k);
+	if (found)
+		ends = *found;
+	if (cfg.src.any)
+		ends |= END_SRC;
+	if (cfg.dst.any)
+		ends |= END_DST;
+	return ends;
 }
 
 SUBPROG u32 moved_ends_of(const struct tuple *t)
 {
-	const struct ends *e = &moved_ends[moved & 1];
+	u32 src, dst;
 
 	if (!t)
 		return 0;
-	return ends_among(&e->src, &e->dst, t);
+	if (t->family == 4) {
+		src = moved_end(t->saddr, 4);
+		dst = moved_end(t->daddr, 4);
+	} else {
+		src = moved_end(t->saddr, 6);
+		dst = moved_end(t->daddr, 6);
+	}
+	return src | dst << 2; /* enum end_bit */
 }
 
 /* Which ends the two addresses belong to: end_bit mask. */
 SUBPROG u32 ends_of(const struct tuple *t)
 {
+	u32 m = 0;
+
 	if (!t)
 		return 0;
 	if (moved)
 		return moved_ends_of(t);
-	return ends_among(&cfg.src, &cfg.dst, t);
+	if (in_end(&cfg.src, t->saddr, t->family))
+		m |= SRC_IN_SRC;
+	if (in_end(&cfg.dst, t->saddr, t->family))
+		m |= SRC_IN_DST;
+	if (in_end(&cfg.src, t->daddr, t->family))
+		m |= DST_IN_SRC;
+	if (in_end(&cfg.dst, t->daddr, t->family))
+		m |= DST_IN_DST;
+	return m;
 }
 
-/* Does one of two IPv4 addresses belong to an end? */
-static __always_inline int either_among(const volatile struct end *src,
-					const volatile struct end *dst,
-					u32 saddr, u32 daddr)
-{
-	return in_end(src, &saddr, 4) || in_end(src, &daddr, 4) ||
-	       in_end(dst, &saddr, 4) || in_end(dst, &daddr, 4);
-}
-
+/* Does one of two IPv4 addresses belong to an end, as they are now? */
 SUBPROG int moved_either(u32 saddr, u32 daddr)
 {
-	const struct ends *e = &moved_ends[moved & 1];
-
-	return either_among(&e->src, &e->dst, saddr, daddr);
+	return moved_end(&saddr, 4) || moved_end(&daddr, 4);
 }
 
 static __always_inline int proto_wanted(u8 proto)
@@ -533,9 +549,13 @@ static __always_inline int of_others(const struct glance *g)
 		return 0;
 	if (g->protocol == IPPROTO_UDP && cfg.n_vxlan && is_vxlan_port(bpf_ntohs(g->dport)))
 		return 0;
-	if (moved ? moved_either(g->saddr, g->daddr) :
-		    either_among(&cfg.src, &cfg.dst, g->saddr, g->daddr))
+	if (moved) {
+		if (moved_either(g->saddr, g->daddr))
+			return 0;
+	} else if (in_end(&cfg.src, &g->saddr, 4) || in_end(&cfg.src, &g->daddr, 4) ||
+		   in_end(&cfg.dst, &g->saddr, 4) || in_end(&cfg.dst, &g->daddr, 4)) {
 		return 0;
+	}
 	if (!learned_count)
 		return 1;
 	if (g->frag_off & bpf_htons(0x1fff))

@@ -39,6 +39,7 @@ const (
 	TracepointMapHeads                = "heads"
 	TracepointMapLayouts              = "layouts"
 	TracepointMapLearned              = "learned"
+	TracepointMapMovedEnds            = "moved_ends"
 	TracepointMapNftWalks             = "nft_walks"
 	TracepointMapOthers               = "others"
 	TracepointMapReplaced             = "replaced"
@@ -73,7 +74,7 @@ const (
 	TracepointVarExportBracketKey     = "export_bracket_key"
 	TracepointVarExportBracketTable   = "export_bracket_table"
 	TracepointVarExportDir            = "export_dir"
-	TracepointVarExportEnds           = "export_ends"
+	TracepointVarExportEndOf          = "export_end_of"
 	TracepointVarExportEvent          = "export_event"
 	TracepointVarExportEventCt        = "export_event_ct"
 	TracepointVarExportEventDrop      = "export_event_drop"
@@ -94,7 +95,6 @@ const (
 	TracepointVarLearnedCount         = "learned_count"
 	TracepointVarLinksTellRules       = "links_tell_rules"
 	TracepointVarMoved                = "moved"
-	TracepointVarMovedEnds            = "moved_ends"
 	TracepointVarNextId               = "next_id"
 	TracepointVarPeekedContent        = "peeked_content"
 	TracepointVarPeekedGeneration     = "peeked_generation"
@@ -182,6 +182,7 @@ type TracepointMapSpecs struct {
 	Heads         *ebpf.MapSpec `ebpf:"heads"`
 	Layouts       *ebpf.MapSpec `ebpf:"layouts"`
 	Learned       *ebpf.MapSpec `ebpf:"learned"`
+	MovedEnds     *ebpf.MapSpec `ebpf:"moved_ends"`
 	NftWalks      *ebpf.MapSpec `ebpf:"nft_walks"`
 	Others        *ebpf.MapSpec `ebpf:"others"`
 	Replaced      *ebpf.MapSpec `ebpf:"replaced"`
@@ -202,7 +203,7 @@ type TracepointVariableSpecs struct {
 	ExportBracketKey   *ebpf.VariableSpec `ebpf:"export_bracket_key"`
 	ExportBracketTable *ebpf.VariableSpec `ebpf:"export_bracket_table"`
 	ExportDir          *ebpf.VariableSpec `ebpf:"export_dir"`
-	ExportEnds         *ebpf.VariableSpec `ebpf:"export_ends"`
+	ExportEndOf        *ebpf.VariableSpec `ebpf:"export_end_of"`
 	ExportEvent        *ebpf.VariableSpec `ebpf:"export_event"`
 	ExportEventCt      *ebpf.VariableSpec `ebpf:"export_event_ct"`
 	ExportEventDrop    *ebpf.VariableSpec `ebpf:"export_event_drop"`
@@ -223,7 +224,6 @@ type TracepointVariableSpecs struct {
 	LearnedCount       *ebpf.VariableSpec `ebpf:"learned_count"`
 	LinksTellRules     *ebpf.VariableSpec `ebpf:"links_tell_rules"`
 	Moved              *ebpf.VariableSpec `ebpf:"moved"`
-	MovedEnds          *ebpf.VariableSpec `ebpf:"moved_ends"`
 	NextId             *ebpf.VariableSpec `ebpf:"next_id"`
 	PeekedContent      *ebpf.VariableSpec `ebpf:"peeked_content"`
 	PeekedGeneration   *ebpf.VariableSpec `ebpf:"peeked_generation"`
@@ -263,6 +263,7 @@ type TracepointMaps struct {
 	Heads         *ebpf.Map `ebpf:"heads"`
 	Layouts       *ebpf.Map `ebpf:"layouts"`
 	Learned       *ebpf.Map `ebpf:"learned"`
+	MovedEnds     *ebpf.Map `ebpf:"moved_ends"`
 	NftWalks      *ebpf.Map `ebpf:"nft_walks"`
 	Others        *ebpf.Map `ebpf:"others"`
 	Replaced      *ebpf.Map `ebpf:"replaced"`
@@ -282,6 +283,7 @@ func (m *TracepointMaps) Close() error {
 		m.Heads,
 		m.Layouts,
 		m.Learned,
+		m.MovedEnds,
 		m.NftWalks,
 		m.Others,
 		m.Replaced,
@@ -303,7 +305,7 @@ type TracepointVariables struct {
 	ExportBracketKey   *ebpf.Variable `ebpf:"export_bracket_key"`
 	ExportBracketTable *ebpf.Variable `ebpf:"export_bracket_table"`
 	ExportDir          *ebpf.Variable `ebpf:"export_dir"`
-	ExportEnds         *ebpf.Variable `ebpf:"export_ends"`
+	ExportEndOf        *ebpf.Variable `ebpf:"export_end_of"`
 	ExportEvent        *ebpf.Variable `ebpf:"export_event"`
 	ExportEventCt      *ebpf.Variable `ebpf:"export_event_ct"`
 	ExportEventDrop    *ebpf.Variable `ebpf:"export_event_drop"`
@@ -324,7 +326,6 @@ type TracepointVariables struct {
 	LearnedCount       *ebpf.Variable `ebpf:"learned_count"`
 	LinksTellRules     *ebpf.Variable `ebpf:"links_tell_rules"`
 	Moved              *ebpf.Variable `ebpf:"moved"`
-	MovedEnds          *ebpf.Variable `ebpf:"moved_ends"`
 	NextId             *ebpf.Variable `ebpf:"next_id"`
 	PeekedContent      *ebpf.Variable `ebpf:"peeked_content"`
 	PeekedGeneration   *ebpf.Variable `ebpf:"peeked_generation"`

@@ -30,8 +30,7 @@ const (
 // still sent to them is the flow's, and worth telling.
 type flowEnds struct {
 	src, dst endpoint.Endpoint
-	slots    [2]bpf.Ends // as the kernel half has them: moved_ends of bpf/flow.h
-	moved    uint32
+	shown    map[bpf.EndKey]uint32 // as the kernel half has them: moved_ends of bpf/flow.h; nil: as it was loaded
 }
 
 // follow takes what was noticed of the ends since it was last asked.
@@ -114,26 +113,56 @@ func (t *Tracer) former(was []netip.Prefix, now endpoint.Endpoint) []netip.Prefi
 	return kept
 }
 
-// showEnds gives the kernel half the ends as they are now, whole: it fills the
-// slot that is not looked at, and then has it looked at.
+// showEnds gives the kernel half the ends as they are now. What is new comes
+// before what is old goes: no packet finds less than one of both.
 func (t *Tracer) showEnds() error {
-	next := t.ends.moved + 1
-	if next == 0 {
-		next = 2 // 0 is the ends that the trace began with
+	now := endKeys(t.ends.src.Prefixes, t.ends.dst.Prefixes)
+	m := t.att.coll.Maps["moved_ends"]
+	for key, of := range now {
+		if err := m.Put(key, of); err != nil {
+			return fmt.Errorf("moved_ends: %w", err)
+		}
 	}
-	var slot bpf.Ends
-	if err := errors.Join(fillEnd(&slot.Src, t.ends.src), fillEnd(&slot.Dst, t.ends.dst)); err != nil {
-		return fmt.Errorf("follow %s and %s: %w", t.ends.src.Given, t.ends.dst.Given, err)
+	for key := range t.ends.shown {
+		if _, still := now[key]; still {
+			continue
+		}
+		if err := m.Delete(key); err != nil {
+			return fmt.Errorf("moved_ends: %w", err)
+		}
 	}
-	t.ends.slots[next&1] = slot
-	if err := t.att.coll.Variables["moved_ends"].Set(t.ends.slots); err != nil {
-		return fmt.Errorf("set moved_ends: %w", err)
-	}
-	if err := t.att.coll.Variables["moved"].Set(next); err != nil {
+	t.ends.shown = now
+	if err := t.att.coll.Variables["moved"].Set(uint32(1)); err != nil {
 		return fmt.Errorf("set moved: %w", err)
 	}
-	t.ends.moved = next
 	return nil
+}
+
+// endKeys lists the prefixes of both ends with the ends that each belongs to: the
+// kernel half finds the longest only, so those that hold it are told with it.
+func endKeys(src, dst []netip.Prefix) map[bpf.EndKey]uint32 {
+	keys := make(map[bpf.EndKey]uint32)
+	for _, p := range slices.Concat(src, dst) {
+		var of uint32
+		for _, end := range []struct {
+			prefixes []netip.Prefix
+			bit      uint32
+		}{{src, bpf.EndSrc}, {dst, bpf.EndDst}} {
+			if slices.ContainsFunc(end.prefixes, func(q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) }) {
+				of |= end.bit
+			}
+		}
+		keys[endKey(p)] = of
+	}
+	return keys
+}
+
+func endKey(p netip.Prefix) bpf.EndKey {
+	family := uint32(6)
+	if p.Addr().Is4() {
+		family = 4
+	}
+	return bpf.EndKey{Prefixlen: 32 + uint32(p.Bits()), Family: family, Addr: prefixOf(p).Addr}
 }
 
 // lookForEnded is how often is looked for namespaces that have ended.

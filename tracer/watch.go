@@ -48,6 +48,7 @@ type watchedEnd struct {
 
 // How often is looked.
 const (
+	startLook = time.Second // once
 	// A pod's wiring is made in steps: interface, address, route, CNI's cache.
 	firstLook = 30 * time.Millisecond
 	lastLook  = 10 * time.Second // after a link came or went
@@ -61,6 +62,7 @@ const (
 	// a node where pods come and go all the time is looked at less often.
 	lookShare  = 20
 	lookCredit = time.Second
+	mostWait   = 5 * time.Second
 )
 
 // allowance is the time that looking may take.
@@ -74,7 +76,7 @@ func (a *allowance) spend(now time.Time, took time.Duration) time.Duration {
 	if !a.at.IsZero() {
 		a.credit += now.Sub(a.at) / lookShare
 	}
-	a.credit = min(a.credit, lookCredit) - took
+	a.credit = max(min(a.credit, lookCredit)-took, -mostWait/lookShare)
 	a.at = now
 	return max(0, -a.credit*lookShare)
 }
@@ -116,11 +118,11 @@ func (w *endWatch) close() error {
 // run looks until ctx is done: in ever longer steps after a change, then at
 // leisure.
 func (w *endWatch) run(ctx context.Context, changes <-chan struct{}) {
-	step := firstLook
-	next := time.Now().Add(step)
+	step := lastLook + 1 // nothing has changed, but since the ends were resolved
+	next := time.Now().Add(startLook)
 	var free time.Time // from when on it may be looked again
 	budget := allowance{credit: lookCredit}
-	timer := time.NewTimer(step)
+	timer := time.NewTimer(startLook)
 	defer timer.Stop()
 	for {
 		select {

@@ -36,9 +36,9 @@ const Token = "good-token"
 type Server struct {
 	*httptest.Server
 	sync.Mutex // held while a request is answered: to change the rest meanwhile
-	Pods     []kube.Pod
-	Services []kube.Service       // besides the recorded ones
-	Slices   []kube.EndpointSlice // likewise; of the service of the same name
+	Pods       []kube.Pod
+	Services   []kube.Service       // besides the recorded ones
+	Slices     []kube.EndpointSlice // likewise; of the service of the same name
 	// Forbidden lists the kinds (pods, services, ...) that the credentials
 	// may not read.
 	Forbidden []string
