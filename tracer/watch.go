@@ -194,11 +194,16 @@ func (w *endWatch) look(ctx context.Context, i int) {
 		return
 	}
 	*e = watchedEnd{Endpoint: now}
-	if err := w.names.Refresh(ctx); err != nil {
-		w.verbose("names of new pods: " + err.Error())
-	}
+	w.rename(ctx)
 	w.names.Learn(now)
 	w.send(ctx, move{dst: i == 1, now: now, text: change, at: at})
+}
+
+// rename looks for the names of this node's pods again.
+func (w *endWatch) rename(ctx context.Context) {
+	if err := w.names.Refresh(ctx); err != nil && ctx.Err() == nil {
+		w.verbose("names of new pods: " + err.Error())
+	}
 }
 
 // unwired tells that a pod of this node has lost its interface: it is on its way
@@ -217,6 +222,7 @@ func (w *endWatch) missing(ctx context.Context, i int, at time.Time) {
 		return
 	}
 	e.told = true
+	w.rename(ctx)
 	w.send(ctx, move{dst: i == 1, now: e.Endpoint, gone: true, text: e.Endpoint.Title() + " is gone: packets to where it was are followed until it comes back", at: at})
 }
 

@@ -30,8 +30,9 @@ type Names struct {
 	resolver *Resolver
 
 	mu        sync.RWMutex
-	local     directory // of the last Refresh
-	learned   map[netip.Addr]string
+	local     directory                        // of the last Refresh
+	ends      map[string]map[netip.Addr]string // by the title of the end that told
+	learned   map[netip.Addr]string            // by the API
 	refreshed time.Time
 }
 
@@ -46,7 +47,7 @@ type directory struct {
 // that tells none from the container runtime. The API is not asked, see
 // LearnCluster.
 func (r *Resolver) Names(ctx context.Context) (*Names, error) {
-	n := &Names{resolver: r, learned: map[netip.Addr]string{}}
+	n := &Names{resolver: r, ends: map[string]map[netip.Addr]string{}, learned: map[netip.Addr]string{}}
 	return n, n.Refresh(ctx)
 }
 
@@ -107,8 +108,13 @@ func (n *Names) Address(a netip.Addr) (name string, ok bool) {
 	if name, ok = n.local.addrs[a.Unmap()]; ok {
 		return name, name != ""
 	}
+	for _, names := range n.ends {
+		if name, ok = names[a.Unmap()]; ok {
+			return name, true
+		}
+	}
 	name, ok = n.learned[a.Unmap()]
-	return name, ok && name != ""
+	return name, ok
 }
 
 // Refresh looks at this node again: new pods appear, gone ones vanish.
@@ -218,27 +224,32 @@ func (v *view) routedTo(p sandbox) []netip.Addr {
 }
 
 // Learn takes the names that resolving an end brought along: a pod's addresses
-// on another node, a service's and those of its backends.
+// on another node, a service's and those of its backends. What the end told
+// before is forgotten: it has these addresses no more.
 func (n *Names) Learn(e Endpoint) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	names := map[netip.Addr]string{}
 	switch e.Kind {
 	case KindPod:
 		for _, p := range e.Prefixes {
 			if p.IsSingleIP() && e.Node != "" {
-				n.learned[p.Addr()] = e.Namespace + "/" + e.Name
+				names[p.Addr()] = e.Title()
 			}
 		}
 	case KindService:
-		for _, a := range e.Service.Fronts {
-			n.learned[a] = serviceTitle(e.Namespace, e.Name)
-		}
 		for _, b := range e.Service.Backends {
 			if b.Pod != "" {
-				n.learned[b.Addr] = b.Pod
+				names[b.Addr] = b.Pod
 			}
 		}
+		for _, a := range e.Service.Fronts {
+			names[a] = e.Title()
+		}
+	default:
+		return
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ends[e.Title()] = names
 }
 
 func serviceTitle(namespace, name string) string { return namespace + "/svc/" + name }
