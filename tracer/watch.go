@@ -222,6 +222,7 @@ func (w *endWatch) missing(ctx context.Context, i int, at time.Time) {
 		return
 	}
 	e.told = true
+	w.names.Forget(e.Endpoint)
 	w.rename(ctx)
 	w.send(ctx, move{dst: i == 1, now: e.Endpoint, gone: true, text: e.Endpoint.Title() + " is gone: packets to where it was are followed until it comes back", at: at})
 }

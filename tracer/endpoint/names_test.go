@@ -198,3 +198,29 @@ func TestLearn(t *testing.T) {
 		}
 	}
 }
+
+// An end that is known by its interface's name alone gives its namespace and
+// addresses their name all the same; not for longer than it is there.
+func TestNamesOfEnds(t *testing.T) {
+	c, _ := calicoNode(t, "legacy")
+	r := resolverFor(t, c, "n1", withCache(t.TempDir()))
+	n := namesFor(t, r)
+	client := resolve(t, r, "client")
+	for _, known := range []bool{false, true, false} {
+		want := map[bool]string{true: "default/client"}[known]
+		if got := addressName(n, "192.168.166.129"); got != want {
+			t.Errorf("address: %q, want %q", got, want)
+		}
+		if got, _ := n.Interface("calia7a3e029a7b"); got != want {
+			t.Errorf("interface: %q, want %q", got, want)
+		}
+		if got := n.Place(c.Inode("rc-client")); (got == "default/client") != known {
+			t.Errorf("place: %q, known %t", got, known)
+		}
+		if !known {
+			n.Learn(client)
+		} else {
+			n.Forget(client)
+		}
+	}
+}
