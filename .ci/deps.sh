@@ -59,6 +59,8 @@ need_for_test() {
 	need mandoc mandoc
 	need fish fish
 	need zsh zsh
+	need containerd containerd ctr
+	need runc runc
 	need debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
 	installed busybox-static || missing+=(busybox-static)
 	. /etc/os-release

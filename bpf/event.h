@@ -272,6 +272,15 @@ struct end {
 	struct prefix p6[MAX_PREFIX];
 };
 
+/* A prefix of an end that has moved, as the key of an LPM trie. */
+struct end_key {
+	u32 prefixlen; /* bits, those of the family included */
+	u32 family; /* 4 or 6 */
+	u32 addr[4]; /* network order; IPv4 in word 0 */
+};
+
+enum end_of { END_SRC = 1, END_DST = 2 };
+
 struct filter {
 	struct end src;
 	struct end dst;
@@ -305,6 +314,7 @@ EXPORT(enum, dir);
 EXPORT(enum, event_flag);
 EXPORT(enum, rules_flag);
 EXPORT(struct, rule_match);
+EXPORT(enum, end_of);
 EXPORT(struct, event);
 EXPORT(struct, event_table);
 EXPORT(struct, event_route);

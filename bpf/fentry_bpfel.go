@@ -40,6 +40,20 @@ type FentryEnd struct {
 	P6  [16]FentryPrefix
 }
 
+type FentryEndKey struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Family    uint32
+	Addr      [4]uint32
+}
+
+type FentryEndOf uint32
+
+const (
+	FentryEndOfEND_SRC FentryEndOf = 1
+	FentryEndOfEND_DST FentryEndOf = 2
+)
+
 type FentryEvent struct {
 	_        structs.HostLayout
 	Ts       uint64
@@ -344,6 +358,7 @@ const (
 	FentryMapHeads                   = "heads"
 	FentryMapLayouts                 = "layouts"
 	FentryMapLearned                 = "learned"
+	FentryMapMovedEnds               = "moved_ends"
 	FentryMapNftWalks                = "nft_walks"
 	FentryMapOthers                  = "others"
 	FentryMapReplaced                = "replaced"
@@ -450,6 +465,7 @@ const (
 	FentryVarCfg                     = "cfg"
 	FentryVarEntryLinks              = "entry_links"
 	FentryVarExportDir               = "export_dir"
+	FentryVarExportEndOf             = "export_end_of"
 	FentryVarExportEvent             = "export_event"
 	FentryVarExportEventCt           = "export_event_ct"
 	FentryVarExportEventDrop         = "export_event_drop"
@@ -469,6 +485,7 @@ const (
 	FentryVarLearnedBits             = "learned_bits"
 	FentryVarLearnedCount            = "learned_count"
 	FentryVarLinksTellRules          = "links_tell_rules"
+	FentryVarMoved                   = "moved"
 	FentryVarNextId                  = "next_id"
 	FentryVarPeekedContent           = "peeked_content"
 	FentryVarPeekedGeneration        = "peeked_generation"
@@ -628,6 +645,7 @@ type FentryMapSpecs struct {
 	Heads       *ebpf.MapSpec `ebpf:"heads"`
 	Layouts     *ebpf.MapSpec `ebpf:"layouts"`
 	Learned     *ebpf.MapSpec `ebpf:"learned"`
+	MovedEnds   *ebpf.MapSpec `ebpf:"moved_ends"`
 	NftWalks    *ebpf.MapSpec `ebpf:"nft_walks"`
 	Others      *ebpf.MapSpec `ebpf:"others"`
 	Replaced    *ebpf.MapSpec `ebpf:"replaced"`
@@ -646,6 +664,7 @@ type FentryVariableSpecs struct {
 	Cfg               *ebpf.VariableSpec `ebpf:"cfg"`
 	EntryLinks        *ebpf.VariableSpec `ebpf:"entry_links"`
 	ExportDir         *ebpf.VariableSpec `ebpf:"export_dir"`
+	ExportEndOf       *ebpf.VariableSpec `ebpf:"export_end_of"`
 	ExportEvent       *ebpf.VariableSpec `ebpf:"export_event"`
 	ExportEventCt     *ebpf.VariableSpec `ebpf:"export_event_ct"`
 	ExportEventDrop   *ebpf.VariableSpec `ebpf:"export_event_drop"`
@@ -665,6 +684,7 @@ type FentryVariableSpecs struct {
 	LearnedBits       *ebpf.VariableSpec `ebpf:"learned_bits"`
 	LearnedCount      *ebpf.VariableSpec `ebpf:"learned_count"`
 	LinksTellRules    *ebpf.VariableSpec `ebpf:"links_tell_rules"`
+	Moved             *ebpf.VariableSpec `ebpf:"moved"`
 	NextId            *ebpf.VariableSpec `ebpf:"next_id"`
 	PeekedContent     *ebpf.VariableSpec `ebpf:"peeked_content"`
 	PeekedGeneration  *ebpf.VariableSpec `ebpf:"peeked_generation"`
@@ -702,6 +722,7 @@ type FentryMaps struct {
 	Heads       *ebpf.Map `ebpf:"heads"`
 	Layouts     *ebpf.Map `ebpf:"layouts"`
 	Learned     *ebpf.Map `ebpf:"learned"`
+	MovedEnds   *ebpf.Map `ebpf:"moved_ends"`
 	NftWalks    *ebpf.Map `ebpf:"nft_walks"`
 	Others      *ebpf.Map `ebpf:"others"`
 	Replaced    *ebpf.Map `ebpf:"replaced"`
@@ -720,6 +741,7 @@ func (m *FentryMaps) Close() error {
 		m.Heads,
 		m.Layouts,
 		m.Learned,
+		m.MovedEnds,
 		m.NftWalks,
 		m.Others,
 		m.Replaced,
@@ -739,6 +761,7 @@ type FentryVariables struct {
 	Cfg               *ebpf.Variable `ebpf:"cfg"`
 	EntryLinks        *ebpf.Variable `ebpf:"entry_links"`
 	ExportDir         *ebpf.Variable `ebpf:"export_dir"`
+	ExportEndOf       *ebpf.Variable `ebpf:"export_end_of"`
 	ExportEvent       *ebpf.Variable `ebpf:"export_event"`
 	ExportEventCt     *ebpf.Variable `ebpf:"export_event_ct"`
 	ExportEventDrop   *ebpf.Variable `ebpf:"export_event_drop"`
@@ -758,6 +781,7 @@ type FentryVariables struct {
 	LearnedBits       *ebpf.Variable `ebpf:"learned_bits"`
 	LearnedCount      *ebpf.Variable `ebpf:"learned_count"`
 	LinksTellRules    *ebpf.Variable `ebpf:"links_tell_rules"`
+	Moved             *ebpf.Variable `ebpf:"moved"`
 	NextId            *ebpf.Variable `ebpf:"next_id"`
 	PeekedContent     *ebpf.Variable `ebpf:"peeked_content"`
 	PeekedGeneration  *ebpf.Variable `ebpf:"peeked_generation"`

@@ -29,6 +29,22 @@
 
 const volatile struct filter cfg = {};
 
+/*
+ * The ends as they are now, once one of them has moved (a pod was restarted, a
+ * service has other backends): every prefix with the ends it belongs to, those
+ * by shorter prefixes included. Until then they are cfg's, which the verifier
+ * knows and packets of others cost least with.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 4 * MAX_PREFIX * 2);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct end_key);
+	__type(value, u32); /* enum end_of */
+} moved_ends SEC(".maps");
+
+u32 moved = 0; /* look there, no more at cfg's */
+
 /* Set once everything is attached: a packet that was under way before would be
  * told with its middle missing.
  */
@@ -191,6 +207,41 @@ static __always_inline int in_end(const volatile struct end *e,
 
 enum end_bit { SRC_IN_SRC = 1, SRC_IN_DST = 2, DST_IN_SRC = 4, DST_IN_DST = 8 };
 
+/* Which ends an address belongs to now: enum end_of. */
+static __always_inline u32 moved_end(const u32 *a, u8 family)
+{
+	struct end_key k = {};
+	u32 ends = 0, *found;
+
+	k.prefixlen = 32 + (family == 4 ? 32 : 128);
+	k.family = family;
+	__builtin_memcpy(k.addr, a, family == 4 ? 4 : 16);
+	found = bpf_map_lookup_elem(&moved_ends, &k);
+	if (found)
+		ends = *found;
+	if (cfg.src.any)
+		ends |= END_SRC;
+	if (cfg.dst.any)
+		ends |= END_DST;
+	return ends;
+}
+
+SUBPROG u32 moved_ends_of(const struct tuple *t)
+{
+	u32 src, dst;
+
+	if (!t)
+		return 0;
+	if (t->family == 4) {
+		src = moved_end(t->saddr, 4);
+		dst = moved_end(t->daddr, 4);
+	} else {
+		src = moved_end(t->saddr, 6);
+		dst = moved_end(t->daddr, 6);
+	}
+	return src | dst << 2; /* enum end_bit */
+}
+
 /* Which ends the two addresses belong to: end_bit mask. */
 SUBPROG u32 ends_of(const struct tuple *t)
 {
@@ -198,6 +249,8 @@ SUBPROG u32 ends_of(const struct tuple *t)
 
 	if (!t)
 		return 0;
+	if (moved)
+		return moved_ends_of(t);
 	if (in_end(&cfg.src, t->saddr, t->family))
 		m |= SRC_IN_SRC;
 	if (in_end(&cfg.dst, t->saddr, t->family))
@@ -207,6 +260,12 @@ SUBPROG u32 ends_of(const struct tuple *t)
 	if (in_end(&cfg.dst, t->daddr, t->family))
 		m |= DST_IN_DST;
 	return m;
+}
+
+/* Does one of two IPv4 addresses belong to an end, as they are now? */
+SUBPROG int moved_either(u32 saddr, u32 daddr)
+{
+	return moved_end(&saddr, 4) || moved_end(&daddr, 4);
 }
 
 static __always_inline int proto_wanted(u8 proto)
@@ -490,9 +549,13 @@ static __always_inline int of_others(const struct glance *g)
 		return 0;
 	if (g->protocol == IPPROTO_UDP && cfg.n_vxlan && is_vxlan_port(bpf_ntohs(g->dport)))
 		return 0;
-	if (in_end(&cfg.src, &g->saddr, 4) || in_end(&cfg.src, &g->daddr, 4) ||
-	    in_end(&cfg.dst, &g->saddr, 4) || in_end(&cfg.dst, &g->daddr, 4))
+	if (moved) {
+		if (moved_either(g->saddr, g->daddr))
+			return 0;
+	} else if (in_end(&cfg.src, &g->saddr, 4) || in_end(&cfg.src, &g->daddr, 4) ||
+		   in_end(&cfg.dst, &g->saddr, 4) || in_end(&cfg.dst, &g->daddr, 4)) {
 		return 0;
+	}
 	if (!learned_count)
 		return 1;
 	if (g->frag_off & bpf_htons(0x1fff))

@@ -39,6 +39,7 @@ const (
 	TracepointMapHeads                = "heads"
 	TracepointMapLayouts              = "layouts"
 	TracepointMapLearned              = "learned"
+	TracepointMapMovedEnds            = "moved_ends"
 	TracepointMapNftWalks             = "nft_walks"
 	TracepointMapOthers               = "others"
 	TracepointMapReplaced             = "replaced"
@@ -73,6 +74,7 @@ const (
 	TracepointVarExportBracketKey     = "export_bracket_key"
 	TracepointVarExportBracketTable   = "export_bracket_table"
 	TracepointVarExportDir            = "export_dir"
+	TracepointVarExportEndOf          = "export_end_of"
 	TracepointVarExportEvent          = "export_event"
 	TracepointVarExportEventCt        = "export_event_ct"
 	TracepointVarExportEventDrop      = "export_event_drop"
@@ -92,6 +94,7 @@ const (
 	TracepointVarLearnedBits          = "learned_bits"
 	TracepointVarLearnedCount         = "learned_count"
 	TracepointVarLinksTellRules       = "links_tell_rules"
+	TracepointVarMoved                = "moved"
 	TracepointVarNextId               = "next_id"
 	TracepointVarPeekedContent        = "peeked_content"
 	TracepointVarPeekedGeneration     = "peeked_generation"
@@ -179,6 +182,7 @@ type TracepointMapSpecs struct {
 	Heads         *ebpf.MapSpec `ebpf:"heads"`
 	Layouts       *ebpf.MapSpec `ebpf:"layouts"`
 	Learned       *ebpf.MapSpec `ebpf:"learned"`
+	MovedEnds     *ebpf.MapSpec `ebpf:"moved_ends"`
 	NftWalks      *ebpf.MapSpec `ebpf:"nft_walks"`
 	Others        *ebpf.MapSpec `ebpf:"others"`
 	Replaced      *ebpf.MapSpec `ebpf:"replaced"`
@@ -199,6 +203,7 @@ type TracepointVariableSpecs struct {
 	ExportBracketKey   *ebpf.VariableSpec `ebpf:"export_bracket_key"`
 	ExportBracketTable *ebpf.VariableSpec `ebpf:"export_bracket_table"`
 	ExportDir          *ebpf.VariableSpec `ebpf:"export_dir"`
+	ExportEndOf        *ebpf.VariableSpec `ebpf:"export_end_of"`
 	ExportEvent        *ebpf.VariableSpec `ebpf:"export_event"`
 	ExportEventCt      *ebpf.VariableSpec `ebpf:"export_event_ct"`
 	ExportEventDrop    *ebpf.VariableSpec `ebpf:"export_event_drop"`
@@ -218,6 +223,7 @@ type TracepointVariableSpecs struct {
 	LearnedBits        *ebpf.VariableSpec `ebpf:"learned_bits"`
 	LearnedCount       *ebpf.VariableSpec `ebpf:"learned_count"`
 	LinksTellRules     *ebpf.VariableSpec `ebpf:"links_tell_rules"`
+	Moved              *ebpf.VariableSpec `ebpf:"moved"`
 	NextId             *ebpf.VariableSpec `ebpf:"next_id"`
 	PeekedContent      *ebpf.VariableSpec `ebpf:"peeked_content"`
 	PeekedGeneration   *ebpf.VariableSpec `ebpf:"peeked_generation"`
@@ -257,6 +263,7 @@ type TracepointMaps struct {
 	Heads         *ebpf.Map `ebpf:"heads"`
 	Layouts       *ebpf.Map `ebpf:"layouts"`
 	Learned       *ebpf.Map `ebpf:"learned"`
+	MovedEnds     *ebpf.Map `ebpf:"moved_ends"`
 	NftWalks      *ebpf.Map `ebpf:"nft_walks"`
 	Others        *ebpf.Map `ebpf:"others"`
 	Replaced      *ebpf.Map `ebpf:"replaced"`
@@ -276,6 +283,7 @@ func (m *TracepointMaps) Close() error {
 		m.Heads,
 		m.Layouts,
 		m.Learned,
+		m.MovedEnds,
 		m.NftWalks,
 		m.Others,
 		m.Replaced,
@@ -297,6 +305,7 @@ type TracepointVariables struct {
 	ExportBracketKey   *ebpf.Variable `ebpf:"export_bracket_key"`
 	ExportBracketTable *ebpf.Variable `ebpf:"export_bracket_table"`
 	ExportDir          *ebpf.Variable `ebpf:"export_dir"`
+	ExportEndOf        *ebpf.Variable `ebpf:"export_end_of"`
 	ExportEvent        *ebpf.Variable `ebpf:"export_event"`
 	ExportEventCt      *ebpf.Variable `ebpf:"export_event_ct"`
 	ExportEventDrop    *ebpf.Variable `ebpf:"export_event_drop"`
@@ -316,6 +325,7 @@ type TracepointVariables struct {
 	LearnedBits        *ebpf.Variable `ebpf:"learned_bits"`
 	LearnedCount       *ebpf.Variable `ebpf:"learned_count"`
 	LinksTellRules     *ebpf.Variable `ebpf:"links_tell_rules"`
+	Moved              *ebpf.Variable `ebpf:"moved"`
 	NextId             *ebpf.Variable `ebpf:"next_id"`
 	PeekedContent      *ebpf.Variable `ebpf:"peeked_content"`
 	PeekedGeneration   *ebpf.Variable `ebpf:"peeked_generation"`

@@ -10,6 +10,7 @@ type (
 	BracketTable = TracepointBracketTable
 	Counters     = FentryCounters
 	End          = FentryEnd
+	EndKey       = FentryEndKey
 	Event        = FentryEvent
 	EventCt      = FentryEventCt
 	EventDrop    = FentryEventDrop
@@ -72,6 +73,12 @@ const (
 	RulesTooMany  = uint8(FentryRulesFlagRULES_TOO_MANY)
 	RulesTooLarge = uint8(FentryRulesFlagRULES_TOO_LARGE)
 	RulesLate     = uint8(FentryRulesFlagRULES_LATE)
+)
+
+// Ends that an address belongs to: enum end_of of event.h.
+const (
+	EndSrc = uint32(FentryEndOfEND_SRC)
+	EndDst = uint32(FentryEndOfEND_DST)
 )
 
 // Directions of an event: enum dir of event.h.

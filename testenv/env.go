@@ -65,6 +65,9 @@ type Pod struct {
 	HostInterface string // the veth's end on the node
 	Netns         *Netns
 	Node          *Node
+
+	starts           int    // StartPod's
+	cached, cachedIn string // Calico: its entry in the CNI cache while it is stopped
 }
 
 // FullName is namespace/name.

@@ -86,15 +86,7 @@ func flannelNet6(node int) netip.Prefix {
 // interfaces from their result.
 func plugFlannelPod(ctx context.Context, conf *libcni.NetworkConfigList, pod *Pod) error {
 	runtime := libcni.NewCNIConfigWithCacheDir([]string{cniPluginDir}, pod.Node.CNICache, &pluginExec{ns: pod.Node.Netns})
-	result, err := runtime.AddNetworkList(ctx, conf, &libcni.RuntimeConf{
-		ContainerID: containerID(pod), NetNS: pod.Netns.Path, IfName: "eth0",
-		Args: [][2]string{
-			{"IgnoreUnknown", "1"},
-			{"K8S_POD_NAMESPACE", pod.Namespace},
-			{"K8S_POD_NAME", pod.Name},
-			{"K8S_POD_INFRA_CONTAINER_ID", containerID(pod)},
-		},
-	})
+	result, err := runtime.AddNetworkList(ctx, conf, flannelArgs(pod))
 	if err != nil {
 		return fmt.Errorf("CNI add: %w", err)
 	}
@@ -103,6 +95,19 @@ func plugFlannelPod(ctx context.Context, conf *libcni.NetworkConfigList, pod *Po
 		return fmt.Errorf("CNI result: %w", err)
 	}
 	return readFlannelResult(pod, r)
+}
+
+// flannelArgs is what a runtime gives the plugins of a pod.
+func flannelArgs(pod *Pod) *libcni.RuntimeConf {
+	return &libcni.RuntimeConf{
+		ContainerID: containerID(pod), NetNS: pod.Netns.Path, IfName: "eth0",
+		Args: [][2]string{
+			{"IgnoreUnknown", "1"},
+			{"K8S_POD_NAMESPACE", pod.Namespace},
+			{"K8S_POD_NAME", pod.Name},
+			{"K8S_POD_INFRA_CONTAINER_ID", containerID(pod)},
+		},
+	}
 }
 
 func readFlannelResult(pod *Pod, r *current.Result) error {
@@ -131,8 +136,11 @@ func readFlannelResult(pod *Pod, r *current.Result) error {
 }
 
 // containerID is the recorded one, so that the portmap plugin's chains in the
-// recorded rules bear the right hash.
+// recorded rules bear the right hash. A pod that was started again has another.
 func containerID(pod *Pod) string {
+	if pod.starts > 0 {
+		return fmt.Sprintf("%s-%d", pod.Name, pod.starts)
+	}
 	for _, p := range planFlannelPods() {
 		if p.name == pod.Name {
 			return p.containerID

@@ -49,13 +49,17 @@ type listener struct {
 
 func (e *Env) startServers() error {
 	for _, ns := range e.servingNetns() {
-		for _, key := range []listenKey{{ns.Name, "tcp", DefaultPort}, {ns.Name, "udp", DefaultPort}, {ns.Name, "udp", dnsPort}} {
+		for _, key := range defaultServers(ns) {
 			if err := e.Serve(ns, key.proto, key.port); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func defaultServers(ns *Netns) []listenKey {
+	return []listenKey{{ns.Name, "tcp", DefaultPort}, {ns.Name, "udp", DefaultPort}, {ns.Name, "udp", dnsPort}}
 }
 
 func (e *Env) servingNetns() []*Netns {

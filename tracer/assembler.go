@@ -215,6 +215,7 @@ func (a *assembler) due(now time.Time, closing bool) []*model.Packet {
 		if p := j.packet(a.number+1, a.wall); p != nil {
 			a.number++
 			a.w.rules.Explain(p)
+			nameAddresses(a.w, p)
 			out = append(out, p)
 		}
 	}

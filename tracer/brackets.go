@@ -5,6 +5,7 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -90,7 +91,7 @@ type hookGroups struct {
 
 // brackets are the links of all namespaces that matter.
 type brackets struct {
-	links  []link.Link
+	links  map[uint32][]link.Link // by namespace
 	groups map[hookKey]hookGroups
 	done   map[uint32]bool
 	want   []uint32 // namespaces the flow got to that have none yet
@@ -98,7 +99,7 @@ type brackets struct {
 	ns     *node.Namespaces
 	now    map[uint32]hookListing // what hangs there now, asked for after a drop
 	// tables names what stands alone behind a link, for the kernel half to look
-	// at its rules.
+	// at its rules; "": nothing any more.
 	tables map[bpf.BracketKey]string
 }
 
@@ -110,7 +111,7 @@ type hookListing struct {
 }
 
 func newBrackets(use bool) *brackets {
-	return &brackets{groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing), tables: make(map[bpf.BracketKey]string)}
+	return &brackets{links: make(map[uint32][]link.Link), groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing), tables: make(map[bpf.BracketKey]string)}
 }
 
 // Reached notes that the flow got to a namespace of this node.
@@ -363,7 +364,7 @@ func (b *brackets) attach(key hookKey, prio, step int32, p *ebpf.Program) error 
 		l, err = link.AttachNetfilter(link.NetfilterOptions{Program: p,
 			ProtocolFamily: link.NetfilterProtocolFamily(key.pf), Hook: link.NetfilterInetHook(key.hook), Priority: prio + i*step})
 		if err == nil {
-			b.links = append(b.links, l)
+			b.links[key.netns] = append(b.links[key.netns], l)
 			return nil
 		}
 		if !errors.Is(err, unix.EBUSY) {
@@ -407,12 +408,46 @@ func (b *brackets) At(netns uint32, pf, hook, index uint8) []hookEntry {
 	return g.behind
 }
 
+// count is how many links there are.
+func (b *brackets) count() int {
+	n := 0
+	for _, links := range b.links {
+		n += len(links)
+	}
+	return n
+}
+
+// places lists the namespaces that have links.
+func (b *brackets) places() []uint32 { return slices.Collect(maps.Keys(b.links)) }
+
+// release takes the links of a namespace out, and forgets what was there. A
+// link keeps its namespace (net/netfilter/nf_bpf_link.c: bpf_nf_link_attach),
+// and with it the interfaces of a pod that has ended.
+func (b *brackets) release(inode uint32) error {
+	var errs []error
+	for _, l := range b.links[inode] {
+		errs = append(errs, l.Close())
+	}
+	delete(b.links, inode)
+	delete(b.done, inode)
+	delete(b.now, inode)
+	for key, g := range b.groups {
+		if key.netns != inode {
+			continue
+		}
+		delete(b.groups, key)
+		for i := range g.groups {
+			b.tables[bracketKey(key, uint8(i))] = "" // nothing stands there any more
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Close takes the links out.
 func (b *brackets) Close() error {
 	var errs []error
-	for _, l := range b.links {
-		errs = append(errs, l.Close())
+	for _, in := range b.places() {
+		errs = append(errs, b.release(in))
 	}
-	b.links = nil
 	return errors.Join(errs...)
 }

@@ -3,6 +3,7 @@
 package tracer
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -22,6 +23,8 @@ type places interface {
 	Uplink(netns, ifindex uint32) bool
 	// Node is the inode of the node's own network namespace.
 	Node() uint32
+	// Owner is what people call who has an address; "" not known.
+	Owner(a netip.Addr) string
 }
 
 // Names of kernel things: drop reasons, addresses, functions.

@@ -4,6 +4,7 @@ package tracer
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
@@ -53,6 +54,12 @@ func (p *placeBook) Place(inode uint32) string { return p.names.Place(inode) }
 func (p *placeBook) Uplink(netns, ifindex uint32) bool {
 	_, ok := p.uplinks[ifindex]
 	return ok && netns == p.ns.Node().Inode
+}
+
+// Owner implements places.
+func (p *placeBook) Owner(a netip.Addr) string {
+	name, _ := p.names.Address(a)
+	return name
 }
 
 // Node implements places.

@@ -11,6 +11,7 @@ package tracer
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -214,6 +215,27 @@ func (b *ruleBook) Fresh() []string {
 	f := b.fresh
 	b.fresh = nil
 	return f
+}
+
+// places lists the namespaces of pods whose rules are held.
+func (b *ruleBook) places() []uint32 {
+	var all []uint32
+	for in := range b.nft {
+		all = append(all, in)
+	}
+	for key := range b.legacy {
+		all = append(all, key.netns)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// forget drops the rules of a namespace that has ended: its number is given out
+// again, and so are the handles of its rules.
+func (b *ruleBook) forget(netns uint32) {
+	delete(b.nft, netns)
+	delete(b.books, netns)
+	maps.DeleteFunc(b.legacy, func(k legacyKey, _ *legacyHistory) bool { return k.netns == netns })
 }
 
 // in runs fn in a namespace of the node.

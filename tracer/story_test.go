@@ -62,6 +62,9 @@ func (nodeMap) Node() uint32              { return 1 }
 func (nodeMap) Uplink(netns, ifindex uint32) bool {
 	return netns == uplink.netns && ifindex == uplink.ifindex
 }
+func (nodeMap) Owner(a netip.Addr) string {
+	return map[netip.Addr]string{netip.MustParseAddr("10.244.1.5"): "default/client", netip.MustParseAddr("10.96.0.10"): "default/svc/web"}[a]
+}
 func (nodeMap) Place(inode uint32) string {
 	switch inode {
 	case 1:

@@ -68,6 +68,8 @@ type Tracer struct {
 	private uint32 // offset of xt_table.private, bytes; 0: not asked yet
 
 	names *endpoint.Resolver
+	ends  flowEnds
+	watch *endWatch // nil: nothing about the ends can change
 
 	packets, died atomic.Int64
 	lost          atomic.Uint64
@@ -99,6 +101,13 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 	t.start = &model.Start{Type: "start", Time: time.Now(), Version: cfg.Version, Kernel: t.kern.Release(),
 		Backend: t.cfg.Backend, Hooks: t.hooks(), AttachMS: float64(time.Since(began).Microseconds()) / 1000,
 		Src: src.End, Dst: dst.End, Proto: cfg.Proto, Port: cfg.Port, RuleSets: t.rules.Counts()}
+	t.ends.src, t.ends.dst = src, dst
+	if changeable(src, dst) {
+		if t.watch, err = watchEnds(t.ns, cfg.Names, t.where.names, src, dst, t.cfg.Verbose); err != nil {
+			t.Close()
+			return nil, err
+		}
+	}
 	debug.FreeOSMemory() // BTF and symbols were read for the start: most of it is not needed again
 	return t, nil
 }
@@ -348,6 +357,13 @@ func (t *Tracer) bracket(in uint32) {
 // showTables tells the kernel half which legacy tables stand behind links.
 func (t *Tracer) showTables() error {
 	for key, name := range t.br.tables {
+		if name == "" {
+			if err := t.att.coll.Maps["bracket_tables"].Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return fmt.Errorf("bracket_tables: %w", err)
+			}
+			delete(t.br.tables, key)
+			continue
+		}
 		var table bpf.BracketTable
 		for i := range name {
 			table.Name[i] = int8(name[i])
@@ -361,7 +377,7 @@ func (t *Tracer) showTables() error {
 }
 
 // hooks counts what is attached.
-func (t *Tracer) hooks() int { return len(t.att.links) + len(t.br.links) }
+func (t *Tracer) hooks() int { return len(t.att.links) + t.br.count() }
 
 // Start describes the trace as it was attached.
 func (t *Tracer) Start() *model.Start { return t.start }
@@ -391,7 +407,7 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 	}
 	began := time.Now()
 	last := began // of an event
-	nextSweep := began.Add(sweepEvery)
+	nextSweep, nextEnded := began.Add(sweepEvery), began.Add(lookForEnded)
 	var stopping time.Time
 	for {
 		n, err := t.read()
@@ -407,6 +423,13 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 		}
 		for _, in := range t.br.wanted() {
 			t.bracket(in)
+		}
+		if err := t.follow(sink); err != nil {
+			return sum, err
+		}
+		if now.After(nextEnded) {
+			t.releaseEnded()
+			nextEnded = now.Add(lookForEnded)
 		}
 		t.rules.Tick(now)
 		if t.rules.evals {
@@ -716,6 +739,10 @@ func (t *Tracer) FreesInChain() bool { return t.kern.AtLeast(6, 7) }
 // Close detaches. It may take seconds: print first. Closing twice does nothing.
 func (t *Tracer) Close() error {
 	err := t.detach()
+	if t.watch != nil {
+		err = errors.Join(err, t.watch.close())
+		t.watch = nil
+	}
 	if t.names != nil {
 		err = errors.Join(err, t.names.Close())
 		t.names = nil

@@ -12,8 +12,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/probe"
 )
@@ -28,6 +32,7 @@ type prober struct {
 	spec    probe.Spec
 	from    endpoint.Endpoint
 	targets []netip.Addr
+	came    []model.Probe // to be read after done
 	done    chan struct{} // closed when it ended
 }
 
@@ -96,6 +101,7 @@ func (p *prober) start(ctx context.Context, say, warn func(string), stop func())
 		defer close(p.done)
 		defer stop()
 		for _, to := range p.targets {
+			sent := time.Now()
 			result, err := probe.Run(ctx, p.ns, p.from.Netns, p.spec, to)
 			switch {
 			case errors.Is(err, context.Canceled):
@@ -105,6 +111,7 @@ func (p *prober) start(ctx context.Context, say, warn func(string), stop func())
 				warn(err.Error())
 				continue
 			}
+			p.came = append(p.came, p.told(result, sent))
 			say(p.line(result))
 		}
 	}()
@@ -112,11 +119,34 @@ func (p *prober) start(ctx context.Context, say, warn func(string), stop func())
 
 // line is the application's view of one address.
 func (p *prober) line(r probe.Result) string {
-	from := p.from.Given
+	return strings.Join([]string{"probe", p.spec.Proto, p.source(), "->", r.Target() + ":", r.String()}, " ")
+}
+
+// source is what people call where it is sent from.
+func (p *prober) source() string {
 	if p.from.Namespace != "" {
-		from = p.from.Namespace + "/" + p.from.Name
+		return p.from.Namespace + "/" + p.from.Name
 	}
-	return strings.Join([]string{"probe", p.spec.Proto, from, "->", r.Target() + ":", r.String()}, " ")
+	return p.from.Given
+}
+
+// told is the same for the trace's output.
+func (p *prober) told(r probe.Result, sent time.Time) model.Probe {
+	o := model.Probe{
+		Time: sent, Proto: p.spec.Proto, From: p.source(), Src: r.Src, Dst: r.Dst, DstPort: p.spec.Port,
+		Answered: r.Answered, TookMS: float64(r.Took.Microseconds()) / 1000, Text: r.String(),
+	}
+	var errno unix.Errno
+	if errors.As(r.Err, &errno) {
+		o.Error = unix.ErrnoName(errno)
+	}
+	return o
+}
+
+// results waits for the probe to end.
+func (p *prober) results() []model.Probe {
+	<-p.done
+	return p.came
 }
 
 // close waits for the probe to end and releases the node's namespace.

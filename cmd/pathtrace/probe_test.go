@@ -30,8 +30,10 @@ func TestProbe(t *testing.T) {
 	} {
 		r := finish(t, play(t, "delivered", w.args...))
 		r.want(t, 0, "\n"+w.want)
-		// It is sent when the trace is ready, and nothing of it is printed as the trace.
-		if strings.Index(r.stderr, "tracing ") > strings.Index(r.stderr, "probe ") || strings.Contains(r.stdout, "probe ") {
+		// It is sent when the trace is ready, and told once more with the verdict.
+		proto, rest, _ := strings.Cut(strings.TrimPrefix(w.want, "probe "), " ")
+		verdict := "\nprobe    " + strings.ToUpper(proto) + " " + strings.ReplaceAll(rest, "->", ">")
+		if strings.Index(r.stderr, "tracing ") > strings.Index(r.stderr, "probe ") || strings.Count(r.stdout, verdict) != 1 {
 			t.Errorf("%q:\n%s%s", w.args, r.stderr, r.stdout)
 		}
 	}

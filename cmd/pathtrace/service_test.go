@@ -20,6 +20,9 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
+// titleOf is what the tests' service is called.
+const titleOf = "demo/svc/of-the-test"
+
 // serve describes a test node's service to an API server.
 func serve(t *testing.T, s testenv.Service) string {
 	t.Helper()
@@ -61,6 +64,54 @@ func TestServiceFlow(t *testing.T) {
 		}
 		seen.check(t, front, service.Endpoints[0])
 	}
+	told := inText(args)
+	r := finish(t, exec.CommandContext(t.Context(), binary, told...))
+	for _, want := range []string{
+		fmt.Sprintf(" > %s:%d (%s) [S]", service.ClusterIP, service.Port, titleOf),
+		fmt.Sprintf("nat dst %s:%d (%s) -> %s (default/server)", service.ClusterIP, service.Port, titleOf, service.Endpoints[0]),
+		fmt.Sprintf("nat src %s (default/server) -> %s:%d (%s)", service.Endpoints[0], service.ClusterIP, service.Port, titleOf),
+		fmt.Sprintf("probe    TCP default/client > %s:%d: connected in ", service.ClusterIP, service.Port),
+	} {
+		if text := strings.Join(strings.Fields(r.stdout), " "); !strings.Contains(text, strings.Join(strings.Fields(want), " ")) {
+			t.Errorf("no %q in:\n%s", want, r.stdout)
+		}
+	}
+	deadBackend(t, e, binary, args, service)
+}
+
+// inText makes arguments for JSON ask for text.
+func inText(args []string) []string {
+	told := slices.Clone(args)
+	told[slices.Index(told, "json")] = "text"
+	return told
+}
+
+// deadBackend ends the one pod behind the service, whose rules still lead to it:
+// each packet is shown to be translated to it, and to die on the way there.
+func deadBackend(t *testing.T, e *testenv.Env, binary string, args []string, service testenv.Service) {
+	t.Helper()
+	if err := e.StopPod(t.Context(), e.Pod("default/server")); err != nil {
+		t.Fatal(err)
+	}
+	r := finish(t, exec.CommandContext(t.Context(), binary, args...))
+	r.want(t, 2, "timed out")
+	var seen flowSeen
+	if err := model.ReadJSON(strings.NewReader(r.stdout), &seen); err != nil {
+		t.Fatal(err)
+	}
+	backend := service.Endpoints[0]
+	for _, p := range seen.packets {
+		last := p.Hops[len(p.Hops)-1]
+		translated := slices.ContainsFunc(p.Hops, func(h model.Hop) bool {
+			return h.Stage == model.StageNAT && h.Before.DstName == titleOf && h.After.Dst == backend.Addr() && h.After.DstName == ""
+		})
+		if p.Outcome != model.Dropped || !translated || p.DstName != titleOf || last.Place != "node" || p.Drop.Stage != model.StageRoute {
+			t.Errorf("with its backend dead: %s at %s, translated %t, %+v", p.Outcome, last.Place, translated, p.Drop)
+		}
+	}
+	if len(seen.packets) == 0 {
+		t.Error("no packet told")
+	}
 }
 
 // oneBackend is a TCP service with the one backend.
@@ -96,8 +147,13 @@ func (s *flowSeen) check(t *testing.T, front, backend netip.AddrPort) {
 		count[p.Direction]++
 		from, to := "default/client", "default/server"
 		before, after := front, backend
+		fromName, toName := from, titleOf // as the packet has it when it sets out
 		if p.Direction == model.Return {
 			from, to, before, after = to, from, after, before
+			fromName, toName = from, to
+		}
+		if p.SrcName != fromName || p.DstName != toName {
+			t.Errorf("%s packet: from %q to %q, want %s, %s", p.Direction, p.SrcName, p.DstName, fromName, toName)
 		}
 		translated := slices.ContainsFunc(p.Hops, func(h model.Hop) bool {
 			if h.Stage != model.StageNAT {

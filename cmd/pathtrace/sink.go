@@ -18,6 +18,8 @@ type guard struct {
 	next model.Sink
 	stop context.CancelFunc // ends the trace
 	err  error              // why it was stopped
+	// probes waits for the probe to end and gives what came of it; nil: none.
+	probes func() []model.Probe
 }
 
 func (g *guard) try(err error) error {
@@ -39,4 +41,11 @@ func (g *guard) Start(o *model.Start) error     { return hand(g, g.next.Start, o
 func (g *guard) Packet(o *model.Packet) error   { return hand(g, g.next.Packet, o) }
 func (g *guard) Node(o *model.NodeEvent) error  { return hand(g, g.next.Node, o) }
 func (g *guard) Finding(o *model.Finding) error { return hand(g, g.next.Finding, o) }
-func (g *guard) Summary(o *model.Summary) error { return hand(g, g.next.Summary, o) }
+
+// Summary adds what the probe came to, which is known here only.
+func (g *guard) Summary(o *model.Summary) error {
+	if g.probes != nil {
+		o.Probes = g.probes()
+	}
+	return hand(g, g.next.Summary, o)
+}

@@ -136,6 +136,9 @@ func (t *tracing) run(ctx context.Context, stop context.CancelFunc) (int, error)
 		return 0, err
 	}
 	out := &guard{next: t.sink(), stop: stop}
+	if t.prober != nil {
+		out.probes = t.prober.results
+	}
 	if err := t.ready(t.session.Start()); err != nil {
 		return 0, err
 	}

@@ -47,8 +47,8 @@ func flowWords(s *model.Start) string {
 // endWords says what one end was resolved to.
 func endWords(e *model.End) string {
 	parts := []string{e.Given}
-	if e.Name != "" && e.Name != e.Given {
-		parts = append(parts, strings.TrimPrefix(e.Namespace+"/"+e.Name, "/"))
+	if full := strings.TrimPrefix(e.Namespace+"/"+e.Name, "/"); e.Name != "" && !slices.Contains([]string{full, e.Name, e.Namespace + "/svc/" + e.Name}, e.Given) {
+		parts = append(parts, full)
 	}
 	if addrs := e.Addresses.Strings(); len(addrs) > 0 && !slices.Equal(addrs, []string{e.Given}) {
 		if more := len(addrs) - shownAddresses; more > 0 {
@@ -123,6 +123,7 @@ func (w *Writer) counts(s *model.Summary) {
 		w.direction(model.Forward, s.Forward)
 		w.direction(model.Return, s.Return)
 	}
+	w.probes(s.Probes)
 	w.losses(s, took)
 }
 

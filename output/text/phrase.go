@@ -180,11 +180,11 @@ func rewrite(h *model.Hop) string {
 	}
 	var parts []string
 	for _, end := range []struct{ name, before, after string }{
-		{"src", hostPort(h.Before.Src, h.Before.SrcPort), hostPort(h.After.Src, h.After.SrcPort)},
-		{"dst", hostPort(h.Before.Dst, h.Before.DstPort), hostPort(h.After.Dst, h.After.DstPort)},
+		{"src", named(h.Before.Src, h.Before.SrcPort, h.Before.SrcName), named(h.After.Src, h.After.SrcPort, h.After.SrcName)},
+		{"dst", named(h.Before.Dst, h.Before.DstPort, h.Before.DstName), named(h.After.Dst, h.After.DstPort, h.After.DstName)},
 	} {
 		if end.before != end.after {
-			parts = append(parts, glued(end.name+" "+end.before+" -> "+end.after))
+			parts = append(parts, glued(end.name+" "+end.before)+" "+glued("-> "+end.after))
 		}
 	}
 	if len(parts) == 0 {
@@ -255,7 +255,7 @@ func tunnelPhrase(h *model.Hop) phrase {
 	}
 	return phrase{
 		text: fmt.Sprintf("%s %s vni %d, outer %s", h.Stage, t.Kind, t.VNI,
-			glued(hostPort(t.Src, t.SrcPort)+" > "+hostPort(t.Dst, t.DstPort))),
+			glued(named(t.Src, t.SrcPort, t.SrcName))+" "+glued("> "+named(t.Dst, t.DstPort, t.DstName))),
 		level: notable,
 	}
 }

@@ -26,9 +26,17 @@ func hostPort(addr netip.Addr, port uint16) string {
 	return netip.AddrPortFrom(addr, port).String()
 }
 
+// named writes an address with its port, and who has it where that is known.
+func named(addr netip.Addr, port uint16, name string) string {
+	if name == "" {
+		return hostPort(addr, port)
+	}
+	return hostPort(addr, port) + " (" + glued(name) + ")"
+}
+
 // hostPorts writes a pair of addresses.
 func hostPorts(e model.Endpoints) string {
-	return hostPort(e.Src, e.SrcPort) + " > " + hostPort(e.Dst, e.DstPort)
+	return named(e.Src, e.SrcPort, e.SrcName) + " > " + named(e.Dst, e.DstPort, e.DstName)
 }
 
 // place names a network namespace: as people call it, else by its inode.
@@ -141,7 +149,7 @@ func clock(t time.Time) string { return t.Format("15:04:05.000") }
 // flow writes what a packet is: "TCP 10.0.0.1:1 > 10.0.0.2:80 [S]".
 func flow(p *model.Packet) string {
 	var b strings.Builder
-	seen := model.Endpoints{Src: p.Src, SrcPort: p.SrcPort, Dst: p.Dst, DstPort: p.DstPort}
+	seen := model.Endpoints{Src: p.Src, SrcPort: p.SrcPort, SrcName: p.SrcName, Dst: p.Dst, DstPort: p.DstPort, DstName: p.DstName}
 	fmt.Fprintf(&b, "%s %s", strings.ToUpper(p.Proto), hostPorts(seen))
 	if p.TCPFlags != "" {
 		fmt.Fprintf(&b, " [%s]", p.TCPFlags)

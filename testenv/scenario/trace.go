@@ -35,6 +35,7 @@ type Trace struct {
 	lines    bytes.Buffer // all of the output
 	packets  []model.Packet
 	findings []model.Finding
+	nodes    []model.NodeEvent
 	start    *model.Start
 	summary  *model.Summary
 	readErr  error
@@ -122,6 +123,12 @@ func (t *Trace) take(line []byte) error {
 	t.lines.Write(line)
 	t.lines.WriteByte('\n')
 	switch kind.Type {
+	case "node":
+		var n model.NodeEvent
+		if err := json.Unmarshal(line, &n); err != nil {
+			return err
+		}
+		t.nodes = append(t.nodes, n)
 	case "start":
 		t.start = new(model.Start)
 		return json.Unmarshal(line, t.start)
@@ -165,6 +172,13 @@ func (t *Trace) Findings() []model.Finding {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]model.Finding(nil), t.findings...)
+}
+
+// NodeEvents gives the changes of the node told so far.
+func (t *Trace) NodeEvents() []model.NodeEvent {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]model.NodeEvent(nil), t.nodes...)
 }
 
 // Summary gives the summary, nil before it was told.

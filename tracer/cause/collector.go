@@ -56,6 +56,15 @@ func New(state State, verbose func(string)) *Collector {
 // Start tells what is traced.
 func (c *Collector) Start(s *model.Start) { c.start = *s }
 
+// Node takes note of an end that is somewhere else now.
+func (c *Collector) Node(e *model.NodeEvent) {
+	for _, end := range []*model.End{&c.start.Src, &c.start.Dst} {
+		if e.End != nil && end.Given == e.End.Given {
+			*end = *e.End
+		}
+	}
+}
+
 // Packet takes a finished packet. It is kept if it is the first of its case, and
 // must not change afterwards. What became certain by it is given, once.
 func (c *Collector) Packet(p *model.Packet) *model.Finding {

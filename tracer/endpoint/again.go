@@ -9,19 +9,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
 // Again resolves an end once more and says in one line what changed since, ""
-// for nothing. An end that is gone is an error that wraps ErrUnknown. Ends that
-// are no names (addresses, CIDRs, node, any) never change.
+// for nothing. An end that is gone is an error that wraps ErrUnknown. A CIDR, node
+// and any never change, an address may live elsewhere.
 func (r *Resolver) Again(ctx context.Context, old Endpoint) (now Endpoint, change string, err error) {
-	if old.Kind != KindPod && old.Kind != KindService && old.Kind != KindInterface {
+	if old.Kind == KindCIDR || old.Kind == KindNode || old.Kind == KindAny {
 		return old, "", nil
 	}
 	if now, err = r.Resolve(ctx, old.Given); err != nil {
 		if errors.Is(err, ErrUnknown) {
-			err = fmt.Errorf("%s is gone: %w", title(old), err)
+			err = fmt.Errorf("%s is gone: %w", old.Title(), err)
 		}
 		return Endpoint{}, "", err
 	}
@@ -38,16 +39,28 @@ func changed(old, now Endpoint) string {
 	switch {
 	case sameAddrs && samePlace:
 		return ""
+	case old.Kind == KindInterface && samePlace && subset(now.Prefixes, old.Prefixes):
+		return "" // neighbours that were not heard of for a while
+	case old.Kind == KindAddress && now.HostIfIndex == 0:
+		return fmt.Sprintf("%s is behind no interface of this node now (was behind %s)", old.Given, old.Interface)
+	case old.Kind == KindAddress && old.HostIfIndex == 0:
+		return fmt.Sprintf("%s is behind %s now", old.Given, now.Interface)
+	case old.Kind == KindAddress:
+		return fmt.Sprintf("%s moved: now behind %s (was behind %s)", old.Given, now.Interface, old.Interface)
 	case old.Kind == KindService:
-		return fmt.Sprintf("%s changed: now %s (was %s)", title(now), now.Addresses, old.Addresses)
+		return fmt.Sprintf("%s changed: now %s (was %s)", now.Title(), now.Addresses, old.Addresses)
 	case old.Kind == KindPod && !samePlace:
-		return fmt.Sprintf("%s restarted: now %s (was %s)", title(now), whereabouts(now), whereabouts(old))
+		return fmt.Sprintf("%s restarted: now %s (was %s)", now.Title(), whereabouts(now), whereabouts(old))
 	}
-	return fmt.Sprintf("%s changed: now %s (was %s)", title(now), whereabouts(now), whereabouts(old))
+	return fmt.Sprintf("%s changed: now %s (was %s)", now.Title(), whereabouts(now), whereabouts(old))
 }
 
-// title is what people call an end.
-func title(e Endpoint) string {
+func subset(part, whole []netip.Prefix) bool {
+	return !slices.ContainsFunc(part, func(p netip.Prefix) bool { return !slices.Contains(whole, p) })
+}
+
+// Title is what people call an end.
+func (e Endpoint) Title() string {
 	switch {
 	case e.Kind == KindService:
 		return serviceTitle(e.Namespace, e.Name)

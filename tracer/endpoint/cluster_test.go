@@ -233,7 +233,7 @@ func TestLargeService(t *testing.T) {
 	var warned []string
 	r := resolverFor(t, c, "n1", withAPI(t, server), func(s *Sources) { s.Warn = func(line string) { warned = append(warned, line) } })
 	e := resolve(t, r, "demo/svc/big")
-	if len(e.Prefixes) != maxPrefixes || e.Prefixes[0].String() != "10.96.0.99/32" || len(e.Service.Backends) != 40 {
+	if len(e.Prefixes) != MaxPrefixes || e.Prefixes[0].String() != "10.96.0.99/32" || len(e.Service.Backends) != 40 {
 		t.Errorf("%+v", e)
 	}
 	if len(warned) != 1 || !strings.Contains(warned[0], "has 40 backends; packets to 25 of them") {

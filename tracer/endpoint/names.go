@@ -30,9 +30,17 @@ type Names struct {
 	resolver *Resolver
 
 	mu        sync.RWMutex
-	local     directory // of the last Refresh
-	learned   map[netip.Addr]string
+	local     directory             // of the last Refresh
+	ends      map[string]endNames   // by the title of the end that told
+	learned   map[netip.Addr]string // by the API
 	refreshed time.Time
+}
+
+// endNames is what resolving an end told.
+type endNames struct {
+	addrs map[netip.Addr]string
+	netns uint32 // of a pod of this node; 0: not known
+	iface string // its interface on the node; "": not known
 }
 
 // directory holds the names of one look at the node.
@@ -46,14 +54,14 @@ type directory struct {
 // that tells none from the container runtime. The API is not asked, see
 // LearnCluster.
 func (r *Resolver) Names(ctx context.Context) (*Names, error) {
-	n := &Names{resolver: r, learned: map[netip.Addr]string{}}
+	n := &Names{resolver: r, ends: map[string]endNames{}, learned: map[netip.Addr]string{}}
 	return n, n.Refresh(ctx)
 }
 
 // Place is what people call a network namespace: "node", a pod's
 // namespace/name, else what node.Namespaces calls it. An unknown namespace
 // makes it look again, now and then. Inode numbers are given out again: after a
-// pod was restarted (Resolver.Again tells) call Refresh.
+// pod was restarted (Resolver.Again tells) call Refresh, and Learn or Forget.
 func (n *Names) Place(inode uint32) string {
 	ns := n.resolver.ns
 	if inode == ns.Node().Inode {
@@ -76,8 +84,15 @@ func (n *Names) Place(inode uint32) string {
 func (n *Names) place(inode uint32) (string, bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	name, ok := n.local.places[inode]
-	return name, ok
+	if name, ok := n.local.places[inode]; ok {
+		return name, true
+	}
+	for title, e := range n.ends {
+		if e.netns == inode {
+			return title, true
+		}
+	}
+	return "", false
 }
 
 // stale tells that it is time to look again, and counts as having looked.
@@ -95,8 +110,15 @@ func (n *Names) stale() bool {
 func (n *Names) Interface(name string) (pod string, ok bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	pod, ok = n.local.interfaces[name]
-	return pod, ok
+	if pod, ok = n.local.interfaces[name]; ok {
+		return pod, true
+	}
+	for title, e := range n.ends {
+		if e.iface == name && name != "" {
+			return title, true
+		}
+	}
+	return "", false
 }
 
 // Address is who has an address: a pod as namespace/name, a service as
@@ -107,8 +129,13 @@ func (n *Names) Address(a netip.Addr) (name string, ok bool) {
 	if name, ok = n.local.addrs[a.Unmap()]; ok {
 		return name, name != ""
 	}
+	for _, e := range n.ends {
+		if name, ok = e.addrs[a.Unmap()]; ok {
+			return name, true
+		}
+	}
 	name, ok = n.learned[a.Unmap()]
-	return name, ok && name != ""
+	return name, ok
 }
 
 // Refresh looks at this node again: new pods appear, gone ones vanish.
@@ -218,27 +245,43 @@ func (v *view) routedTo(p sandbox) []netip.Addr {
 }
 
 // Learn takes the names that resolving an end brought along: a pod's addresses
-// on another node, a service's and those of its backends.
+// and place, a service's addresses and those of its backends. What the end told
+// before is forgotten: it has these addresses no more.
 func (n *Names) Learn(e Endpoint) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	names := map[netip.Addr]string{}
+	told := endNames{addrs: names}
 	switch e.Kind {
 	case KindPod:
 		for _, p := range e.Prefixes {
-			if p.IsSingleIP() && e.Node != "" {
-				n.learned[p.Addr()] = e.Namespace + "/" + e.Name
+			if p.IsSingleIP() {
+				names[p.Addr()] = e.Title()
 			}
+		}
+		if e.HostIfIndex != 0 {
+			told.netns, told.iface = e.Netns, e.Interface
 		}
 	case KindService:
-		for _, a := range e.Service.Fronts {
-			n.learned[a] = serviceTitle(e.Namespace, e.Name)
-		}
 		for _, b := range e.Service.Backends {
 			if b.Pod != "" {
-				n.learned[b.Addr] = b.Pod
+				names[b.Addr] = b.Pod
 			}
 		}
+		for _, a := range e.Service.Fronts {
+			names[a] = e.Title()
+		}
+	default:
+		return
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ends[e.Title()] = told
+}
+
+// Forget drops what an end told: it is gone.
+func (n *Names) Forget(e Endpoint) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.ends, e.Title())
 }
 
 func serviceTitle(namespace, name string) string { return namespace + "/svc/" + name }

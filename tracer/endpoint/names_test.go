@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pathtrace/pathtrace/tracer/endpoint/kube"
+	"github.com/pathtrace/pathtrace/tracer/endpoint/kube/kubetest"
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node/nodetest"
 )
@@ -133,6 +135,50 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// A service whose backends change is told, and those it has no more lose the
+// name that they had by it; so does a pod of another node that has moved.
+func TestServiceChanges(t *testing.T) {
+	c := clusterNode(t)
+	server := kubetest.Serve(t, kubetest.NewPod("demo", "far", "kp-node2", "192.168.77.11", "10.244.2.7"))
+	svc := kube.Service{Metadata: kube.Metadata{Namespace: "demo", Name: "moving"}}
+	svc.Spec.ClusterIP = "10.96.0.77"
+	backend := func(addr, pod string) {
+		server.Lock()
+		defer server.Unlock()
+		server.Slices = []kube.EndpointSlice{{Metadata: svc.Metadata, Endpoints: []kube.SliceEndpoint{{
+			Addresses: []string{addr}, TargetRef: &kube.ObjectReference{Kind: "Pod", Namespace: "demo", Name: pod},
+		}}}}
+	}
+	server.Services = []kube.Service{svc}
+	backend("10.244.2.20", "old")
+	r := resolverFor(t, c, "n1", withAPI(t, server))
+	n := namesFor(t, r)
+	was, far := resolve(t, r, "demo/svc/moving"), resolve(t, r, "demo/far")
+	n.Learn(was)
+	n.Learn(far)
+	backend("10.244.2.21", "new")
+	server.Lock()
+	server.Pods = []kube.Pod{kubetest.NewPod("demo", "far", "kp-node2", "192.168.77.11", "10.244.2.8")}
+	server.Unlock()
+	for old, want := range map[*Endpoint]string{
+		&was: "demo/svc/moving changed: now 10.96.0.77, 10.244.2.21 (was 10.96.0.77, 10.244.2.20)",
+		&far: "demo/far changed: now 10.244.2.8 on node kp-node2 (was 10.244.2.7 on node kp-node2)",
+	} {
+		now, change, err := r.Again(context.Background(), *old)
+		if err != nil || change != want {
+			t.Errorf("%q, %v, want %q", change, err, want)
+		}
+		n.Learn(now)
+	}
+	for addr, want := range map[string]string{
+		"10.96.0.77": "demo/svc/moving", "10.244.2.20": "", "10.244.2.21": "demo/new", "10.244.2.7": "", "10.244.2.8": "demo/far",
+	} {
+		if got := addressName(n, addr); got != want {
+			t.Errorf("%s: %q, want %q", addr, got, want)
+		}
+	}
+}
+
 func TestLearn(t *testing.T) {
 	c, dir := calicoNode(t, "legacy")
 	n := namesFor(t, resolverFor(t, c, "n1", withCache(dir)))
@@ -149,6 +195,32 @@ func TestLearn(t *testing.T) {
 	} {
 		if got := addressName(n, a); got != want {
 			t.Errorf("%s: %q, want %q", a, got, want)
+		}
+	}
+}
+
+// An end that is known by its interface's name alone gives its namespace and
+// addresses their name all the same; not for longer than it is there.
+func TestNamesOfEnds(t *testing.T) {
+	c, _ := calicoNode(t, "legacy")
+	r := resolverFor(t, c, "n1", withCache(t.TempDir()))
+	n := namesFor(t, r)
+	client := resolve(t, r, "client")
+	for _, known := range []bool{false, true, false} {
+		want := map[bool]string{true: "default/client"}[known]
+		if got := addressName(n, "192.168.166.129"); got != want {
+			t.Errorf("address: %q, want %q", got, want)
+		}
+		if got, _ := n.Interface("calia7a3e029a7b"); got != want {
+			t.Errorf("interface: %q, want %q", got, want)
+		}
+		if got := n.Place(c.Inode("rc-client")); (got == "default/client") != known {
+			t.Errorf("place: %q, known %t", got, known)
+		}
+		if !known {
+			n.Learn(client)
+		} else {
+			n.Forget(client)
 		}
 	}
 }

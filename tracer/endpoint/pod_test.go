@@ -286,3 +286,45 @@ func TestPodNotFound(t *testing.T) {
 		t.Errorf("-n prod: %+v", e)
 	}
 }
+
+// One name in two namespaces is two pods: a bare name is the default namespace's,
+// or that of -n, and each is found by cache and by interface name alike.
+func TestOneNameTwice(t *testing.T) {
+	c, dir := calicoNode(t, "legacy")
+	c.Add("namesake")
+	iface := CalicoInterface("cali", "prod", "client")
+	c.CalicoPod("n1", "namesake", iface, "192.168.166.140", "")
+	put(t, filepath.Join(dir, "namesake"), cacheEntry("id7", "prod", "client", c.Path("namesake"), iface, "192.168.166.140"))
+	for _, cache := range []string{dir, t.TempDir()} {
+		r := resolverFor(t, c, "n1", withCache(cache))
+		for given, want := range map[string]string{"client": "rc-client", "default/client": "rc-client", "prod/client": "namesake"} {
+			if e := resolve(t, r, given); e.Netns != c.Inode(want) {
+				t.Errorf("%s: %+v, want the one in %s", given, e, want)
+			}
+		}
+		prod := resolverFor(t, c, "n1", withCache(cache), func(s *Sources) { s.Namespace = "prod" })
+		if e := resolve(t, prod, "client"); e.Netns != c.Inode("namesake") || words(e.Prefixes) != "192.168.166.140/32" {
+			t.Errorf("-n prod: %+v", e)
+		}
+	}
+}
+
+// A pod may have IPv6 addresses only; it has no flow with one that has none.
+func TestIPv6OnlyPod(t *testing.T) {
+	c, dir := calicoNode(t, "legacy")
+	c.Add("six")
+	c.In("n1", "ip link add calisix type veth peer name eth0 netns @six", "ip link set calisix up", "ip route add fd00:1::6 dev calisix")
+	c.In("six", "ip addr add fd00:1::6/128 dev eth0 nodad", "ip link set eth0 up")
+	put(t, filepath.Join(dir, "six"), cacheEntry("id6", "default", "six", c.Path("six"), "calisix", "fd00:1::6"))
+	r := resolverFor(t, c, "n1", withCache(dir))
+	six := resolve(t, r, "six")
+	if words(six.Prefixes) != "fd00:1::6/128" || six.Interface != "calisix" || six.Netns != c.Inode("six") {
+		t.Errorf("%+v", six)
+	}
+	if err := Check(six, resolve(t, r, "client")); err != nil {
+		t.Errorf("with a dual-stack pod: %v", err)
+	}
+	if err := Check(six, resolve(t, r, "server")); err == nil || !strings.Contains(err.Error(), "IPv6 and --dst server is IPv4") {
+		t.Errorf("with an IPv4 pod: %v", err)
+	}
+}

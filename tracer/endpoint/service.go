@@ -19,9 +19,9 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
-// maxPrefixes is how many addresses of one family an end may have: the size of
+// MaxPrefixes is how many addresses of one family an end may have: the size of
 // the kernel half's lists (bpf/flow.h, struct end).
-const maxPrefixes = 16
+const MaxPrefixes = 16
 
 // Service is what stands behind a service's addresses.
 type Service struct {
@@ -128,7 +128,7 @@ func full(have []netip.Prefix, a netip.Addr) bool {
 			n++
 		}
 	}
-	return n >= maxPrefixes
+	return n >= MaxPrefixes
 }
 
 // newService gathers what the API tells of a service.

@@ -90,8 +90,10 @@ const (
 type Endpoints struct {
 	Src     netip.Addr `json:"src,omitzero"`
 	SrcPort uint16     `json:"sport,omitempty"`
+	SrcName string     `json:"src_name,omitempty"` // who has the address, as in Packet
 	Dst     netip.Addr `json:"dst,omitzero"`
 	DstPort uint16     `json:"dport,omitempty"`
+	DstName string     `json:"dst_name,omitempty"`
 }
 
 // Route is the result of a route lookup made for the packet.
@@ -119,8 +121,10 @@ type Tunnel struct {
 	VNI     uint32     `json:"vni"`
 	Src     netip.Addr `json:"src,omitzero"`
 	SrcPort uint16     `json:"sport,omitempty"`
+	SrcName string     `json:"src_name,omitempty"` // as in Packet
 	Dst     netip.Addr `json:"dst,omitzero"`
 	DstPort uint16     `json:"dport,omitempty"`
+	DstName string     `json:"dst_name,omitempty"`
 }
 
 // Hop is one sighting of a packet.
@@ -209,18 +213,22 @@ type Packet struct {
 	Proto     string     `json:"proto"` // tcp, udp, icmp, icmpv6, sctp
 	Src       netip.Addr `json:"src"`
 	SrcPort   uint16     `json:"sport,omitempty"`
-	Dst       netip.Addr `json:"dst"`
-	DstPort   uint16     `json:"dport,omitempty"`
-	TCPFlags  string     `json:"tcp_flags,omitempty"` // as tcpdump prints them: S, S., ., P., F., R
-	ICMP      string     `json:"icmp,omitempty"`      // echo-request, echo-reply, ...
-	ICMPID    uint16     `json:"icmp_id,omitempty"`
-	ICMPSeq   uint16     `json:"icmp_seq,omitempty"`
-	Length    uint32     `json:"length"` // IP datagram length, bytes (GSO: of the whole aggregate)
-	TTL       uint8      `json:"ttl,omitempty"`
-	Outcome   Outcome    `json:"outcome"`
-	Hops      []Hop      `json:"hops"`
-	Drop      *Drop      `json:"drop,omitempty"`
-	Lost      bool       `json:"incomplete,omitempty"` // events were lost while it was under way: hops may be missing
+	// SrcName and DstName are who has the address: a pod (namespace/name), a
+	// service (namespace/svc/name), node, or node NAME; absent: not known.
+	SrcName  string     `json:"src_name,omitempty"`
+	Dst      netip.Addr `json:"dst"`
+	DstPort  uint16     `json:"dport,omitempty"`
+	DstName  string     `json:"dst_name,omitempty"`
+	TCPFlags string     `json:"tcp_flags,omitempty"` // as tcpdump prints them: S, S., ., P., F., R
+	ICMP     string     `json:"icmp,omitempty"`      // echo-request, echo-reply, ...
+	ICMPID   uint16     `json:"icmp_id,omitempty"`
+	ICMPSeq  uint16     `json:"icmp_seq,omitempty"`
+	Length   uint32     `json:"length"` // IP datagram length, bytes (GSO: of the whole aggregate)
+	TTL      uint8      `json:"ttl,omitempty"`
+	Outcome  Outcome    `json:"outcome"`
+	Hops     []Hop      `json:"hops"`
+	Drop     *Drop      `json:"drop,omitempty"`
+	Lost     bool       `json:"incomplete,omitempty"` // events were lost while it was under way: hops may be missing
 }
 
 // End is one of the two ends asked for.
@@ -279,6 +287,7 @@ type NodeEvent struct {
 	Object string    `json:"object"`
 	By     *By       `json:"by,omitempty"`
 	Text   string    `json:"text"`
+	End    *End      `json:"end,omitempty"` // endpoint-changed: the end as it is now
 }
 
 // Finding is a cause in words.
@@ -326,6 +335,23 @@ func (c *Counts) Add(o Outcome) {
 // Died counts the packets that ended on this node against their sender's will.
 func (c Counts) Died() int { return c.Dropped + c.Rejected }
 
+// Probe is what came of one probe: what an application in the source pod would
+// have seen.
+type Probe struct {
+	Time     time.Time  `json:"time"`         // when it was sent
+	Proto    string     `json:"proto"`        // icmp, tcp, udp
+	From     string     `json:"from"`         // the source, as namespace/name or as given
+	Src      netip.Addr `json:"src,omitzero"` // that the pod's kernel chose
+	Dst      netip.Addr `json:"dst"`
+	DstPort  uint16     `json:"dport,omitempty"`
+	Answered bool       `json:"answered"` // connected, or an answer came
+	// Error is the errno's name that the application got; absent without
+	// Answered: it would have waited in vain.
+	Error  string  `json:"error,omitempty"`
+	TookMS float64 `json:"took_ms"` // until the answer, the error, or giving up
+	Text   string  `json:"text"`    // the same in words
+}
+
 // Summary closes a trace.
 type Summary struct {
 	Type        string `json:"type"` // "summary"
@@ -344,6 +370,7 @@ type Summary struct {
 	// without its rules being known.
 	UnknownRules int          `json:"unknown_rules,omitempty"`
 	MissedHooks  []MissedHook `json:"missed_hooks"`
+	Probes       []Probe      `json:"probes,omitempty"` // --probe: one for each address
 	DurationMS   int64        `json:"duration_ms"`
 }
 

@@ -97,11 +97,14 @@ type SliceEndpoint struct {
 		Serving     *bool `json:"serving"`
 		Terminating *bool `json:"terminating"`
 	} `json:"conditions"`
-	TargetRef *struct {
-		Kind      string `json:"kind"`
-		Namespace string `json:"namespace"`
-		Name      string `json:"name"`
-	} `json:"targetRef"`
+	TargetRef *ObjectReference `json:"targetRef"`
+}
+
+// ObjectReference names another object.
+type ObjectReference struct {
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
 }
 
 // Ready tells whether the backend gets new connections.

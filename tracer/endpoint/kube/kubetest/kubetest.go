@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pathtrace/pathtrace/tracer/endpoint/kube"
@@ -34,9 +35,10 @@ const Token = "good-token"
 // Server is an API server.
 type Server struct {
 	*httptest.Server
-	Pods     []kube.Pod
-	Services []kube.Service       // besides the recorded ones
-	Slices   []kube.EndpointSlice // likewise; of the service of the same name
+	sync.Mutex // held while a request is answered: to change the rest meanwhile
+	Pods       []kube.Pod
+	Services   []kube.Service       // besides the recorded ones
+	Slices     []kube.EndpointSlice // likewise; of the service of the same name
 	// Forbidden lists the kinds (pods, services, ...) that the credentials
 	// may not read.
 	Forbidden []string
@@ -95,6 +97,8 @@ type object struct {
 }
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
+	s.Lock()
+	defer s.Unlock()
 	s.Asked = append(s.Asked, r.URL.RequestURI())
 	if r.Method != http.MethodGet {
 		refuse(w, http.StatusMethodNotAllowed, "MethodNotAllowed", "only GET is expected")

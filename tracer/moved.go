@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+// This file follows an end to where it is now: the kernel half compares with
+// its new addresses, its new interface is one by which the flow may enter, and
+// its new namespace gets what the old one had. What belonged to namespaces that
+// have ended is let go.
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// Values of model.NodeEvent.What that tell of an end of the trace.
+const (
+	EndpointChanged = "endpoint-changed"
+	EndpointGone    = "endpoint-gone"
+)
+
+// flowEnds are both ends as they are followed. An end's Prefixes here hold its
+// former addresses too, as long as nobody else is known to have them: what is
+// still sent to them is the flow's, and worth telling.
+type flowEnds struct {
+	src, dst endpoint.Endpoint
+	shown    map[bpf.EndKey]uint32 // as the kernel half has them: moved_ends of bpf/flow.h; nil: as it was loaded
+}
+
+// follow takes what was noticed of the ends since it was last asked.
+func (t *Tracer) follow(sink model.Sink) error {
+	if t.watch == nil {
+		return nil
+	}
+	for {
+		select {
+		case m := <-t.watch.moves:
+			if err := t.moveEnd(m); err != nil {
+				return err
+			}
+			if err := sink.Node(m.event()); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// event is what is told of a move.
+func (m move) event() *model.NodeEvent {
+	e := &model.NodeEvent{Type: model.TypeNode, Time: m.at, What: EndpointChanged, Object: m.now.Given, Text: m.text}
+	if m.gone {
+		e.What = EndpointGone
+		return e
+	}
+	end := m.now.End
+	e.End = &end
+	return e
+}
+
+// moveEnd follows one end.
+func (t *Tracer) moveEnd(m move) error {
+	if m.gone {
+		return nil
+	}
+	e := &t.ends.src
+	if m.dst {
+		e = &t.ends.dst
+	}
+	former := t.former(e.Prefixes, m.now)
+	*e = m.now
+	e.Prefixes = append(slices.Clone(m.now.Prefixes), former...)
+	if err := t.showEnds(); err != nil {
+		return err
+	}
+	if err := t.limitEntries(t.ends.src, t.ends.dst); err != nil {
+		return err
+	}
+	t.releaseEnded()
+	if t.br.use {
+		for _, in := range m.now.NetnsInodes {
+			t.bracket(in)
+		}
+	}
+	return nil
+}
+
+// former are those of an end's addresses up to now that it has no more, but
+// nobody else is known to have, as far as there is room for them.
+func (t *Tracer) former(was []netip.Prefix, now endpoint.Endpoint) []netip.Prefix {
+	var kept []netip.Prefix
+	room := map[bool]int{true: endpoint.MaxPrefixes, false: endpoint.MaxPrefixes}
+	for _, p := range now.Prefixes {
+		room[p.Addr().Is4()]--
+	}
+	for _, p := range was {
+		if slices.Contains(now.Prefixes, p) || room[p.Addr().Is4()] <= 0 {
+			continue
+		}
+		if _, taken := t.where.names.Address(p.Addr()); taken {
+			continue
+		}
+		room[p.Addr().Is4()]--
+		kept = append(kept, p)
+	}
+	return kept
+}
+
+// showEnds gives the kernel half the ends as they are now. What is new comes
+// before what is old goes: no packet finds less than one of both.
+func (t *Tracer) showEnds() error {
+	now := endKeys(t.ends.src.Prefixes, t.ends.dst.Prefixes)
+	m := t.att.coll.Maps["moved_ends"]
+	for key, of := range now {
+		if err := m.Put(key, of); err != nil {
+			return fmt.Errorf("moved_ends: %w", err)
+		}
+	}
+	for key := range t.ends.shown {
+		if _, still := now[key]; still {
+			continue
+		}
+		if err := m.Delete(key); err != nil {
+			return fmt.Errorf("moved_ends: %w", err)
+		}
+	}
+	t.ends.shown = now
+	if err := t.att.coll.Variables["moved"].Set(uint32(1)); err != nil {
+		return fmt.Errorf("set moved: %w", err)
+	}
+	return nil
+}
+
+// endKeys lists the prefixes of both ends with the ends that each belongs to: the
+// kernel half finds the longest only, so those that hold it are told with it.
+func endKeys(src, dst []netip.Prefix) map[bpf.EndKey]uint32 {
+	keys := make(map[bpf.EndKey]uint32)
+	for _, p := range slices.Concat(src, dst) {
+		var of uint32
+		for _, end := range []struct {
+			prefixes []netip.Prefix
+			bit      uint32
+		}{{src, bpf.EndSrc}, {dst, bpf.EndDst}} {
+			if slices.ContainsFunc(end.prefixes, func(q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) }) {
+				of |= end.bit
+			}
+		}
+		keys[endKey(p)] = of
+	}
+	return keys
+}
+
+func endKey(p netip.Prefix) bpf.EndKey {
+	family := uint32(6)
+	if p.Addr().Is4() {
+		family = 4
+	}
+	return bpf.EndKey{Prefixlen: 32 + uint32(p.Bits()), Family: family, Addr: prefixOf(p).Addr}
+}
+
+// lookForEnded is how often is looked for namespaces that have ended.
+const lookForEnded = time.Second
+
+// releaseEnded lets go of namespaces that nothing leads to any more: their pods
+// have ended, and would not vanish while something of ours is in them.
+func (t *Tracer) releaseEnded() {
+	places := append(t.br.places(), t.rules.places()...)
+	ended := func(in uint32) bool { return !t.ns.Reachable(in) }
+	if !slices.ContainsFunc(places, ended) {
+		return
+	}
+	if err := t.ns.Refresh(); err != nil {
+		t.cfg.Verbose(fmt.Sprintf("look for network namespaces that have ended: %v", err))
+		return
+	}
+	for _, in := range places {
+		if _, known := t.ns.Lookup(in); known {
+			continue
+		}
+		t.rules.forget(in)
+		if err := errors.Join(t.br.release(in), t.showTables()); err != nil {
+			t.cfg.Verbose(fmt.Sprintf("let go of network namespace %d: %v", in, err))
+		}
+	}
+}
