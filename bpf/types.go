@@ -21,6 +21,7 @@ type (
 	RuleMatch    = FentryRuleMatch
 	MapKey       = FentryMapKey
 	Filter       = FentryFilter
+	Frame        = FentryFrame
 	Fn           = FentryFn
 	Kind         = FentryKind
 	Prefix       = FentryPrefix

@@ -40,7 +40,7 @@ func smallNode(t *testing.T) Config {
 
 // On a node without any packet filter types of absent modules must not be
 // needed. In a VM this test has to come first: it wants nothing loaded.
-func TestBackendsLoadBare(t *testing.T) { loadBackends(t, smallNode(t)) }
+func TestBackendsLoadBare(t *testing.T) { loadBackends(t, smallNode(t), !inVM()) }
 
 // A module that is loaded during the trace is attached to, and said to be.
 func TestLateModule(t *testing.T) {
@@ -108,20 +108,32 @@ func TestBackendsLoad(t *testing.T) {
 	cfg := smallNode(t)
 	loadModules(t, "ip_tables", "ip6_tables", "iptable_filter", "nf_tables", "nf_conntrack", "vxlan", "br_netfilter",
 		"bridge", "nf_reject_ipv4", "nf_reject_ipv6", "sctp")
-	loadBackends(t, cfg)
+	loadBackends(t, cfg, true)
 }
 
 // loadBackends: every backend loads, or is refused in one line by this node's
 // policy. Stock kernels from 6.1 on refuse none: whatever else keeps a backend
-// from loading is a fault.
-func loadBackends(t *testing.T, cfg Config) {
+// from loading is a fault. With bytes: the same once more with packet bytes, page
+// fragments included.
+func loadBackends(t *testing.T, cfg Config, withBytes bool) {
 	release, err := kernel.Release()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range backends {
-		t.Run(b.name, func(t *testing.T) {
+	for i := range 2 * len(backends) {
+		b, bytes := backends[i/2], i%2 == 1
+		name := b.name
+		if bytes && !withBytes {
+			continue
+		}
+		if bytes {
+			name += " with bytes"
+		}
+		t.Run(name, func(t *testing.T) {
 			cfg := cfg
+			if bytes {
+				cfg.SnapLen = 256
+			}
 			cfg.Backend, cfg.Verbose = b.name, func(line string) { t.Log(line) }
 			tr, err := New(context.Background(), cfg)
 			if err != nil {
@@ -133,8 +145,23 @@ func loadBackends(t *testing.T, cfg Config) {
 				}
 				t.Fatalf("kernel %s: %v", release, err)
 			}
+			if bytes {
+				checkMemory(t, tr)
+			}
 			checkLoaded(t, tr, b)
 		})
+	}
+}
+
+// checkMemory: page fragments can be read.
+func checkMemory(t *testing.T, tr *Tracer) {
+	t.Helper()
+	var page, address uint64
+	if err := errors.Join(tr.att.coll.Variables["known_page"].Get(&page), tr.att.coll.Variables["known_address"].Get(&address)); err != nil {
+		t.Error(err)
+	}
+	if page == 0 || address == 0 {
+		t.Errorf("page %#x at %#x: fragments cannot be read", page, address)
 	}
 }
 

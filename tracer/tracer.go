@@ -89,6 +89,9 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 	if t.cfg.Verbose == nil {
 		t.cfg.Verbose = func(string) {}
 	}
+	if cfg.SnapLen < 0 || cfg.SnapLen > MaxSnapLen {
+		return nil, fmt.Errorf("snap length %d: not within 0 and %d", cfg.SnapLen, MaxSnapLen)
+	}
 	src, dst, filter, err := t.resolve(ctx)
 	if err != nil {
 		t.Close()
@@ -212,14 +215,13 @@ type backend struct {
 	name     string
 	spec     func() (*ebpf.CollectionSpec, error)
 	plan     []hook
-	programs []string // loaded besides the plan's
 	brackets bool
 	evals    bool // it listens to nft's expressions
 }
 
 var backends = []backend{
-	{name: "fentry", spec: bpf.LoadFentry, plan: append(append([]hook{}, fentryHooks...), tracepointHooks...), programs: []string{"sweep", "peek"}, evals: true},
-	{name: "tracepoint", spec: bpf.LoadTracepoint, plan: append([]hook{percpuHook}, tracepointHooks...), programs: append([]string{"sweep", "peek"}, bracketPrograms()...), brackets: true},
+	{name: "fentry", spec: bpf.LoadFentry, plan: append(append([]hook{}, fentryHooks...), tracepointHooks...), evals: true},
+	{name: "tracepoint", spec: bpf.LoadTracepoint, plan: append([]hook{percpuHook}, tracepointHooks...), brackets: true},
 }
 
 // backendsFor gives the backends to try: the one named, or all for auto and "".
@@ -260,29 +262,36 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 	if err := sizeOracle(spec, cpus); err != nil {
 		return err
 	}
+	if err := sizeFrames(spec, cpus, t.cfg.SnapLen); err != nil {
+		return err
+	}
 	if b.brackets {
 		if err := t.bracketOracle(spec, cpus); err != nil {
 			return err
 		}
 	}
-	extra := b.programs
-	if b.brackets && !t.kern.HasFunc("bpf_nf_link_attach") {
-		extra = extra[:2]
+	links := b.brackets && t.kern.HasFunc("bpf_nf_link_attach")
+	if b.brackets && !links {
 		t.cfg.Verbose("left out netfilter links: " + errNoLinks.Error())
 	}
 	plan := b.plan
 	if b.evals {
 		plan = append(evalHooks(t.rules.Fresh()), plan...)
 	}
-	if t.att, err = newAttachment(t.kern, spec, plan, extra, t.cfg.Verbose, t.stopwatch()); err != nil {
+	if t.att, err = newAttachment(t.kern, spec, plan, unattached(links, t.cfg.SnapLen > 0), t.cfg.Verbose, t.stopwatch()); err != nil {
 		return err
 	}
 	if t.reader, err = ringbuf.NewReader(t.att.coll.Maps["events"]); err != nil {
 		return fmt.Errorf("ring buffer: %w", err)
 	}
-	t.br = newBrackets(b.brackets && len(extra) > 2)
+	if t.cfg.SnapLen > 0 {
+		if err := t.findMemory(); err != nil {
+			t.cfg.Verbose("of packets only the linear part can be captured: " + err.Error())
+		}
+	}
+	t.br = newBrackets(links)
 	if b.brackets {
-		t.placeBrackets(len(extra) > 2, src, dst)
+		t.placeBrackets(links, src, dst)
 	}
 	t.rules.peek = t.peek
 	t.rules.skipped, t.rules.evals, t.rules.now = nil, b.evals, t.clock.now
@@ -305,7 +314,20 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 	t.clock = newClock()
 	t.rules.wall = t.clock.wall
 	t.asm = newAssembler(&world{places: t.where, naming: t, tables: t.br, rules: t.rules, tracks: make(map[uint32]bool)}, t.clock.wall, t.notOurs)
+	t.asm.frames = newFrames(t.cfg.SnapLen)
 	return nil
+}
+
+// unattached are the programs that are loaded besides the plan's.
+func unattached(links, bytes bool) []string {
+	programs := []string{"sweep", "peek"}
+	if links {
+		programs = append(programs, bracketPrograms()...)
+	}
+	if bytes {
+		programs = append(programs, "find_memory")
+	}
+	return programs
 }
 
 // placeBrackets puts netfilter links into the node's namespace and into those
@@ -522,6 +544,12 @@ func (t *Tracer) read() (int, error) {
 		if err != nil {
 			return n, fmt.Errorf("ring buffer: %w", err)
 		}
+		if isFrame(rec.RawSample) {
+			if err := t.asm.frames.add(rec.RawSample); err != nil {
+				return n, fmt.Errorf("ring buffer: %w", err)
+			}
+			continue
+		}
 		e, err := decode(rec.RawSample)
 		if err != nil {
 			return n, fmt.Errorf("ring buffer: %w", err)
@@ -530,6 +558,7 @@ func (t *Tracer) read() (int, error) {
 			t.moduleArrived(cString(e.module.Name[:]))
 			continue
 		}
+		e.bytes = t.asm.frames.of(e.Frame)
 		t.asm.add(&e, time.Now())
 	}
 }
@@ -581,6 +610,8 @@ func (t *Tracer) account(sum *model.Summary) {
 	sum.LostEvents = c.LostEvents
 	sum.LostPackets = c.LostPackets
 	sum.SampledOut = c.Sampled
+	sum.LostFrames = c.LostFrames + t.asm.frames.lost
+	sum.CutFrames = t.asm.frames.cut
 	sum.SkippedRuns = t.att.skipped()
 	sum.UnknownRules = t.rules.missing
 	if c.Packets > t.asm.seenIDs {
@@ -607,9 +638,14 @@ func (t *Tracer) tellLosses() {
 		t.cfg.Warn("the flow is faster than is followed: some of its packets are left out on purpose and counted (--sample all follows every one)")
 	}
 	t.asm.lossy = c.LostEvents > 0
-	if n := c.LostEvents + c.LostPackets; n > t.warnedLost && time.Since(t.warnedAt) >= warnEvery {
+	if n := c.LostEvents + c.LostPackets + c.LostFrames; n > t.warnedLost && time.Since(t.warnedAt) >= warnEvery {
 		t.warnedAt = time.Now()
-		t.cfg.Warn(fmt.Sprintf("%d events and %d packets lost so far: the flow is faster than they can be read; narrow it with --port or --proto", c.LostEvents, c.LostPackets))
+		what, todo := fmt.Sprintf("%d events and %d packets", c.LostEvents, c.LostPackets), "narrow it with --port or --proto"
+		if c.LostFrames > 0 {
+			what += fmt.Sprintf(", and packet bytes at %d hops,", c.LostFrames)
+			todo += ", or take fewer bytes with --snaplen"
+		}
+		t.cfg.Warn(what + " lost so far: the flow is faster than they can be read; " + todo)
 		t.warnedLost = n
 	}
 }
