@@ -19,6 +19,7 @@ type FentryCounters struct {
 	LostPackets uint64
 	Packets     uint64
 	Sampled     uint64
+	LostFrames  uint64
 	Stale       uint64
 }
 
@@ -68,7 +69,8 @@ type FentryEvent struct {
 	TcpFlags uint8
 	IcmpType uint8
 	IcmpCode uint8
-	Pad      [6]uint8
+	Pad      [2]uint8
+	Frame    uint32
 	T        FentryTuple
 	Tun      FentryTunnel
 }
@@ -216,6 +218,17 @@ const (
 	FentryFnFN_tcpV6SendReset     FentryFn = 40
 )
 
+type FentryFrame struct {
+	_         structs.HostLayout
+	None      uint64
+	Number    uint32
+	Length    uint32
+	Link      uint32
+	VlanProto uint16
+	VlanTci   uint16
+	Pad       uint64
+}
+
 type FentryKind uint32
 
 const (
@@ -341,6 +354,7 @@ const (
 	FentryMapCountersNow             = "counters_now"
 	FentryMapCurrents                = "currents"
 	FentryMapEvents                  = "events"
+	FentryMapFrameBuffers            = "frame_buffers"
 	FentryMapHeads                   = "heads"
 	FentryMapLayouts                 = "layouts"
 	FentryMapLearned                 = "learned"
@@ -357,6 +371,7 @@ const (
 	FentryProgBrHandleFrameIn        = "br_handle_frame_in"
 	FentryProgBrPassFrameUpIn        = "br_pass_frame_up_in"
 	FentryProgFibValidateSourceOut   = "fib_validate_source_out"
+	FentryProgFindMemory             = "find_memory"
 	FentryProgIcmp6SendIn            = "icmp6_send_in"
 	FentryProgIcmpRcvIn              = "icmp_rcv_in"
 	FentryProgIcmpv6RcvIn            = "icmpv6_rcv_in"
@@ -459,6 +474,7 @@ const (
 	FentryVarExportEventRoute        = "export_event_route"
 	FentryVarExportEventTable        = "export_event_table"
 	FentryVarExportFn                = "export_fn"
+	FentryVarExportFrame             = "export_frame"
 	FentryVarExportKind              = "export_kind"
 	FentryVarExportRuleMatch         = "export_rule_match"
 	FentryVarExportRulesFlag         = "export_rules_flag"
@@ -466,14 +482,18 @@ const (
 	FentryVarHasDropReason           = "has_drop_reason"
 	FentryVarInFlight                = "in_flight"
 	FentryVarInlineCounters          = "inline_counters"
+	FentryVarKnownAddress            = "known_address"
+	FentryVarKnownPage               = "known_page"
 	FentryVarLearnedBits             = "learned_bits"
 	FentryVarLearnedCount            = "learned_count"
 	FentryVarLinksTellRules          = "links_tell_rules"
+	FentryVarNextFrame               = "next_frame"
 	FentryVarNextId                  = "next_id"
 	FentryVarPeekedContent           = "peeked_content"
 	FentryVarPeekedGeneration        = "peeked_generation"
 	FentryVarQuota                   = "quota"
 	FentryVarRulesGeneration         = "rules_generation"
+	FentryVarSnaplen                 = "snaplen"
 	FentryVarStats                   = "stats"
 	FentryVarWindow                  = "window"
 	FentryVarWindowUsed              = "window_used"
@@ -527,6 +547,7 @@ type FentryProgramSpecs struct {
 	BrHandleFrameIn        *ebpf.ProgramSpec `ebpf:"br_handle_frame_in"`
 	BrPassFrameUpIn        *ebpf.ProgramSpec `ebpf:"br_pass_frame_up_in"`
 	FibValidateSourceOut   *ebpf.ProgramSpec `ebpf:"fib_validate_source_out"`
+	FindMemory             *ebpf.ProgramSpec `ebpf:"find_memory"`
 	Icmp6SendIn            *ebpf.ProgramSpec `ebpf:"icmp6_send_in"`
 	IcmpRcvIn              *ebpf.ProgramSpec `ebpf:"icmp_rcv_in"`
 	Icmpv6RcvIn            *ebpf.ProgramSpec `ebpf:"icmpv6_rcv_in"`
@@ -621,20 +642,21 @@ type FentryProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FentryMapSpecs struct {
-	Anchor      *ebpf.MapSpec `ebpf:"anchor"`
-	CountersNow *ebpf.MapSpec `ebpf:"counters_now"`
-	Currents    *ebpf.MapSpec `ebpf:"currents"`
-	Events      *ebpf.MapSpec `ebpf:"events"`
-	Heads       *ebpf.MapSpec `ebpf:"heads"`
-	Layouts     *ebpf.MapSpec `ebpf:"layouts"`
-	Learned     *ebpf.MapSpec `ebpf:"learned"`
-	NftWalks    *ebpf.MapSpec `ebpf:"nft_walks"`
-	Others      *ebpf.MapSpec `ebpf:"others"`
-	Replaced    *ebpf.MapSpec `ebpf:"replaced"`
-	RulesCpus   *ebpf.MapSpec `ebpf:"rules_cpus"`
-	Skbs        *ebpf.MapSpec `ebpf:"skbs"`
-	Snapshots   *ebpf.MapSpec `ebpf:"snapshots"`
-	Traversals  *ebpf.MapSpec `ebpf:"traversals"`
+	Anchor       *ebpf.MapSpec `ebpf:"anchor"`
+	CountersNow  *ebpf.MapSpec `ebpf:"counters_now"`
+	Currents     *ebpf.MapSpec `ebpf:"currents"`
+	Events       *ebpf.MapSpec `ebpf:"events"`
+	FrameBuffers *ebpf.MapSpec `ebpf:"frame_buffers"`
+	Heads        *ebpf.MapSpec `ebpf:"heads"`
+	Layouts      *ebpf.MapSpec `ebpf:"layouts"`
+	Learned      *ebpf.MapSpec `ebpf:"learned"`
+	NftWalks     *ebpf.MapSpec `ebpf:"nft_walks"`
+	Others       *ebpf.MapSpec `ebpf:"others"`
+	Replaced     *ebpf.MapSpec `ebpf:"replaced"`
+	RulesCpus    *ebpf.MapSpec `ebpf:"rules_cpus"`
+	Skbs         *ebpf.MapSpec `ebpf:"skbs"`
+	Snapshots    *ebpf.MapSpec `ebpf:"snapshots"`
+	Traversals   *ebpf.MapSpec `ebpf:"traversals"`
 }
 
 // FentryVariableSpecs contains global variables before they are loaded into the kernel.
@@ -655,6 +677,7 @@ type FentryVariableSpecs struct {
 	ExportEventRoute  *ebpf.VariableSpec `ebpf:"export_event_route"`
 	ExportEventTable  *ebpf.VariableSpec `ebpf:"export_event_table"`
 	ExportFn          *ebpf.VariableSpec `ebpf:"export_fn"`
+	ExportFrame       *ebpf.VariableSpec `ebpf:"export_frame"`
 	ExportKind        *ebpf.VariableSpec `ebpf:"export_kind"`
 	ExportRuleMatch   *ebpf.VariableSpec `ebpf:"export_rule_match"`
 	ExportRulesFlag   *ebpf.VariableSpec `ebpf:"export_rules_flag"`
@@ -662,14 +685,18 @@ type FentryVariableSpecs struct {
 	HasDropReason     *ebpf.VariableSpec `ebpf:"has_drop_reason"`
 	InFlight          *ebpf.VariableSpec `ebpf:"in_flight"`
 	InlineCounters    *ebpf.VariableSpec `ebpf:"inline_counters"`
+	KnownAddress      *ebpf.VariableSpec `ebpf:"known_address"`
+	KnownPage         *ebpf.VariableSpec `ebpf:"known_page"`
 	LearnedBits       *ebpf.VariableSpec `ebpf:"learned_bits"`
 	LearnedCount      *ebpf.VariableSpec `ebpf:"learned_count"`
 	LinksTellRules    *ebpf.VariableSpec `ebpf:"links_tell_rules"`
+	NextFrame         *ebpf.VariableSpec `ebpf:"next_frame"`
 	NextId            *ebpf.VariableSpec `ebpf:"next_id"`
 	PeekedContent     *ebpf.VariableSpec `ebpf:"peeked_content"`
 	PeekedGeneration  *ebpf.VariableSpec `ebpf:"peeked_generation"`
 	Quota             *ebpf.VariableSpec `ebpf:"quota"`
 	RulesGeneration   *ebpf.VariableSpec `ebpf:"rules_generation"`
+	Snaplen           *ebpf.VariableSpec `ebpf:"snaplen"`
 	Stats             *ebpf.VariableSpec `ebpf:"stats"`
 	Window            *ebpf.VariableSpec `ebpf:"window"`
 	WindowUsed        *ebpf.VariableSpec `ebpf:"window_used"`
@@ -695,20 +722,21 @@ func (o *FentryObjects) Close() error {
 //
 // It can be passed to LoadFentryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FentryMaps struct {
-	Anchor      *ebpf.Map `ebpf:"anchor"`
-	CountersNow *ebpf.Map `ebpf:"counters_now"`
-	Currents    *ebpf.Map `ebpf:"currents"`
-	Events      *ebpf.Map `ebpf:"events"`
-	Heads       *ebpf.Map `ebpf:"heads"`
-	Layouts     *ebpf.Map `ebpf:"layouts"`
-	Learned     *ebpf.Map `ebpf:"learned"`
-	NftWalks    *ebpf.Map `ebpf:"nft_walks"`
-	Others      *ebpf.Map `ebpf:"others"`
-	Replaced    *ebpf.Map `ebpf:"replaced"`
-	RulesCpus   *ebpf.Map `ebpf:"rules_cpus"`
-	Skbs        *ebpf.Map `ebpf:"skbs"`
-	Snapshots   *ebpf.Map `ebpf:"snapshots"`
-	Traversals  *ebpf.Map `ebpf:"traversals"`
+	Anchor       *ebpf.Map `ebpf:"anchor"`
+	CountersNow  *ebpf.Map `ebpf:"counters_now"`
+	Currents     *ebpf.Map `ebpf:"currents"`
+	Events       *ebpf.Map `ebpf:"events"`
+	FrameBuffers *ebpf.Map `ebpf:"frame_buffers"`
+	Heads        *ebpf.Map `ebpf:"heads"`
+	Layouts      *ebpf.Map `ebpf:"layouts"`
+	Learned      *ebpf.Map `ebpf:"learned"`
+	NftWalks     *ebpf.Map `ebpf:"nft_walks"`
+	Others       *ebpf.Map `ebpf:"others"`
+	Replaced     *ebpf.Map `ebpf:"replaced"`
+	RulesCpus    *ebpf.Map `ebpf:"rules_cpus"`
+	Skbs         *ebpf.Map `ebpf:"skbs"`
+	Snapshots    *ebpf.Map `ebpf:"snapshots"`
+	Traversals   *ebpf.Map `ebpf:"traversals"`
 }
 
 func (m *FentryMaps) Close() error {
@@ -717,6 +745,7 @@ func (m *FentryMaps) Close() error {
 		m.CountersNow,
 		m.Currents,
 		m.Events,
+		m.FrameBuffers,
 		m.Heads,
 		m.Layouts,
 		m.Learned,
@@ -748,6 +777,7 @@ type FentryVariables struct {
 	ExportEventRoute  *ebpf.Variable `ebpf:"export_event_route"`
 	ExportEventTable  *ebpf.Variable `ebpf:"export_event_table"`
 	ExportFn          *ebpf.Variable `ebpf:"export_fn"`
+	ExportFrame       *ebpf.Variable `ebpf:"export_frame"`
 	ExportKind        *ebpf.Variable `ebpf:"export_kind"`
 	ExportRuleMatch   *ebpf.Variable `ebpf:"export_rule_match"`
 	ExportRulesFlag   *ebpf.Variable `ebpf:"export_rules_flag"`
@@ -755,14 +785,18 @@ type FentryVariables struct {
 	HasDropReason     *ebpf.Variable `ebpf:"has_drop_reason"`
 	InFlight          *ebpf.Variable `ebpf:"in_flight"`
 	InlineCounters    *ebpf.Variable `ebpf:"inline_counters"`
+	KnownAddress      *ebpf.Variable `ebpf:"known_address"`
+	KnownPage         *ebpf.Variable `ebpf:"known_page"`
 	LearnedBits       *ebpf.Variable `ebpf:"learned_bits"`
 	LearnedCount      *ebpf.Variable `ebpf:"learned_count"`
 	LinksTellRules    *ebpf.Variable `ebpf:"links_tell_rules"`
+	NextFrame         *ebpf.Variable `ebpf:"next_frame"`
 	NextId            *ebpf.Variable `ebpf:"next_id"`
 	PeekedContent     *ebpf.Variable `ebpf:"peeked_content"`
 	PeekedGeneration  *ebpf.Variable `ebpf:"peeked_generation"`
 	Quota             *ebpf.Variable `ebpf:"quota"`
 	RulesGeneration   *ebpf.Variable `ebpf:"rules_generation"`
+	Snaplen           *ebpf.Variable `ebpf:"snaplen"`
 	Stats             *ebpf.Variable `ebpf:"stats"`
 	Window            *ebpf.Variable `ebpf:"window"`
 	WindowUsed        *ebpf.Variable `ebpf:"window_used"`
@@ -778,6 +812,7 @@ type FentryPrograms struct {
 	BrHandleFrameIn        *ebpf.Program `ebpf:"br_handle_frame_in"`
 	BrPassFrameUpIn        *ebpf.Program `ebpf:"br_pass_frame_up_in"`
 	FibValidateSourceOut   *ebpf.Program `ebpf:"fib_validate_source_out"`
+	FindMemory             *ebpf.Program `ebpf:"find_memory"`
 	Icmp6SendIn            *ebpf.Program `ebpf:"icmp6_send_in"`
 	IcmpRcvIn              *ebpf.Program `ebpf:"icmp_rcv_in"`
 	Icmpv6RcvIn            *ebpf.Program `ebpf:"icmpv6_rcv_in"`
@@ -876,6 +911,7 @@ func (p *FentryPrograms) Close() error {
 		p.BrHandleFrameIn,
 		p.BrPassFrameUpIn,
 		p.FibValidateSourceOut,
+		p.FindMemory,
 		p.Icmp6SendIn,
 		p.IcmpRcvIn,
 		p.Icmpv6RcvIn,

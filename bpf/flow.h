@@ -27,6 +27,14 @@
 
 #include "parse.h"
 
+/* An index below a power of two, in a form clang does not optimise away. */
+#define BELOW(x, size)                                     \
+	({                                                 \
+		u64 __x = (x);                             \
+		asm volatile("%0 &= %1" : "+r"(__x) : "i"((size)-1)); \
+		__x;                                       \
+	})
+
 const volatile struct filter cfg = {};
 
 /* Set once everything is attached: a packet that was under way before would be
@@ -416,6 +424,7 @@ SUBPROG int match(u64 nh, struct pkt *p, u32 *tentative)
 
 	if (!p || !tentative)
 		return DIR_NONE;
+	p->nh = nh;
 	l4 = parse_l3(nh, &p->l3);
 	if (!l4)
 		return DIR_NONE;
@@ -730,6 +739,7 @@ SUBPROG int recheck(struct tracked *t, struct pkt *p, u64 nh)
 		p->sig = t->sig;
 		return 1;
 	}
+	p->nh = nh;
 	if (p->l3.t.proto != IPPROTO_UDP || p->l3.frag || !cfg.n_vxlan ||
 	    !unwrap(l4, p))
 		parse_l4(l4, p);

@@ -10,6 +10,7 @@
 #ifndef PATHTRACE_HOOKS_H
 #define PATHTRACE_HOOKS_H
 
+#include "frame.h"
 #include "rules_legacy.h"
 #include "rules_nft.h"
 
@@ -76,6 +77,7 @@ SUBPROG int describe(struct event *e, struct tracked *t, const struct pkt *p,
 	e->icmp_type = p->icmp_type;
 	e->icmp_code = p->icmp_code;
 	__builtin_memset(e->pad, 0, sizeof(e->pad));
+	e->frame = send_frame(t->skb, p->nh);
 	e->t = t->t;
 	e->tun = p->tun;
 	return 0;
@@ -501,6 +503,7 @@ static __always_inline int on_end(struct sk_buff *skb, u8 fn)
 		return 0;
 	}
 	p.l3.t = t->t; /* the headers may be gone: the entry knows */
+	p.nh = 0;
 	emit(t, &p, BPF_CORE_READ(skb, dev), KIND_END, fn, 0);
 	if (t->chain)
 		end_walk(key);

@@ -51,11 +51,17 @@ struct sk_buff {
 	struct net_device *dev;
 	unsigned long _skb_refdst;
 	unsigned long _nfct;
+	struct sk_buff *next;
 	unsigned int len;
+	unsigned int data_len;
 	int skb_iif;
 	u32 mark;
 	u16 protocol;
+	u16 vlan_proto;
+	u16 vlan_tci;
 	u16 network_header;
+	u16 mac_header;
+	unsigned int end;
 	unsigned char *head;
 	unsigned char *data;
 } CORE;

@@ -39,6 +39,7 @@ func TestSharedTypesHaveTheKernelHalfsLayout(t *testing.T) {
 			{"event_ct", unsafe.Sizeof(EventCt{})},
 			{"event_drop", unsafe.Sizeof(EventDrop{})},
 			{"event_module", unsafe.Sizeof(EventModule{})},
+			{"frame", unsafe.Sizeof(Frame{})},
 			{"tracked", unsafe.Sizeof(Tracked{})},
 			{"tuple", unsafe.Sizeof(Tuple{})},
 			{"tunnel", unsafe.Sizeof(Tunnel{})},

@@ -32,6 +32,7 @@ struct layer3 {
 struct pkt {
 	struct layer3 l3;
 	struct tunnel tun;
+	u64 nh; /* where the (outer) IP header is; 0: not looked at */
 	u64 sig; /* equal for two sightings of one packet, whatever NAT did */
 	u32 seq;
 	u32 ack;

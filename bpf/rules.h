@@ -16,14 +16,6 @@
 
 #include "flow.h"
 
-/* An index below a power of two, in a form clang does not optimise away. */
-#define BELOW(x, size)                                     \
-	({                                                 \
-		u64 __x = (x);                             \
-		asm volatile("%0 &= %1" : "+r"(__x) : "i"((size)-1)); \
-		__x;                                       \
-	})
-
 #define TABLE_HEAD __builtin_offsetof(struct event_table, m)
 
 /* Sends as much of ev as it holds. */

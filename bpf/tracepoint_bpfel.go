@@ -36,6 +36,7 @@ const (
 	TracepointMapCountersNow          = "counters_now"
 	TracepointMapCurrents             = "currents"
 	TracepointMapEvents               = "events"
+	TracepointMapFrameBuffers         = "frame_buffers"
 	TracepointMapHeads                = "heads"
 	TracepointMapLayouts              = "layouts"
 	TracepointMapLearned              = "learned"
@@ -46,6 +47,7 @@ const (
 	TracepointMapSkbs                 = "skbs"
 	TracepointMapSnapshots            = "snapshots"
 	TracepointMapTraversals           = "traversals"
+	TracepointProgFindMemory          = "find_memory"
 	TracepointProgPass0               = "pass_0"
 	TracepointProgPass1               = "pass_1"
 	TracepointProgPass2               = "pass_2"
@@ -82,6 +84,7 @@ const (
 	TracepointVarExportEventRoute     = "export_event_route"
 	TracepointVarExportEventTable     = "export_event_table"
 	TracepointVarExportFn             = "export_fn"
+	TracepointVarExportFrame          = "export_frame"
 	TracepointVarExportKind           = "export_kind"
 	TracepointVarExportRuleMatch      = "export_rule_match"
 	TracepointVarExportRulesFlag      = "export_rules_flag"
@@ -89,14 +92,18 @@ const (
 	TracepointVarHasDropReason        = "has_drop_reason"
 	TracepointVarInFlight             = "in_flight"
 	TracepointVarInlineCounters       = "inline_counters"
+	TracepointVarKnownAddress         = "known_address"
+	TracepointVarKnownPage            = "known_page"
 	TracepointVarLearnedBits          = "learned_bits"
 	TracepointVarLearnedCount         = "learned_count"
 	TracepointVarLinksTellRules       = "links_tell_rules"
+	TracepointVarNextFrame            = "next_frame"
 	TracepointVarNextId               = "next_id"
 	TracepointVarPeekedContent        = "peeked_content"
 	TracepointVarPeekedGeneration     = "peeked_generation"
 	TracepointVarQuota                = "quota"
 	TracepointVarRulesGeneration      = "rules_generation"
+	TracepointVarSnaplen              = "snaplen"
 	TracepointVarStats                = "stats"
 	TracepointVarTableFunctions       = "table_functions"
 	TracepointVarWindow               = "window"
@@ -145,6 +152,7 @@ type TracepointSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracepointProgramSpecs struct {
+	FindMemory          *ebpf.ProgramSpec `ebpf:"find_memory"`
 	Pass0               *ebpf.ProgramSpec `ebpf:"pass_0"`
 	Pass1               *ebpf.ProgramSpec `ebpf:"pass_1"`
 	Pass2               *ebpf.ProgramSpec `ebpf:"pass_2"`
@@ -176,6 +184,7 @@ type TracepointMapSpecs struct {
 	CountersNow   *ebpf.MapSpec `ebpf:"counters_now"`
 	Currents      *ebpf.MapSpec `ebpf:"currents"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
+	FrameBuffers  *ebpf.MapSpec `ebpf:"frame_buffers"`
 	Heads         *ebpf.MapSpec `ebpf:"heads"`
 	Layouts       *ebpf.MapSpec `ebpf:"layouts"`
 	Learned       *ebpf.MapSpec `ebpf:"learned"`
@@ -208,6 +217,7 @@ type TracepointVariableSpecs struct {
 	ExportEventRoute   *ebpf.VariableSpec `ebpf:"export_event_route"`
 	ExportEventTable   *ebpf.VariableSpec `ebpf:"export_event_table"`
 	ExportFn           *ebpf.VariableSpec `ebpf:"export_fn"`
+	ExportFrame        *ebpf.VariableSpec `ebpf:"export_frame"`
 	ExportKind         *ebpf.VariableSpec `ebpf:"export_kind"`
 	ExportRuleMatch    *ebpf.VariableSpec `ebpf:"export_rule_match"`
 	ExportRulesFlag    *ebpf.VariableSpec `ebpf:"export_rules_flag"`
@@ -215,14 +225,18 @@ type TracepointVariableSpecs struct {
 	HasDropReason      *ebpf.VariableSpec `ebpf:"has_drop_reason"`
 	InFlight           *ebpf.VariableSpec `ebpf:"in_flight"`
 	InlineCounters     *ebpf.VariableSpec `ebpf:"inline_counters"`
+	KnownAddress       *ebpf.VariableSpec `ebpf:"known_address"`
+	KnownPage          *ebpf.VariableSpec `ebpf:"known_page"`
 	LearnedBits        *ebpf.VariableSpec `ebpf:"learned_bits"`
 	LearnedCount       *ebpf.VariableSpec `ebpf:"learned_count"`
 	LinksTellRules     *ebpf.VariableSpec `ebpf:"links_tell_rules"`
+	NextFrame          *ebpf.VariableSpec `ebpf:"next_frame"`
 	NextId             *ebpf.VariableSpec `ebpf:"next_id"`
 	PeekedContent      *ebpf.VariableSpec `ebpf:"peeked_content"`
 	PeekedGeneration   *ebpf.VariableSpec `ebpf:"peeked_generation"`
 	Quota              *ebpf.VariableSpec `ebpf:"quota"`
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
+	Snaplen            *ebpf.VariableSpec `ebpf:"snaplen"`
 	Stats              *ebpf.VariableSpec `ebpf:"stats"`
 	TableFunctions     *ebpf.VariableSpec `ebpf:"table_functions"`
 	Window             *ebpf.VariableSpec `ebpf:"window"`
@@ -254,6 +268,7 @@ type TracepointMaps struct {
 	CountersNow   *ebpf.Map `ebpf:"counters_now"`
 	Currents      *ebpf.Map `ebpf:"currents"`
 	Events        *ebpf.Map `ebpf:"events"`
+	FrameBuffers  *ebpf.Map `ebpf:"frame_buffers"`
 	Heads         *ebpf.Map `ebpf:"heads"`
 	Layouts       *ebpf.Map `ebpf:"layouts"`
 	Learned       *ebpf.Map `ebpf:"learned"`
@@ -273,6 +288,7 @@ func (m *TracepointMaps) Close() error {
 		m.CountersNow,
 		m.Currents,
 		m.Events,
+		m.FrameBuffers,
 		m.Heads,
 		m.Layouts,
 		m.Learned,
@@ -306,6 +322,7 @@ type TracepointVariables struct {
 	ExportEventRoute   *ebpf.Variable `ebpf:"export_event_route"`
 	ExportEventTable   *ebpf.Variable `ebpf:"export_event_table"`
 	ExportFn           *ebpf.Variable `ebpf:"export_fn"`
+	ExportFrame        *ebpf.Variable `ebpf:"export_frame"`
 	ExportKind         *ebpf.Variable `ebpf:"export_kind"`
 	ExportRuleMatch    *ebpf.Variable `ebpf:"export_rule_match"`
 	ExportRulesFlag    *ebpf.Variable `ebpf:"export_rules_flag"`
@@ -313,14 +330,18 @@ type TracepointVariables struct {
 	HasDropReason      *ebpf.Variable `ebpf:"has_drop_reason"`
 	InFlight           *ebpf.Variable `ebpf:"in_flight"`
 	InlineCounters     *ebpf.Variable `ebpf:"inline_counters"`
+	KnownAddress       *ebpf.Variable `ebpf:"known_address"`
+	KnownPage          *ebpf.Variable `ebpf:"known_page"`
 	LearnedBits        *ebpf.Variable `ebpf:"learned_bits"`
 	LearnedCount       *ebpf.Variable `ebpf:"learned_count"`
 	LinksTellRules     *ebpf.Variable `ebpf:"links_tell_rules"`
+	NextFrame          *ebpf.Variable `ebpf:"next_frame"`
 	NextId             *ebpf.Variable `ebpf:"next_id"`
 	PeekedContent      *ebpf.Variable `ebpf:"peeked_content"`
 	PeekedGeneration   *ebpf.Variable `ebpf:"peeked_generation"`
 	Quota              *ebpf.Variable `ebpf:"quota"`
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
+	Snaplen            *ebpf.Variable `ebpf:"snaplen"`
 	Stats              *ebpf.Variable `ebpf:"stats"`
 	TableFunctions     *ebpf.Variable `ebpf:"table_functions"`
 	Window             *ebpf.Variable `ebpf:"window"`
@@ -331,6 +352,7 @@ type TracepointVariables struct {
 //
 // It can be passed to LoadTracepointObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracepointPrograms struct {
+	FindMemory          *ebpf.Program `ebpf:"find_memory"`
 	Pass0               *ebpf.Program `ebpf:"pass_0"`
 	Pass1               *ebpf.Program `ebpf:"pass_1"`
 	Pass2               *ebpf.Program `ebpf:"pass_2"`
@@ -355,6 +377,7 @@ type TracepointPrograms struct {
 
 func (p *TracepointPrograms) Close() error {
 	return _TracepointClose(
+		p.FindMemory,
 		p.Pass0,
 		p.Pass1,
 		p.Pass2,

@@ -20,6 +20,7 @@ type (
 	RuleMatch    = FentryRuleMatch
 	MapKey       = FentryMapKey
 	Filter       = FentryFilter
+	Frame        = FentryFrame
 	Fn           = FentryFn
 	Kind         = FentryKind
 	Prefix       = FentryPrefix

@@ -27,6 +27,8 @@ type assembler struct {
 	give    time.Duration // how long an unfinished packet is waited for
 	notOurs func(bpf.Tuple)
 	lossy   bool // the kernel half has lost events: what has no end may have lost it
+
+	lostFrames uint64 // bytes of hops that never came
 }
 
 func newAssembler(w *world, wall func(uint64) time.Time, notOurs func(bpf.Tuple)) *assembler {
@@ -214,6 +216,7 @@ func (a *assembler) due(now time.Time, closing bool) []*model.Packet {
 		}
 		if p := j.packet(a.number+1, a.wall); p != nil {
 			a.number++
+			a.lostFrames += dropUnfilled(p.Hops)
 			a.w.rules.Explain(p)
 			out = append(out, p)
 		}

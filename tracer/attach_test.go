@@ -31,7 +31,8 @@ func TestPlansMatchTheirObjects(t *testing.T) {
 			for _, n := range fns {
 				known[n] = true
 			}
-			planned := slices.Clone(b.programs)
+			extra := unattached(b.brackets, true)
+			planned := slices.Clone(extra)
 			plan := b.plan
 			if b.evals {
 				var all []string
@@ -61,7 +62,7 @@ func TestPlansMatchTheirObjects(t *testing.T) {
 					t.Errorf("program %s: a tracepoint of a module cannot be waited for", h.prog)
 				}
 			}
-			for _, name := range b.programs {
+			for _, name := range extra {
 				if spec.Programs[name] == nil {
 					t.Errorf("the extra program %s is not in the object", name)
 				}

@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
 // record is one event of the kernel half with the part that its kind appends.
@@ -18,6 +19,7 @@ type record struct {
 	ct     *bpf.EventCt
 	drop   *bpf.EventDrop
 	module *bpf.EventModule
+	bytes  *model.Frame // where they were asked for; may be filled in later (frames.go)
 }
 
 // decode reads a ring buffer sample. The sample is copied: the reader may

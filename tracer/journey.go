@@ -242,7 +242,7 @@ func (j *journey) hop(w *world, c *copyState, e *record, stage model.Stage) mode
 		Stage: stage, Netns: e.Netns, Place: w.Place(e.Netns),
 		Interface: cString(e.Ifname[:]), IfIndex: e.Ifindex, Function: w.Function(e.Fn),
 		Mark: e.Mark, CTState: conntrackState(e.Ct), SKB: skbName(e.Skb), Length: e.Len,
-		CPU: e.Cpu, Copy: c.number,
+		CPU: e.Cpu, Copy: c.number, Frame: e.bytes,
 	}
 }
 

@@ -113,15 +113,23 @@ func TestBackendsLoad(t *testing.T) {
 
 // loadBackends: every backend loads, or is refused in one line by this node's
 // policy. Stock kernels from 6.1 on refuse none: whatever else keeps a backend
-// from loading is a fault.
+// from loading is a fault. The same with packet bytes, page fragments included.
 func loadBackends(t *testing.T, cfg Config) {
 	release, err := kernel.Release()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range backends {
-		t.Run(b.name, func(t *testing.T) {
+	for i := range 2 * len(backends) {
+		b, bytes := backends[i/2], i%2 == 1
+		name := b.name
+		if bytes {
+			name += " with bytes"
+		}
+		t.Run(name, func(t *testing.T) {
 			cfg := cfg
+			if bytes {
+				cfg.SnapLen = 256
+			}
 			cfg.Backend, cfg.Verbose = b.name, func(line string) { t.Log(line) }
 			tr, err := New(context.Background(), cfg)
 			if err != nil {
@@ -133,8 +141,23 @@ func loadBackends(t *testing.T, cfg Config) {
 				}
 				t.Fatalf("kernel %s: %v", release, err)
 			}
+			if bytes {
+				checkMemory(t, tr)
+			}
 			checkLoaded(t, tr, b)
 		})
+	}
+}
+
+// checkMemory: page fragments can be read.
+func checkMemory(t *testing.T, tr *Tracer) {
+	t.Helper()
+	var page, address uint64
+	if err := errors.Join(tr.att.coll.Variables["known_page"].Get(&page), tr.att.coll.Variables["known_address"].Get(&address)); err != nil {
+		t.Error(err)
+	}
+	if page == 0 || address == 0 {
+		t.Errorf("page %#x at %#x: fragments cannot be read", page, address)
 	}
 }
 

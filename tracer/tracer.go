@@ -40,6 +40,7 @@ type Config struct {
 	NetnsPath string // the node's network namespace; "" the process's own
 	Sample    int    // follow at most so many new packets a second; 0 as many as can be read, -1 all
 	Packets   int    // stop after this many packets whose fate is known; 0 no limit
+	SnapLen   int    // bytes of every packet to take at every hop, up to MaxSnapLen; 0 none
 	Version   string
 
 	Names endpoint.Sources // where pods and services are looked up; its Warn is not used
@@ -64,6 +65,7 @@ type Tracer struct {
 	clock   clock
 	rules   *ruleBook
 	pace    pace
+	frames  *frames
 	private uint32 // offset of xt_table.private, bytes; 0: not asked yet
 
 	names *endpoint.Resolver
@@ -84,6 +86,9 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 	}
 	if t.cfg.Verbose == nil {
 		t.cfg.Verbose = func(string) {}
+	}
+	if cfg.SnapLen < 0 || cfg.SnapLen > MaxSnapLen {
+		return nil, fmt.Errorf("snap length %d: not within 0 and %d", cfg.SnapLen, MaxSnapLen)
 	}
 	src, dst, filter, err := t.resolve(ctx)
 	if err != nil {
@@ -201,14 +206,13 @@ type backend struct {
 	name     string
 	spec     func() (*ebpf.CollectionSpec, error)
 	plan     []hook
-	programs []string // loaded besides the plan's
 	brackets bool
 	evals    bool // it listens to nft's expressions
 }
 
 var backends = []backend{
-	{name: "fentry", spec: bpf.LoadFentry, plan: append(append([]hook{}, fentryHooks...), tracepointHooks...), programs: []string{"sweep", "peek"}, evals: true},
-	{name: "tracepoint", spec: bpf.LoadTracepoint, plan: append([]hook{percpuHook}, tracepointHooks...), programs: append([]string{"sweep", "peek"}, bracketPrograms()...), brackets: true},
+	{name: "fentry", spec: bpf.LoadFentry, plan: append(append([]hook{}, fentryHooks...), tracepointHooks...), evals: true},
+	{name: "tracepoint", spec: bpf.LoadTracepoint, plan: append([]hook{percpuHook}, tracepointHooks...), brackets: true},
 }
 
 // backendsFor gives the backends to try: the one named, or all for auto and "".
@@ -249,29 +253,37 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 	if err := sizeOracle(spec, cpus); err != nil {
 		return err
 	}
+	if err := sizeFrames(spec, cpus, t.cfg.SnapLen); err != nil {
+		return err
+	}
 	if b.brackets {
 		if err := t.bracketOracle(spec, cpus); err != nil {
 			return err
 		}
 	}
-	extra := b.programs
-	if b.brackets && !t.kern.HasFunc("bpf_nf_link_attach") {
-		extra = extra[:2]
+	links := b.brackets && t.kern.HasFunc("bpf_nf_link_attach")
+	if b.brackets && !links {
 		t.cfg.Verbose("left out netfilter links: " + errNoLinks.Error())
 	}
 	plan := b.plan
 	if b.evals {
 		plan = append(evalHooks(t.rules.Fresh()), plan...)
 	}
-	if t.att, err = newAttachment(t.kern, spec, plan, extra, t.cfg.Verbose, t.stopwatch()); err != nil {
+	if t.att, err = newAttachment(t.kern, spec, plan, unattached(links, t.cfg.SnapLen > 0), t.cfg.Verbose, t.stopwatch()); err != nil {
 		return err
 	}
 	if t.reader, err = ringbuf.NewReader(t.att.coll.Maps["events"]); err != nil {
 		return fmt.Errorf("ring buffer: %w", err)
 	}
-	t.br = newBrackets(b.brackets && len(extra) > 2)
+	t.frames = newFrames(t.cfg.SnapLen)
+	if t.cfg.SnapLen > 0 {
+		if err := t.findMemory(); err != nil {
+			t.cfg.Verbose("of packets only the linear part can be captured: " + err.Error())
+		}
+	}
+	t.br = newBrackets(links)
 	if b.brackets {
-		t.placeBrackets(len(extra) > 2, src, dst)
+		t.placeBrackets(links, src, dst)
 	}
 	t.rules.peek = t.peek
 	t.rules.skipped, t.rules.evals, t.rules.now = nil, b.evals, t.clock.now
@@ -295,6 +307,18 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 	t.rules.wall = t.clock.wall
 	t.asm = newAssembler(&world{places: t.where, naming: t, tables: t.br, rules: t.rules, tracks: make(map[uint32]bool)}, t.clock.wall, t.notOurs)
 	return nil
+}
+
+// unattached are the programs that are loaded besides the plan's.
+func unattached(links, bytes bool) []string {
+	programs := []string{"sweep", "peek"}
+	if links {
+		programs = append(programs, bracketPrograms()...)
+	}
+	if bytes {
+		programs = append(programs, "find_memory")
+	}
+	return programs
 }
 
 // placeBrackets puts netfilter links into the node's namespace and into those
@@ -494,6 +518,12 @@ func (t *Tracer) read() (int, error) {
 		if err != nil {
 			return n, fmt.Errorf("ring buffer: %w", err)
 		}
+		if isFrame(rec.RawSample) {
+			if err := t.frames.add(rec.RawSample); err != nil {
+				return n, fmt.Errorf("ring buffer: %w", err)
+			}
+			continue
+		}
 		e, err := decode(rec.RawSample)
 		if err != nil {
 			return n, fmt.Errorf("ring buffer: %w", err)
@@ -502,6 +532,7 @@ func (t *Tracer) read() (int, error) {
 			t.moduleArrived(cString(e.module.Name[:]))
 			continue
 		}
+		e.bytes = t.frames.of(e.Frame)
 		t.asm.add(&e, time.Now())
 	}
 }
@@ -553,6 +584,8 @@ func (t *Tracer) account(sum *model.Summary) {
 	sum.LostEvents = c.LostEvents
 	sum.LostPackets = c.LostPackets
 	sum.SampledOut = c.Sampled
+	sum.LostFrames = c.LostFrames + t.asm.lostFrames
+	sum.CutFrames = t.frames.cut
 	sum.SkippedRuns = t.att.skipped()
 	sum.UnknownRules = t.rules.missing
 	if c.Packets > t.asm.seenIDs {

@@ -198,6 +198,14 @@ func (w *Writer) losses(s *model.Summary, took string) {
 	if s.SampledOut > 0 {
 		says += ", " + plural(s.SampledOut, "packet", "packets") + " left out on purpose (--sample)"
 	}
+	if s.LostFrames > 0 {
+		says += ", bytes of " + plural(s.LostFrames, "hop", "hops") + " lost"
+		look = warned
+	}
+	if s.CutFrames > 0 {
+		says += ", bytes of " + plural(s.CutFrames, "hop", "hops") + " cut short (page fragments out of reach)"
+		look = warned
+	}
 	if s.LostPackets > 0 {
 		says += ", " + plural(s.LostPackets, "packet", "packets") + " not followed (too many at once)"
 		look = warned

@@ -340,6 +340,11 @@ type Summary struct {
 	// SampledOut counts the packets left out on purpose: the flow was faster than
 	// is followed (--sample). Exact.
 	SampledOut uint64 `json:"sampled_out,omitempty"`
+	// LostFrames counts the hops whose packet bytes were wanted and lost, the ring
+	// buffer having no room: exact. CutFrames counts those that end before the
+	// snap length, since a page fragment could not be read.
+	LostFrames uint64 `json:"lost_frames,omitempty"`
+	CutFrames  uint64 `json:"cut_frames,omitempty"`
 	// UnknownRules counts the tables that a packet was seen to go through
 	// without its rules being known.
 	UnknownRules int          `json:"unknown_rules,omitempty"`
