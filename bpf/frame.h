@@ -325,10 +325,10 @@ SUBPROG int is_pgd_of(u64 page, u64 mm)
  * buffer, and gives where the array of all struct page begins. The caller's top
  * page table is known by its address; all memory is mapped from a multiple of
  * 1 GiB on (arch/x86/mm/kaslr.c), so its page is one of few in that array, and
- * says itself whose it is.
+ * says itself whose it is. The second argument is the GiB of memory to begin at.
  */
 #define LARGEST_MAPPING (1ULL << 30)
-#define MAX_MEMORY_GB 8192
+#define SEARCH_GIB 64 /* a run */
 
 SEC("raw_tp")
 int find_memory(struct bpf_raw_tracepoint_args *ctx)
@@ -350,7 +350,8 @@ int find_memory(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	page -= pfn * size;
 	page += (pgd & (LARGEST_MAPPING - 1)) / PAGE_BYTES * size;
-	for (u32 i = 0; i < MAX_MEMORY_GB; i++) {
+	page += ctx->args[1] * (LARGEST_MAPPING / PAGE_BYTES * size);
+	for (u32 i = 0; i < SEARCH_GIB; i++) {
 		if (is_pgd_of(page, mm)) {
 			known_address = pgd;
 			known_page = page;

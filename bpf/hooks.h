@@ -77,7 +77,7 @@ SUBPROG int describe(struct event *e, struct tracked *t, const struct pkt *p,
 	e->icmp_type = p->icmp_type;
 	e->icmp_code = p->icmp_code;
 	__builtin_memset(e->pad, 0, sizeof(e->pad));
-	e->frame = send_frame(t->skb, p->nh);
+	e->frame = snaplen ? send_frame(t->skb, p->nh) : 0;
 	e->t = t->t;
 	e->tun = p->tun;
 	return 0;

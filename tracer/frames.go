@@ -29,6 +29,9 @@ const (
 	// An event and its bytes are sent within one program run: what has not
 	// found its other half after so many frames will not do so any more.
 	frameMemory = 4096
+
+	searchGiB     = 64       // a run of find_memory: SEARCH_GIB of bpf/frame.h
+	largestMemory = 16 << 10 // GiB that are searched
 )
 
 // frames puts bytes and events together, whichever of the two comes first.
@@ -184,18 +187,20 @@ func (t *Tracer) findMemory() error {
 	if err != nil {
 		return err
 	}
-	args := struct{ A [1]uint64 }{[1]uint64{pfn}}
-	if _, err := t.att.coll.Programs["find_memory"].Run(&ebpf.RunOptions{Context: args}); err != nil {
-		return fmt.Errorf("find the kernel's mapping of memory: %w", err)
+	for gib := uint64(0); gib < largestMemory; gib += searchGiB {
+		args := struct{ A [2]uint64 }{[2]uint64{pfn, gib}}
+		if _, err := t.att.coll.Programs["find_memory"].Run(&ebpf.RunOptions{Context: args}); err != nil {
+			return fmt.Errorf("find the kernel's mapping of memory: %w", err)
+		}
+		var page uint64
+		if err := t.att.coll.Variables["known_page"].Get(&page); err != nil {
+			return fmt.Errorf("read known_page: %w", err)
+		}
+		if page != 0 {
+			return nil
+		}
 	}
-	var page uint64
-	if err := t.att.coll.Variables["known_page"].Get(&page); err != nil {
-		return fmt.Errorf("read known_page: %w", err)
-	}
-	if page == 0 {
-		return errors.New("find the kernel's mapping of memory: not where it is looked for")
-	}
-	return nil
+	return errors.New("find the kernel's mapping of memory: not where it is looked for")
 }
 
 // consumerPage gives the number of the page in memory that holds the ring

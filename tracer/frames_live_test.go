@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+// The bytes of packets equal what tcpdump captured on the same interface in the
+// same test. Needs root and tcpdump; runs the same in VMs of other kernels.
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node/nodetest"
+)
+
+// Of the pod of frameNode.
+var (
+	podAddress4 = []byte{10, 244, 1, 2}
+	podAddress6 = net.ParseIP("fd00:1::2")
+)
+
+// frameNode is a node "n" with the pod "a" behind caliaa and another host
+// "far", reached by eth0 as it is, by the VLAN eth0.7 and by vxlan0.
+//
+//	a 10.244.1.2 --- caliaa n eth0 --- eth0 far
+func frameNode(t *testing.T) (c *nodetest.Cluster, hasVLAN bool) {
+	t.Helper()
+	c = nodetest.New(t)
+	c.Add("n", "far", "a")
+	if inVM() {
+		loadModules(t, "8021q", "vxlan", "nf_tables")
+	}
+	hasVLAN = exec.Command("nsenter", "--net="+c.Path("n"), "ip", "link", "add", "link", "lo", "name", "lo.7", "type", "vlan", "id", "7").Run() == nil
+	c.In("n", "ip link add eth0 type veth peer name eth0 netns @far", "ip link set eth0 up",
+		"ip addr add 10.99.0.1/24 dev eth0", "ip route add default via 10.99.0.2", "ip addr add fd00:99::1/64 dev eth0 nodad",
+		"ip addr add fe80::2/64 dev eth0 nodad", // neighbours are asked for from such an address
+		"sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+	c.In("far", "ip link set eth0 up", "ip addr add 10.99.0.2/24 dev eth0", "ip addr add fd00:99::2/64 dev eth0 nodad",
+		"ip addr add fe80::3/64 dev eth0 nodad",
+		"ip route add 10.244.1.0/24 via 10.99.0.1", "ip route add fd00:1::/64 via fd00:99::1")
+	for i, in := range []string{"n", "far"} {
+		if hasVLAN {
+			c.In(in, "ip link add link eth0 name eth0.7 type vlan id 7", "ip link set eth0.7 up",
+				fmt.Sprintf("ip addr add 10.97.0.%d/24 dev eth0.7", i+1))
+		}
+		c.In(in, fmt.Sprintf("ip link add vxlan0 type vxlan id 42 dev eth0 dstport 4789 local 10.99.0.%d remote 10.99.0.%d", i+1, 2-i),
+			"ip link set vxlan0 up", fmt.Sprintf("ip addr add 10.245.0.%d/24 dev vxlan0", i+1))
+	}
+	c.CalicoPod("n", "a", "caliaa", "10.244.1.2", "fd00:1::2")
+	c.In("n", "sysctl -qw net.ipv4.conf.caliaa.proxy_arp=1", "ip addr add fe80::1/64 dev caliaa nodad")
+	c.In("a", "ip addr add fe80::4/64 dev eth0 nodad", "ip route add default via fe80::1 dev eth0")
+	return c, hasVLAN
+}
+
+// within runs f in a namespace of the cluster: sockets that it opens are there.
+func within(t *testing.T, c *nodetest.Cluster, short string, f func() error) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		ns, err := netns.GetFromPath(c.Path(short))
+		if err == nil {
+			defer ns.Close()
+			err = netns.Set(ns)
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatalf("in %s: %v", short, err)
+	}
+}
+
+// upload sends so many bytes of a file, as web servers do (sendfile).
+func upload(t *testing.T, c *nodetest.Cluster, size int, to string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "file")
+	data := make([]byte, size)
+	for i := range data {
+		data[i] = byte(i * 7 >> 3)
+	}
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var l net.Listener
+	within(t, c, "far", func() (err error) { l, err = net.Listen("tcp", to); return })
+	defer l.Close()
+	received := make(chan error, 1)
+	go func() {
+		s, err := l.Accept()
+		if err == nil {
+			var got []byte
+			got, err = io.ReadAll(s)
+			if err == nil && !bytes.Equal(got, data) {
+				err = fmt.Errorf("%d bytes came, others than were sent", len(got))
+			}
+			s.Close()
+		}
+		received <- err
+	}()
+	within(t, c, "a", func() error {
+		d := net.Dialer{FallbackDelay: -1, Timeout: 5 * time.Second}
+		s, err := d.Dial("tcp", to)
+		if err != nil {
+			return err
+		}
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if _, err = io.Copy(s, f); err != nil {
+			return err
+		}
+		return s.Close()
+	})
+	if err := <-received; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// datagrams sends UDP to where nobody listens: ICMP errors come back.
+func datagrams(t *testing.T, c *nodetest.Cluster, size int, to string) {
+	t.Helper()
+	within(t, c, "a", func() error {
+		s, err := net.Dial("udp", to)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		for i := range 3 {
+			if _, err := s.Write(bytes.Repeat([]byte{byte(i), 'u'}, size/2)); err != nil && i == 0 {
+				return err
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		return nil
+	})
+}
+
+// dumped is what tcpdump writes about one frame.
+type dumped struct {
+	length uint32
+	bytes  string
+}
+
+// dump runs tcpdump on an interface of the node until the returned function is
+// called, which gives what it captured.
+func dump(t *testing.T, c *nodetest.Cluster, iface string, snap int) func() []dumped {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), iface+".pcap")
+	cmd := exec.Command("nsenter", "--net="+c.Path("n"), "tcpdump", "-i", iface, "-U", "--immediate-mode", "-B", "65536", "-s", fmt.Sprint(snap), "-w", file)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	says := bufio.NewScanner(stderr)
+	for says.Scan() && !strings.Contains(says.Text(), "listening on") {
+	}
+	return func() []dumped {
+		t.Helper()
+		for last := int64(-1); ; time.Sleep(200 * time.Millisecond) { // what it has not read when it is told to stop is gone
+			st, err := os.Stat(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st.Size() == last {
+				break
+			}
+			last = st.Size()
+		}
+		if err := cmd.Process.Signal(unix.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		for says.Scan() {
+			if line := says.Text(); strings.Contains(line, "dropped by kernel") && !strings.HasPrefix(line, "0 ") {
+				t.Errorf("tcpdump on %s: %s", iface, line)
+			}
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("tcpdump on %s: %v", iface, err)
+		}
+		return readDump(t, file)
+	}
+}
+
+// readDump reads a capture file as tcpdump writes it here: little-endian.
+func readDump(t *testing.T, file string) (all []dumped) {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for raw = raw[24:]; len(raw) >= 16; {
+		n := 16 + binary.LittleEndian.Uint32(raw[8:])
+		if frame := raw[16:n]; ofThePod(frame) {
+			all = append(all, dumped{binary.LittleEndian.Uint32(raw[12:]), string(frame)})
+		}
+		raw = raw[n:]
+	}
+	return all
+}
+
+// ofThePod tells whether one of the pod's addresses stands in a frame's headers,
+// and that it asks for no neighbour: tcpdump's filters do not look into tunnels.
+func ofThePod(frame []byte) bool {
+	headers := frame[:min(len(frame), 14+20+8+8+14+20)]
+	etherType := binary.BigEndian.Uint16(frame[12:])
+	neighbours := etherType == unix.ETH_P_ARP || etherType == unix.ETH_P_IPV6 && len(frame) > 54 &&
+		frame[20] == unix.IPPROTO_ICMPV6 && frame[54] >= 133 && frame[54] <= 137
+	return !neighbours && (bytes.Contains(headers, podAddress4) || bytes.Contains(headers, podAddress6))
+}
+
+// traced runs a trace of the pod's packets with their bytes while f sends them.
+func traced(t *testing.T, c *nodetest.Cluster, backend string, snap int, f func()) ([]*model.Packet, *model.Summary) {
+	t.Helper()
+	tr, err := New(context.Background(), Config{Src: "caliaa", Dst: "any", NetnsPath: c.Path("n"), Backend: backend,
+		Sample: -1, SnapLen: snap, Version: "test", Verbose: func(line string) { t.Log(line) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	got := &collector{room: 1 << 20}
+	var sum *model.Summary
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var err error
+		if sum, err = tr.Run(ctx, got); err != nil {
+			t.Error(err)
+		}
+	}()
+	stop := func() { cancel(); <-done }
+	defer stop()
+	f()
+	time.Sleep(100 * time.Millisecond)
+	stop()
+	return got.packets, sum
+}
+
+func TestFramesAreWhatTcpdumpSees(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends packets for some seconds")
+	}
+	if _, err := exec.LookPath("tcpdump"); err != nil {
+		t.Skip("needs tcpdump")
+	}
+	c, hasVLAN := frameNode(t)
+	tcp := func(size int, to string) func(*testing.T) {
+		return func(t *testing.T) { upload(t, c, size, to) }
+	}
+	udp := func(size int, to string) func(*testing.T) {
+		return func(t *testing.T) { datagrams(t, c, size, to) }
+	}
+	ping := func(size int, to string) func(*testing.T) {
+		return func(*testing.T) { c.In("a", fmt.Sprintf("ping -q -c 3 -i 0.05 -s %d %s", size, to)) }
+	}
+	whole := []func(*testing.T){
+		tcp(300_000, "10.99.0.2:8080"), tcp(100_000, "[fd00:99::2]:8080"), tcp(100_000, "10.245.0.2:8080"),
+		udp(1400, "10.99.0.2:9999"), udp(1400, "10.245.0.2:9999"), udp(1400, "[fd00:99::2]:9999"),
+		ping(56, "10.99.0.2"), ping(5000, "10.99.0.2"), ping(1000, "fd00:99::2"), ping(1000, "10.245.0.2"),
+	}
+	cut := []func(*testing.T){tcp(300_000, "10.99.0.2:8080"), udp(1400, "10.99.0.2:9999"), ping(1000, "fd00:99::2")}
+	if hasVLAN {
+		whole = append(whole, tcp(100_000, "10.97.0.2:8080"), ping(1000, "10.97.0.2"))
+		cut = append(cut, ping(1000, "10.97.0.2"))
+	}
+	for _, f := range []struct {
+		name    string
+		snap    int
+		prepare string // in the pod
+		send    []func(*testing.T)
+	}{
+		{"whole", MaxSnapLen, "", whole},
+		{"cut", 256, "", cut},
+		{"cut short", 64, "", cut},
+		{"segments cut by the sender", MaxSnapLen, "ip link set eth0 gso_max_segs 1", []func(*testing.T){tcp(300_000, "10.99.0.2:8080"), tcp(100_000, "10.245.0.2:8080")}},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			if f.prepare != "" {
+				c.In("a", f.prepare)
+			}
+			ifaces := []string{"caliaa", "eth0"}
+			var captures []func() []dumped
+			packets, sum := traced(t, c, "", f.snap, func() {
+				for _, i := range ifaces {
+					captures = append(captures, dump(t, c, i, f.snap))
+				}
+				for _, send := range f.send {
+					send(t)
+				}
+			})
+			if sum.LostEvents+sum.LostFrames+sum.LostPackets > 0 {
+				t.Errorf("lost: %d events, %d packets, bytes of %d hops", sum.LostEvents, sum.LostPackets, sum.LostFrames)
+			}
+			if sum.CutFrames > 0 {
+				t.Errorf("bytes of %d hops cut short", sum.CutFrames)
+			}
+			for i, iface := range ifaces {
+				sameFrames(t, iface, framesOn(packets, c.Inode("n"), iface), captures[i](), f.snap)
+			}
+			checkFrames(t, packets, f.snap)
+		})
+	}
+}
+
+// framesOn are the frames that came or went by an interface.
+func framesOn(packets []*model.Packet, netns uint32, iface string) (all []dumped) {
+	for _, p := range packets {
+		for _, h := range p.Hops {
+			if h.Netns == netns && h.Interface == iface && h.Frame != nil && (h.Stage == model.StageReceive || h.Stage == model.StageTransmit) &&
+				ofThePod(h.Frame.Bytes) {
+				all = append(all, dumped{h.Frame.Length, string(h.Frame.Bytes)})
+			}
+		}
+	}
+	return all
+}
+
+// sameFrames wants the same frames as often, in whatever order.
+func sameFrames(t *testing.T, iface string, got, want []dumped, snap int) {
+	t.Helper()
+	if len(want) == 0 {
+		t.Fatalf("%s: tcpdump saw nothing", iface)
+	}
+	count := map[dumped]int{}
+	longest := 0
+	for _, d := range want {
+		count[d]++
+		longest = max(longest, int(d.length))
+	}
+	for _, d := range got {
+		if count[d]--; count[d] < 0 {
+			t.Errorf("%s: tcpdump has no such frame: %s", iface, d)
+		}
+	}
+	for d, n := range count {
+		if n > 0 {
+			t.Errorf("%s: only tcpdump has this frame, %d times: %s", iface, n, d)
+		}
+	}
+	t.Logf("%s: %d frames, the longest of %d bytes, snap length %d", iface, len(want), longest, snap)
+}
+
+func (d dumped) String() string {
+	return fmt.Sprintf("%d of %d bytes: %.120x", len(d.bytes), d.length, d.bytes)
+}
+
+// checkFrames looks at the frames of all hops: they are of the packet that was
+// told, whole up to the snap length.
+func checkFrames(t *testing.T, packets []*model.Packet, snap int) {
+	t.Helper()
+	var without []string
+	made := 0
+	for _, p := range packets {
+		for _, h := range p.Hops {
+			what := fmt.Sprintf("%s in %s on %s", h.Stage, h.Place, h.Interface)
+			f := h.Frame
+			if f == nil {
+				if h.Stage != model.StageRoute && !slices.Contains(without, what) {
+					without = append(without, what)
+				}
+				continue
+			}
+			if f.Synthetic {
+				made++
+			}
+			if f.LinkType != 1 || len(f.Bytes) != min(int(f.Length), snap) {
+				t.Errorf("%s: link type %d, %d of %d bytes", what, f.LinkType, len(f.Bytes), f.Length)
+			} else if length := datagramLength(f.Bytes); length != int(f.Length) {
+				t.Errorf("%s: frame of %d bytes holds a datagram that makes it %d: %x", what, f.Length, length, f.Bytes[:min(64, len(f.Bytes))])
+			}
+		}
+	}
+	if made == 0 {
+		t.Error("no hop with a header that was made up: local output has none")
+	}
+	if len(without) > 0 {
+		t.Errorf("no bytes at: %s", strings.Join(without, "; "))
+	}
+}
+
+// datagramLength is how long a frame is by its IP header.
+func datagramLength(frame []byte) int {
+	at := 12
+	for binary.BigEndian.Uint16(frame[at:]) == unix.ETH_P_8021Q {
+		at += 4
+	}
+	ip := frame[at+2:]
+	switch binary.BigEndian.Uint16(frame[at:]) {
+	case unix.ETH_P_IP:
+		return at + 2 + int(binary.BigEndian.Uint16(ip[2:]))
+	case unix.ETH_P_IPV6:
+		return at + 2 + 40 + int(binary.BigEndian.Uint16(ip[4:]))
+	}
+	return -1
+}
