@@ -171,9 +171,9 @@ func sizeFrames(spec *ebpf.CollectionSpec, cpus, snap int) error {
 		return fmt.Errorf("set snaplen: %w", err)
 	}
 	spec.Maps["frame_buffers"].MaxEntries = uint32(cpus * frameBuffers)
-	// an event with its record's head is some 250 bytes
+	// an event with its record's head is some 256 bytes
 	ring := plainRing
-	for ring < largestRing && ring < plainRing*(250+snap)/250 {
+	for ring < largestRing && ring < plainRing/256*(256+snap) {
 		ring *= 2
 	}
 	spec.Maps["events"].MaxEntries = uint32(ring)
