@@ -70,7 +70,22 @@ func traversals(t *testing.T, table, chain string, rules int) (time.Duration, st
 	}
 	c.In("n", "iptables-legacy-restore "+file)
 
-	tr, err := New(context.Background(), Config{Src: "10.99.0.2", Dst: "10.99.0.1", Proto: "icmp", NetnsPath: c.Path("n"), Version: "test"})
+	total, sum, backend := programTime(t, Config{Src: "10.99.0.2", Dst: "10.99.0.1", Proto: "icmp", NetnsPath: c.Path("n"), Version: "test"}, func() {
+		ping := exec.Command("nsenter", "--net="+c.Path("far"), "ping", "-q", "-c", fmt.Sprint(costPackets), "-i", "0.002", "10.99.0.1")
+		if out, err := ping.CombinedOutput(); err != nil {
+			t.Fatalf("ping: %v: %s", err, out)
+		}
+	})
+	if sum.Forward.Seen < costPackets*9/10 {
+		t.Errorf("%d of %d packets seen", sum.Forward.Seen, costPackets)
+	}
+	return total, backend
+}
+
+// programTime sums up the time that all programs ran while packets were sent.
+func programTime(t *testing.T, cfg Config, send func()) (time.Duration, *model.Summary, string) {
+	t.Helper()
+	tr, err := New(context.Background(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,18 +96,18 @@ func traversals(t *testing.T, table, chain string, rules int) (time.Duration, st
 	}
 	defer stats.Close()
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan *model.Summary, 1)
+	var sum *model.Summary
+	done := make(chan struct{})
 	go func() {
-		sum, err := tr.Run(ctx, &collector{room: 10 * costPackets})
-		if err != nil {
+		defer close(done)
+		var err error
+		if sum, err = tr.Run(ctx, &collector{room: 1 << 20}); err != nil {
 			t.Error(err)
 		}
-		done <- sum
 	}()
-	ping := exec.Command("nsenter", "--net="+c.Path("far"), "ping", "-q", "-c", fmt.Sprint(costPackets), "-i", "0.002", "10.99.0.1")
-	if out, err := ping.CombinedOutput(); err != nil {
-		t.Fatalf("ping: %v: %s", err, out)
-	}
+	stop := func() { cancel(); <-done }
+	defer stop()
+	send()
 	var total time.Duration
 	for _, p := range tr.att.coll.Programs {
 		s, err := p.Stats()
@@ -101,9 +116,37 @@ func traversals(t *testing.T, table, chain string, rules int) (time.Duration, st
 		}
 		total += s.Runtime
 	}
-	cancel()
-	if sum := <-done; sum.Forward.Seen < costPackets*9/10 {
-		t.Errorf("%d of %d packets seen", sum.Forward.Seen, costPackets)
+	stop()
+	return total, sum, tr.start.Backend
+}
+
+// What packet bytes cost the packets they are taken of; nobody else pays.
+func TestFrameCost(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends packets for some seconds")
 	}
-	return total, tr.start.Backend
+	c, _ := frameNode(t)
+	for _, f := range []struct {
+		name string
+		send func()
+	}{
+		{"pings of 1,000 bytes", func() { c.In("a", fmt.Sprintf("ping -q -c %d -i 0.002 -s 1000 10.99.0.2", costPackets)) }},
+		{"TCP, 10 MB", func() { upload(t, c, 10_000_000, "10.99.0.2:8080") }},
+	} {
+		var without time.Duration
+		for _, snap := range []int{0, 256, MaxSnapLen} {
+			cfg := Config{Src: "caliaa", Dst: "any", NetnsPath: c.Path("n"), Version: "test", SnapLen: snap, Sample: -1}
+			total, sum, backend := programTime(t, cfg, f.send)
+			seen := sum.Forward.Seen + sum.Return.Seen
+			if seen == 0 {
+				t.Fatalf("%s: no packet seen", f.name)
+			}
+			each := total / time.Duration(seen)
+			if snap == 0 {
+				without = each
+			}
+			t.Logf("%s, %s, snap length %d: %d packets, %v each in our programs (%.2f times), lost %d events, bytes of %d hops",
+				f.name, backend, snap, seen, each, float64(each)/float64(without), sum.LostEvents, sum.LostFrames)
+		}
+	}
 }
