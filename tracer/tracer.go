@@ -611,9 +611,14 @@ func (t *Tracer) tellLosses() {
 		t.cfg.Warn("the flow is faster than is followed: some of its packets are left out on purpose and counted (--sample all follows every one)")
 	}
 	t.asm.lossy = c.LostEvents > 0
-	if n := c.LostEvents + c.LostPackets; n > t.warnedLost && time.Since(t.warnedAt) >= warnEvery {
+	if n := c.LostEvents + c.LostPackets + c.LostFrames; n > t.warnedLost && time.Since(t.warnedAt) >= warnEvery {
 		t.warnedAt = time.Now()
-		t.cfg.Warn(fmt.Sprintf("%d events and %d packets lost so far: the flow is faster than they can be read; narrow it with --port or --proto", c.LostEvents, c.LostPackets))
+		what, todo := fmt.Sprintf("%d events and %d packets", c.LostEvents, c.LostPackets), "narrow it with --port or --proto"
+		if c.LostFrames > 0 {
+			what += fmt.Sprintf(", and packet bytes at %d hops,", c.LostFrames)
+			todo += ", or take fewer bytes with --snaplen"
+		}
+		t.cfg.Warn(what + " lost so far: the flow is faster than they can be read; " + todo)
 		t.warnedLost = n
 	}
 }
