@@ -120,10 +120,10 @@ struct frame_buffer {
 	u8 data[SNAP_MAX + 1 + CHUNK];
 };
 
-/* Two a CPU: a softirq may come in the middle of a process's packet. The loader
- * makes room for them, if bytes are wanted.
+/* Of each CPU: a softirq may come in the middle of a process's packet, and that
+ * process may be preempted. The loader makes room for them, if bytes are wanted.
  */
-#define FRAME_BUFFERS 2
+#define FRAME_BUFFERS 3
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

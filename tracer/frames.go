@@ -23,7 +23,7 @@ import (
 const MaxSnapLen = 65535
 
 const (
-	frameBuffers = 2        // of each CPU: FRAME_BUFFERS of bpf/frame.h
+	frameBuffers = 3        // of each CPU: FRAME_BUFFERS of bpf/frame.h
 	plainRing    = 8 << 20  // the ring buffer without packet bytes: max_entries of bpf/flow.h
 	largestRing  = 64 << 20 // bytes
 	// An event and its bytes are sent within one program run: what has not

@@ -238,7 +238,7 @@ func ofThePod(frame []byte) bool {
 func traced(t *testing.T, c *nodetest.Cluster, backend string, snap int, f func()) ([]*model.Packet, *model.Summary) {
 	t.Helper()
 	tr, err := New(context.Background(), Config{Src: "caliaa", Dst: "any", NetnsPath: c.Path("n"), Backend: backend,
-		Sample: -1, SnapLen: snap, Version: "test", Verbose: func(line string) { t.Log(line) }})
+		Sample: -1, SnapLen: snap, Version: "test", Verbose: func(line string) { t.Log(line) }, Warn: func(line string) { t.Log("warning:", line) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,11 @@ func traced(t *testing.T, c *nodetest.Cluster, backend string, snap int, f func(
 	stop := func() { cancel(); <-done }
 	defer stop()
 	f()
-	time.Sleep(100 * time.Millisecond)
+	for quiet := 0; quiet < 3; time.Sleep(50 * time.Millisecond) { // emulated machines read slowly
+		if quiet++; tr.reader.AvailableBytes() > 0 {
+			quiet = 0
+		}
+	}
 	stop()
 	return got.packets, sum
 }

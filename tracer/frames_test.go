@@ -149,7 +149,7 @@ func TestSizeFrames(t *testing.T) {
 		}
 		buffers := uint32(1)
 		if c.snap > 0 {
-			buffers = 6
+			buffers = 9
 		}
 		if snap != uint32(c.snap) || spec.Maps["events"].MaxEntries != c.ring || spec.Maps["frame_buffers"].MaxEntries != buffers {
 			t.Errorf("snap length %d: %d in the kernel half, ring of %d bytes, %d buffers", c.snap, snap,
