@@ -27,13 +27,12 @@ type assembler struct {
 	give    time.Duration // how long an unfinished packet is waited for
 	notOurs func(bpf.Tuple)
 	lossy   bool // the kernel half has lost events: what has no end may have lost it
-
-	lostFrames uint64 // bytes of hops that never came
+	frames  *frames
 }
 
 func newAssembler(w *world, wall func(uint64) time.Time, notOurs func(bpf.Tuple)) *assembler {
 	return &assembler{w: w, wall: wall, notOurs: notOurs,
-		active: make(map[uint64]*journey), alias: make(map[uint64]uint64), byFlow: make(map[flowKey]map[uint64]*journey),
+		active: make(map[uint64]*journey), frames: newFrames(0), alias: make(map[uint64]uint64), byFlow: make(map[flowKey]map[uint64]*journey),
 		quiet: 40 * time.Millisecond, linger: 4 * time.Second, give: 10 * time.Second}
 }
 
@@ -216,7 +215,7 @@ func (a *assembler) due(now time.Time, closing bool) []*model.Packet {
 		}
 		if p := j.packet(a.number+1, a.wall); p != nil {
 			a.number++
-			a.lostFrames += dropUnfilled(p.Hops)
+			a.frames.settle(p.Hops)
 			a.w.rules.Explain(p)
 			out = append(out, p)
 		}

@@ -38,7 +38,8 @@ const (
 type frames struct {
 	snap  int
 	halfs map[uint32]*model.Frame // by number; until both are here
-	cut   uint64                  // that end where a fragment could not be read
+	lost  uint64                  // whose bytes never came, of hops that were told
+	cut   uint64                  // that end where a fragment could not be read, of hops that were told
 }
 
 func newFrames(snap int) *frames {
@@ -84,11 +85,7 @@ func (f *frames) add(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	data := raw[unsafe.Sizeof(*head):]
-	if len(data) < min(int(head.Length), f.snap) {
-		f.cut++
-	}
-	*f.half(head.Number) = frameOf(head, data, f.snap)
+	*f.half(head.Number) = frameOf(head, raw[unsafe.Sizeof(*head):], f.snap)
 	return nil
 }
 
@@ -150,16 +147,27 @@ func isEthernet(data []byte, link int) bool {
 	return false
 }
 
-// dropUnfilled takes off the hops those frames whose bytes never came, and
-// counts them.
-func dropUnfilled(hops []model.Hop) (n uint64) {
+// settle looks at the hops of a packet that is about to be told: frames whose
+// bytes never came are taken off, and what is missing is counted.
+func (f *frames) settle(hops []model.Hop) {
+	var last *model.Frame // a rewrite and the sighting that showed it share theirs
 	for i := range hops {
-		if f := hops[i].Frame; f != nil && f.LinkType == 0 {
-			hops[i].Frame = nil
-			n++
+		frame := hops[i].Frame
+		if frame == nil {
+			continue
 		}
+		if frame.LinkType == 0 {
+			hops[i].Frame = nil
+		}
+		switch {
+		case frame == last:
+		case frame.LinkType == 0:
+			f.lost++
+		case len(frame.Bytes) < min(int(frame.Length), f.snap):
+			f.cut++
+		}
+		last = frame
 	}
-	return n
 }
 
 // sizeFrames makes room for the packets' bytes, where they are wanted.

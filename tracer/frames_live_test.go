@@ -334,19 +334,18 @@ func TestFramesAreWhatTcpdumpSees(t *testing.T) {
 	}
 }
 
-// Nothing reads while packets come: the ring buffer runs full, and each frame
-// that has no room in it is counted.
-func TestLostFramesAreCounted(t *testing.T) {
-	if testing.Short() {
-		t.Skip("sends packets for some seconds")
-	}
-	c, _ := frameNode(t)
+// sent traces with whole packets as bytes; nothing reads before all were sent.
+func sent(t *testing.T, c *nodetest.Cluster, prepare func(*Tracer) error, send func()) ([]*model.Packet, *model.Summary) {
+	t.Helper()
 	tr, err := New(context.Background(), Config{Src: "caliaa", Dst: "any", NetnsPath: c.Path("n"), Sample: -1, SnapLen: MaxSnapLen, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tr.Close()
-	upload(t, c, 40_000_000, "10.99.0.2:8080")
+	if err := prepare(tr); err != nil {
+		t.Fatal(err)
+	}
+	send()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	got := &collector{room: 1 << 20}
@@ -354,8 +353,18 @@ func TestLostFramesAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return got.packets, sum
+}
+
+// The ring buffer runs full: each frame that has no room in it is counted.
+func TestLostFramesAreCounted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends packets for some seconds")
+	}
+	c, _ := frameNode(t)
+	packets, sum := sent(t, c, func(*Tracer) error { return nil }, func() { upload(t, c, 40_000_000, "10.99.0.2:8080") })
 	with, without := 0, 0
-	for _, p := range got.packets {
+	for _, p := range packets {
 		for _, h := range p.Hops {
 			switch {
 			case h.Frame != nil:
@@ -368,6 +377,32 @@ func TestLostFramesAreCounted(t *testing.T) {
 	t.Logf("%d hops with bytes, %d without; counted as lost: %d events, bytes of %d hops", with, without, sum.LostEvents, sum.LostFrames)
 	if with == 0 || without == 0 || uint64(without) > sum.LostFrames {
 		t.Error("what lacks its bytes is not what was counted")
+	}
+}
+
+// Where memory was not found, frames end before the first fragment, and that is
+// counted.
+func TestFramesWithoutFragments(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends packets for some seconds")
+	}
+	c, _ := frameNode(t)
+	packets, sum := sent(t, c, func(tr *Tracer) error { return tr.att.coll.Variables["known_page"].Set(uint64(0)) },
+		func() { upload(t, c, 100_000, "10.99.0.2:8080") })
+	cut := map[*model.Frame]bool{}
+	for _, p := range packets {
+		for _, h := range p.Hops {
+			if f := h.Frame; f != nil && len(f.Bytes) < int(f.Length) {
+				cut[f] = true
+				if len(f.Bytes) < 14+20+20 || datagramLength(f.Bytes) != int(f.Length) {
+					t.Errorf("%s in %s: %d of %d bytes: %x", h.Stage, h.Place, len(f.Bytes), f.Length, f.Bytes[:min(64, len(f.Bytes))])
+				}
+			}
+		}
+	}
+	t.Logf("bytes of %d hops cut, %d counted", len(cut), sum.CutFrames)
+	if len(cut) == 0 || sum.CutFrames != uint64(len(cut)) {
+		t.Error("what was cut is not what was counted")
 	}
 }
 

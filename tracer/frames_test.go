@@ -82,8 +82,9 @@ func TestFrameOf(t *testing.T) {
 			if int(got.Length) != length {
 				t.Errorf("length %d, want %d", got.Length, length)
 			}
-			if f.cut != 0 || len(f.halfs) != 0 {
-				t.Errorf("%d cut, %d waiting", f.cut, len(f.halfs))
+			f.settle([]model.Hop{{Frame: got}})
+			if f.cut+f.lost != 0 || len(f.halfs) != 0 {
+				t.Errorf("%d cut, %d lost, %d waiting", f.cut, f.lost, len(f.halfs))
 			}
 		})
 	}
@@ -102,13 +103,17 @@ func TestFramesFindTheirEvents(t *testing.T) {
 		t.Error("an event without bytes got some")
 	}
 	early := f.of(1)
-	hops := []model.Hop{{Frame: early}, {}, {Frame: f.of(9)}}
+	never := f.of(9)
+	hops := []model.Hop{{Frame: early}, {}, {Frame: never}, {Frame: never}}
 	add(1, 15)
-	if n := dropUnfilled(hops); n != 1 || hops[0].Frame != early || hops[2].Frame != nil || len(early.Bytes) != 15 {
-		t.Errorf("%d without bytes, hops %+v", n, hops)
+	f.settle(hops)
+	if f.lost != 1 || f.cut != 0 || hops[0].Frame != early || hops[2].Frame != nil || hops[3].Frame != nil || len(early.Bytes) != 15 {
+		t.Errorf("%d without bytes, hops %+v", f.lost, hops)
 	}
 	add(2, 90)
-	if late := f.of(2); len(late.Bytes) != 15 || late.Length != 90 || f.cut != 1 {
+	late := f.of(2)
+	f.settle([]model.Hop{{Frame: late}, {Frame: late}})
+	if len(late.Bytes) != 15 || late.Length != 90 || f.cut != 1 {
 		t.Errorf("frame %+v, %d cut: the kernel half could read no more than 15 of 90 bytes", late, f.cut)
 	}
 	// events that are lost leave bytes behind

@@ -65,7 +65,6 @@ type Tracer struct {
 	clock   clock
 	rules   *ruleBook
 	pace    pace
-	frames  *frames
 	private uint32 // offset of xt_table.private, bytes; 0: not asked yet
 
 	names *endpoint.Resolver
@@ -275,7 +274,6 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 	if t.reader, err = ringbuf.NewReader(t.att.coll.Maps["events"]); err != nil {
 		return fmt.Errorf("ring buffer: %w", err)
 	}
-	t.frames = newFrames(t.cfg.SnapLen)
 	if t.cfg.SnapLen > 0 {
 		if err := t.findMemory(); err != nil {
 			t.cfg.Verbose("of packets only the linear part can be captured: " + err.Error())
@@ -306,6 +304,7 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 	t.clock = newClock()
 	t.rules.wall = t.clock.wall
 	t.asm = newAssembler(&world{places: t.where, naming: t, tables: t.br, rules: t.rules, tracks: make(map[uint32]bool)}, t.clock.wall, t.notOurs)
+	t.asm.frames = newFrames(t.cfg.SnapLen)
 	return nil
 }
 
@@ -519,7 +518,7 @@ func (t *Tracer) read() (int, error) {
 			return n, fmt.Errorf("ring buffer: %w", err)
 		}
 		if isFrame(rec.RawSample) {
-			if err := t.frames.add(rec.RawSample); err != nil {
+			if err := t.asm.frames.add(rec.RawSample); err != nil {
 				return n, fmt.Errorf("ring buffer: %w", err)
 			}
 			continue
@@ -532,7 +531,7 @@ func (t *Tracer) read() (int, error) {
 			t.moduleArrived(cString(e.module.Name[:]))
 			continue
 		}
-		e.bytes = t.frames.of(e.Frame)
+		e.bytes = t.asm.frames.of(e.Frame)
 		t.asm.add(&e, time.Now())
 	}
 }
@@ -584,8 +583,8 @@ func (t *Tracer) account(sum *model.Summary) {
 	sum.LostEvents = c.LostEvents
 	sum.LostPackets = c.LostPackets
 	sum.SampledOut = c.Sampled
-	sum.LostFrames = c.LostFrames + t.asm.lostFrames
-	sum.CutFrames = t.frames.cut
+	sum.LostFrames = c.LostFrames + t.asm.frames.lost
+	sum.CutFrames = t.asm.frames.cut
 	sum.SkippedRuns = t.att.skipped()
 	sum.UnknownRules = t.rules.missing
 	if c.Packets > t.asm.seenIDs {
