@@ -276,7 +276,7 @@ func odds() trace {
 			Fix:      []string{"kubectl -n calico-system delete pod -l k8s-app=calico-node --field-selector spec.nodeName=node1"},
 		},
 		&model.Summary{
-			Forward: model.Counts{Seen: 6, Dropped: 4, Rejected: 1, Unknown: 1}, LostEvents: 12, LostPackets: 1, DurationMS: 61500,
+			Forward: model.Counts{Seen: 6, Dropped: 4, Rejected: 1, Unknown: 1}, LostEvents: 12, LostPackets: 1, LostFrames: 3, CutFrames: 2, DurationMS: 61500,
 			MissedHooks: []model.MissedHook{{Hook: "nf_hook_slow"}, {Hook: "nft_do_chain", Why: "module nf_tables is not loaded"}},
 		},
 	}
