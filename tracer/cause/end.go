@@ -122,9 +122,10 @@ func checksum(q *inquiry) *claim {
 	return c
 }
 
-// tcDrop: a program or filter of tc, or an XDP program.
+// tcDrop: a program or filter of tc, or an XDP program; do_xdp_generic frees what
+// the program drops without a reason (net/core/dev.c, 6.18).
 func tcDrop(q *inquiry) *claim {
-	tc, xdp := q.because("TC_INGRESS", "TC_EGRESS") || q.in("sch_handle_ingress*", "sch_handle_egress*", "tc_run*"), q.because("XDP")
+	tc, xdp := q.because("TC_INGRESS", "TC_EGRESS") || q.in("sch_handle_ingress*", "sch_handle_egress*", "tc_run*"), q.because("XDP") || q.in("do_xdp_generic*", "netif_receive_generic_xdp*", "veth_xdp_rcv*")
 	if !tc && !xdp {
 		return nil
 	}
