@@ -72,7 +72,8 @@ var (
 
 // Faults lists all faults. Node means node1, the one that is traced.
 func Faults() []Fault {
-	return slices.Concat(linkFaults(), routeFaults(), ruleFaults(), dispatchFaults(), tunnelFaults(), farFaults(), programFaults(), endFaults())
+	return slices.Concat(linkFaults(), routeFaults(), ruleFaults(), dispatchFaults(), tunnelFaults(), farFaults(), programFaults(),
+		checksumFaults(), queueFaults(), endFaults(), silenceFaults())
 }
 
 // FindFault finds a fault by name. The error names all that exist.

@@ -37,6 +37,7 @@ type Scenario struct {
 type Expect struct {
 	Code      string // of the finding; empty: there must be none
 	Direction model.Direction
+	Silence   bool // no packet of the flow is seen: it takes a trace of its own
 	Outcomes  []model.Outcome
 	Stages    []model.Stage // where it died
 	Hook      string

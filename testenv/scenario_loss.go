@@ -23,9 +23,38 @@ func lossCases() []scenarioCase {
 	egress.Interface, egress.Reasons = []Role{RoleDstHost}, []string{"TC_EGRESS", "NOT_SPECIFIED"}
 	xdp := program
 	xdp.Reasons = []string{"XDP", "NOT_SPECIFIED"}
+	inPod := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleDst}, Interface: []Role{RoleDstPod}, Sender: silent}
+	// A SYN that finds the queue full is consumed, not dropped (tcp_conn_request).
+	backlog := inPod
+	backlog.Outcomes = []model.Outcome{model.Dropped, model.Delivered}
+	buffer := inPod
+	buffer.Reasons = []string{"SOCKET_RCVBUFF", "NOT_SPECIFIED"}
+	shaped := egress
+	shaped.Reasons = []string{"QDISC_DROP", "QDISC_OVERLIMIT", "NOT_SPECIFIED"}
+	sum := inPod
+	sum.Reasons = []string{"ICMP_CSUM", "TCP_CSUM", "UDP_CSUM", "NOT_SPECIFIED"}
+	outerSum := program
+	outerSum.Interface, outerSum.Reasons = []Role{RoleUplink}, []string{"UDP_CSUM", "NOT_SPECIFIED"}
 	return []scenarioCase{
 		{name: "tc-drop", fault: "tc-drop", kinds: anyKind, protos: allProtos, way: same, expect: always(program)},
 		{name: "tc-drop-egress", fault: "tc-drop-egress", kinds: anyKind, protos: packets, way: same, expect: always(egress)},
+		{name: "accept-queue", fault: "accept-queue", kinds: anyKind, protos: []string{"tcp"}, way: same, expect: always(backlog)},
+		{name: "socket-buffer", fault: "socket-buffer", kinds: anyKind, protos: []string{"udp"}, way: same, expect: always(buffer)},
+		{name: "shaper", fault: "shaper", kinds: anyKind, protos: allProtos, way: same, expect: always(shaped)},
+		{name: "checksum", fault: "checksum", kinds: anyKind, protos: allProtos, way: same, expect: always(sum)},
+		{name: "checksum-tunnel", fault: "checksum-tunnel", kinds: anyKind, protos: allProtos, way: in, expect: always(outerSum)},
 		{name: "xdp-drop", fault: "xdp-drop", kinds: anyKind, protos: packets, way: same, expect: always(xdp)},
+	}
+}
+
+// silenceCases show no packet at all.
+func silenceCases() []scenarioCase {
+	nothing := always(Expect{Direction: model.Forward, Silence: true, Sender: []Outcome{Unreachable, NotSent, TimedOut}})
+	mute := always(Expect{Code: "not-sent", Direction: model.Forward, Silence: true, Sender: silent})
+	return []scenarioCase{
+		{name: "pod-interface-down", fault: "pod-interface-down", kinds: anyKind, protos: allProtos, way: same, expect: nothing},
+		{name: "pod-no-route", fault: "pod-no-route", kinds: anyKind, protos: allProtos, way: out, expect: nothing},
+		{name: "not-sent", doc: "the sender sends nothing", kinds: anyKind, protos: []string{"tcp"}, way: same, expect: mute,
+			tweak: func(t *Traffic) { t.Mute = true }},
 	}
 }

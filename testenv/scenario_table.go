@@ -116,7 +116,7 @@ var (
 )
 
 func scenarioCases() []scenarioCase {
-	return slices.Concat(healthyCases(), ruleCases(), policyCases(), routeCases(), linkCases(), tunnelCases(), farCases(), lossCases(), endCases())
+	return slices.Concat(healthyCases(), ruleCases(), policyCases(), routeCases(), linkCases(), tunnelCases(), farCases(), lossCases(), endCases(), silenceCases())
 }
 
 func healthyCases() []scenarioCase {

@@ -270,6 +270,9 @@ func (ses *session) run(t tester, e *testenv.Env, s testenv.Scenario) {
 	}
 	defer undo()
 	src, dst := ends(t, e, s.Traffic)
+	if s.Expect.Silence {
+		ses.end(t)
+	}
 	tr := ses.trace(t, e, src, dst, s.Traffic.Proto)
 	begun := time.Now()
 	sent, err := s.Run(ctx, e)
@@ -286,7 +289,7 @@ func (ses *session) run(t tester, e *testenv.Env, s testenv.Scenario) {
 	ses.episodes = append(ses.episodes, episode{s.Name, s.Expect, begun, mended})
 	undo()
 	hsrc, hdst := ends(t, e, s.Healthy)
-	sameTrace := hsrc == src && hdst == dst
+	sameTrace := hsrc == src && hdst == dst && !s.Expect.Silence
 	var port uint16
 	healthy := func() {
 		port = runHealthy(t, ctx, e, s)
@@ -297,7 +300,7 @@ func (ses *session) run(t tester, e *testenv.Env, s testenv.Scenario) {
 	}
 	if sameTrace && s.Fault != "" {
 		healthy()
-	} else if !ses.shared() {
+	} else if !ses.shared() || s.Expect.Silence {
 		settle(ses.p)
 		ses.end(t)
 	}
@@ -425,6 +428,12 @@ func checkStory(t tester, e *testenv.Env, s testenv.Scenario, packets []model.Pa
 	t.Helper()
 	if s.Expect.Code == "" {
 		checkHealthy(t, packets)
+		return
+	}
+	if s.Expect.Silence {
+		for _, pk := range packets {
+			t.Errorf("nothing was sent, but told: %s", tell(pk))
+		}
 		return
 	}
 	found := 0
