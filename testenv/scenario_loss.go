@@ -5,7 +5,11 @@
 
 package testenv
 
-import "github.com/pathtrace/pathtrace/tracer/model"
+import (
+	"time"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
 
 // farCases leave node1 in good order.
 func farCases() []scenarioCase {
@@ -38,7 +42,9 @@ func lossCases() []scenarioCase {
 	return []scenarioCase{
 		{name: "tc-drop", fault: "tc-drop", kinds: anyKind, protos: allProtos, way: same, expect: always(program)},
 		{name: "tc-drop-egress", fault: "tc-drop-egress", kinds: anyKind, protos: packets, way: same, expect: always(egress)},
-		{name: "accept-queue", fault: "accept-queue", kinds: anyKind, protos: []string{"tcp"}, way: same, expect: always(backlog)},
+		// the request comes again after 1 s
+		{name: "accept-queue", fault: "accept-queue", kinds: anyKind, protos: []string{"tcp"}, way: same, expect: always(backlog),
+			shape: func(t *Traffic) { t.Timeout = 1500 * time.Millisecond }},
 		{name: "socket-buffer", fault: "socket-buffer", kinds: anyKind, protos: []string{"udp"}, way: same, expect: always(buffer)},
 		{name: "shaper", fault: "shaper", kinds: anyKind, protos: allProtos, way: same, expect: always(shaped)},
 		{name: "checksum", fault: "checksum", kinds: anyKind, protos: allProtos, way: same, expect: always(sum)},

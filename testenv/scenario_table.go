@@ -296,6 +296,7 @@ func tunnelCases() []scenarioCase {
 		{name: "vxlan-blocked-return", fault: "vxlan-blocked-return", kinds: anyKind, protos: allProtos, way: out, expect: inFilter("INPUT", "site-no-tunnels", back)},
 		{name: "vxlan-fdb", fault: "vxlan-fdb", kinds: anyKind, protos: allProtos, way: out, expect: always(lost)},
 		{name: "tunnel-down", fault: "tunnel-down", kinds: anyKind, protos: allProtos, way: out, expect: always(astray)},
+		{name: "bgp-blocked", fault: "bgp-blocked", kinds: onlyCalico, protos: allProtos, way: out, expect: always(astray)},
 		{name: "uplink-down", fault: "uplink-down", kinds: anyKind, protos: allProtos, way: out, expect: always(lost)},
 	}
 }

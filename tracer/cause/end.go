@@ -62,20 +62,25 @@ func (q *inquiry) end() (place, iface string) {
 	return h.Place, h.Interface
 }
 
-// full says which reasons tell of a queue without room, and what to do about it.
-var full = []struct {
+// queue is a queue without room: the reasons that tell of it, and what to do.
+type queue struct {
 	reasons []string
 	what    string
 	fix     []string
-}{
+}
+
+var acceptsSlowly = queue{[]string{"TCP_BACKLOG", "TCP_LISTEN_OVERFLOW"}, "the listening socket's accept queue is full: the application accepts too slowly",
+		[]string{"see it: ss -lnt (Recv-Q at Send-Q) and nstat -az TcpExtListenOverflows in the pod",
+			"have the application accept faster, or ask for a longer queue (listen's backlog and net.core.somaxconn)"}}
+
+// full are all of them.
+var full = []queue{
 	{[]string{"SOCKET_RCVBUFF", "SOCKET_BACKLOG"}, "the receiving socket's buffer is full: the application reads too slowly",
 		[]string{"see the queue and its losses: ss -nump (skmem d is what was dropped) and nstat -az UdpRcvbufErrors in the pod",
 			"have the application read faster, or ask for a larger buffer (SO_RCVBUF, up to net.core.rmem_max)"}},
 	{[]string{"PROTO_MEM"}, "the protocol's memory limit is reached",
 		[]string{"see it: cat /proc/net/sockstat; sysctl net.ipv4.tcp_mem net.ipv4.udp_mem"}},
-	{[]string{"TCP_BACKLOG", "TCP_LISTEN_OVERFLOW"}, "the listening socket's accept queue is full: the application accepts too slowly",
-		[]string{"see it: ss -lnt (Recv-Q at Send-Q) and nstat -az TcpExtListenOverflows in the pod",
-			"have the application accept faster, or ask for a longer queue (listen's backlog and net.core.somaxconn)"}},
+	acceptsSlowly,
 	{[]string{"CPU_BACKLOG"}, "the CPU's backlog of received packets is full",
 		[]string{"see it: the second column of /proc/net/softnet_stat", "sysctl -w net.core.netdev_max_backlog=4000"}},
 	{[]string{"QDISC_DROP", "QDISC_OVERLIMIT", "QDISC_CONGESTED", "CAKE_FLOOD", "FQ_BAND_LIMIT", "FQ_FLOW_LIMIT", "FQ_HORIZON_LIMIT"}, "the interface's queueing discipline drops it: its queue is full, or a shaper's rate is used up",

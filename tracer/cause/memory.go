@@ -30,6 +30,8 @@ type memory struct {
 	// dnat maps what a request was sent to after translation to what it was
 	// addressed to before.
 	dnat map[netip.AddrPort]netip.AddrPort
+	// opened counts how often the opening segment of a connection arrived.
+	opened map[peerKey]int
 	// podAt maps the addresses of the node's pods to their namespaces, as of
 	// podsRead: looking into all of them takes a while.
 	podAt    map[netip.Addr]uint32
@@ -98,7 +100,7 @@ type peer struct {
 	answered bool
 	icmp     string // an ICMP error that came back
 	told     bool   // by a finding
-	astray   *claim // why it went another way than it should, as the node stood then
+	noted    *claim // why it went another way than it should, as the node stood then
 }
 
 // room makes room for another exchange: those that were answered are of no more
@@ -117,13 +119,14 @@ func (m *memory) room() bool {
 }
 
 func newMemory() memory {
-	return memory{packets: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort)}
+	return memory{packets: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort), opened: make(map[peerKey]int)}
 }
 
 // see takes a finished packet, and gives the far end that it is the first to
 // have left for.
 func (m *memory) see(p *model.Packet) *peer {
 	m.packets[p.Direction]++
+	m.seeArrived(p)
 	if p.Direction == model.Return {
 		m.seeReply(p)
 		return nil

@@ -30,6 +30,7 @@ var causes = []cause{
 	{"interface-down", interfaceDown},
 	{"vxlan-broken", vxlanBroken},
 	{"blackhole-route", blackhole},
+	{"bgp-blocked", bgpNoRoute},
 	{"no-route", noRoute},
 	{"neighbor-failed", neighborFailed},
 	{"queue-full", queueFull},
@@ -38,10 +39,16 @@ var causes = []cause{
 	{"no-listener", noListener},
 }
 
+// arrivals are asked of what arrived and got no answer, though it came again.
+var arrivals = []cause{
+	{"queue-full", acceptQueue},
+}
+
 // closings are asked when the trace is over, in this order, about what no packet
 // by itself tells.
 var closings = []closing{
-	{"vxlan-broken", closingOf(wentAstray)},
+	{"vxlan-broken", closingOf(wentAstray("vxlan-broken"))},
+	{"bgp-blocked", closingOf(wentAstray("bgp-blocked"))},
 	{"masquerade", closingOf(masquerade)},
 	{"left-node", closingOf(leftNode)},
 	{"not-sent", notSent},
