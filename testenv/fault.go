@@ -72,7 +72,7 @@ var (
 
 // Faults lists all faults. Node means node1, the one that is traced.
 func Faults() []Fault {
-	return slices.Concat(linkFaults(), routeFaults(), ruleFaults(), dispatchFaults(), tunnelFaults(), bgpFaults(), farFaults(), programFaults(),
+	return slices.Concat(linkFaults(), routeFaults(), ruleFaults(), dispatchFaults(), conntrackFaults(), tunnelFaults(), bgpFaults(), farFaults(), programFaults(),
 		checksumFaults(), queueFaults(), endFaults(), silenceFaults())
 }
 

@@ -170,7 +170,7 @@ func (s *Scenario) InterfaceOf(e *Env, r Role) string {
 func Scenarios(d Dataplane) []Scenario {
 	var all []Scenario
 	for _, c := range scenarioCases() {
-		if !slices.Contains(c.kinds, d.Kind()) {
+		if !slices.Contains(c.kinds, d.Kind()) || c.only != nil && !slices.Contains(c.only, d) {
 			continue
 		}
 		for _, proto := range c.protos {

@@ -64,3 +64,22 @@ func silenceCases() []scenarioCase {
 			tweak: func(t *Traffic) { t.Mute = true }},
 	}
 }
+
+func conntrackCases() []scenarioCase {
+	invalid := func(d Dataplane) Expect {
+		x := inFilter("FORWARD", "calico", Expect{Direction: model.Return, Outcomes: died, Places: []Role{RoleNode}, Sender: silent})(d)
+		if d == FlannelNFTables {
+			x.Table = "site-invalid"
+		}
+		return x
+	}
+	full := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleNode}, Hook: "PREROUTING", Interface: []Role{RoleSrcHost, RoleBridge},
+		Reasons: []string{"NETFILTER_DROP", "NOT_SPECIFIED"}, Sender: silent}
+	return []scenarioCase{
+		// A reply over UDP begins a connection as good as any.
+		{name: "conntrack-invalid", fault: "conntrack-invalid", kinds: anyKind, protos: []string{"icmp", "tcp"}, way: out, expect: invalid},
+		// The table knows nothing of rules, and filling it takes seconds.
+		{name: "conntrack-full", fault: "conntrack-full", kinds: anyKind, protos: []string{"tcp"},
+			only: []Dataplane{CalicoLegacy, CalicoNFTables, FlannelLegacy, FlannelNFTables}, way: same, expect: always(full)},
+	}
+}

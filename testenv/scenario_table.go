@@ -29,6 +29,7 @@ type scenarioCase struct {
 	fault  string
 	doc    string
 	kinds  []Kind
+	only   []Dataplane // of those kinds; nil: all
 	protos []string
 	way    way
 	tweak  func(t *Traffic)         // what is wrong with the traffic itself
@@ -116,7 +117,7 @@ var (
 )
 
 func scenarioCases() []scenarioCase {
-	return slices.Concat(healthyCases(), ruleCases(), policyCases(), routeCases(), linkCases(), tunnelCases(), farCases(), lossCases(), endCases(), silenceCases())
+	return slices.Concat(healthyCases(), ruleCases(), policyCases(), conntrackCases(), routeCases(), linkCases(), tunnelCases(), farCases(), lossCases(), endCases(), silenceCases())
 }
 
 func healthyCases() []scenarioCase {
