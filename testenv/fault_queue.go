@@ -123,7 +123,7 @@ func fillBuffer(s *sockets, at netip.AddrPort) error {
 // A token bucket that lets one small packet through now and then, and what keeps
 // it busy.
 const (
-	shaperRate  = 125  // bytes a second
+	shaperRate  = 10   // bytes a second
 	shaperBurst = 1600 // bytes
 	shaperQueue = 400  // bytes
 	noiseSize   = 8    // bytes: no larger packet finds room where this does not

@@ -200,7 +200,7 @@ func (ses *session) end(t interface {
 			t.Logf("told: %s", tell(pk))
 		}
 	}
-	checkFindings(t, ses.episodes, tr.Packets(), tr.Findings())
+	checkFindings(t, ses.p.backend, ses.episodes, tr.Packets(), tr.Findings())
 }
 
 // drop ends the trace without asking what it saw: it may be what is wrong.
@@ -292,8 +292,10 @@ func (ses *session) run(t tester, e *testenv.Env, s testenv.Scenario) {
 	sameTrace := hsrc == src && hdst == dst && !s.Expect.Silence
 	var port uint16
 	healthy := func() {
+		from := time.Now()
 		port = runHealthy(t, ctx, e, s)
 		settle(ses.p)
+		ses.episodes = append(ses.episodes, episode{name: s.Name + ", healthy", from: from, to: time.Now()})
 		if !ses.shared() {
 			ses.end(t)
 		}

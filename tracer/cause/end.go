@@ -70,8 +70,8 @@ type queue struct {
 }
 
 var acceptsSlowly = queue{[]string{"TCP_BACKLOG", "TCP_LISTEN_OVERFLOW"}, "the listening socket's accept queue is full: the application accepts too slowly",
-		[]string{"see it: ss -lnt (Recv-Q at Send-Q) and nstat -az TcpExtListenOverflows in the pod",
-			"have the application accept faster, or ask for a longer queue (listen's backlog and net.core.somaxconn)"}}
+	[]string{"see it: ss -lnt (Recv-Q at Send-Q) and nstat -az TcpExtListenOverflows in the pod",
+		"have the application accept faster, or ask for a longer queue (listen's backlog and net.core.somaxconn)"}}
 
 // full are all of them.
 var full = []queue{

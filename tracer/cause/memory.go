@@ -25,6 +25,7 @@ const (
 // memory of a trace.
 type memory struct {
 	packets map[model.Direction]int
+	passed  map[model.Direction]int // of them, those that came to the node's own namespace
 	peers   map[peerKey]*peer
 	asked   []*peer // peers in order of appearance
 	// dnat maps what a request was sent to after translation to what it was
@@ -119,13 +120,16 @@ func (m *memory) room() bool {
 }
 
 func newMemory() memory {
-	return memory{packets: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort), opened: make(map[peerKey]int)}
+	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort), opened: make(map[peerKey]int)}
 }
 
 // see takes a finished packet, and gives the far end that it is the first to
 // have left for.
 func (m *memory) see(p *model.Packet) *peer {
 	m.packets[p.Direction]++
+	if lastHop(p, func(h *model.Hop) bool { return h.Place == "node" }) != nil {
+		m.passed[p.Direction]++
+	}
 	m.seeArrived(p)
 	if p.Direction == model.Return {
 		m.seeReply(p)

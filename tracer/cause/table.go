@@ -6,7 +6,11 @@ package cause
 // several fit: what the kernel says plainly before what is read off the state,
 // the special before the general. docs/causes.md has a section for each code.
 
-import "github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
+import (
+	"slices"
+
+	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
+)
 
 var causes = []cause{
 	// a packet filter killed it
@@ -52,4 +56,20 @@ var closings = []closing{
 	{"masquerade", closingOf(masquerade)},
 	{"left-node", closingOf(leftNode)},
 	{"not-sent", notSent},
+}
+
+// Codes lists the codes of all causes, in the tables' order.
+func Codes() (all []string) {
+	add := func(code string) {
+		if !slices.Contains(all, code) {
+			all = append(all, code)
+		}
+	}
+	for _, c := range causes {
+		add(c.code)
+	}
+	for _, c := range closings {
+		add(c.code)
+	}
+	return all
 }
