@@ -118,13 +118,36 @@ func checksum(q *inquiry) *claim {
 		return nil
 	}
 	place, iface := q.end()
+	if place == "node" {
+		place = "this node"
+	}
 	c := &claim{certain: true, summary: fmt.Sprintf("its %s checksum is wrong, so %s drops it", strings.TrimSuffix(q.d.Reason, "_CSUM"), place), evidence: []string{q.died()}}
-	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageDecapsulate }); h != nil {
-		c.evidence = append(c.evidence, "it came through a tunnel ("+h.Interface+"): checksum offload of the outer header is the usual fault")
-		c.fix = []string{"on the sending node: ethtool -K " + h.Interface + " tx-checksum-ip-generic off (Calico: FELIX_FEATUREDETECTOVERRIDE=ChecksumOffloadBroken=true)"}
+	if tunnel := q.tunnelOf(); tunnel != "" {
+		c.evidence = append(c.evidence, "it came through a tunnel ("+tunnel+"): checksum offload of the outer header is the usual fault")
+		c.fix = []string{"on the sending node: ethtool -K " + tunnel + " tx-checksum-ip-generic off (Calico: FELIX_FEATUREDETECTOVERRIDE=ChecksumOffloadBroken=true)"}
+	}
+	if q.inTunnelStill() {
+		c.summary = fmt.Sprintf("the outer UDP checksum of its tunnel packet is wrong, so %s drops it", place)
 	}
 	c.fix = append(c.fix, "see who sends it so: tcpdump -vv -i "+iface+" on this side and the sender's; switch offloads off one by one (ethtool -K IFACE tx off)")
 	return c
+}
+
+// tunnelOf is the tunnel device by which the packet came, "" if it did not.
+func (q *inquiry) tunnelOf() string {
+	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageDecapsulate }); h != nil {
+		return h.Interface
+	}
+	if tunnels := q.tunnels(); q.inTunnelStill() && len(tunnels) > 0 {
+		return tunnels[0].Name
+	}
+	return ""
+}
+
+// inTunnelStill tells a packet that died as the node's own although it is for
+// somebody else: in its outer header it was.
+func (q *inquiry) inTunnelStill() bool {
+	return q.because("UDP_CSUM") && q.d.Netns == q.state.Node() && !q.holds(q.d.Netns, endsAt(q.p).Dst) && !multicastOrBroadcast(q)
 }
 
 // tcDrop: a program or filter of tc, or an XDP program; do_xdp_generic frees what
@@ -134,11 +157,11 @@ func tcDrop(q *inquiry) *claim {
 	if !tc && !xdp {
 		return nil
 	}
-	what, show := "tc program or filter", "tc filter show dev "+q.d.Interface+" ingress; tc filter show dev "+q.d.Interface+" egress; bpftool net show dev "+q.d.Interface
+	what, show := "a tc program or filter", "tc filter show dev "+q.d.Interface+" ingress; tc filter show dev "+q.d.Interface+" egress; bpftool net show dev "+q.d.Interface
 	if xdp {
-		what, show = "XDP program", "ip -d link show dev "+q.d.Interface+"; bpftool net show dev "+q.d.Interface
+		what, show = "an XDP program", "ip -d link show dev "+q.d.Interface+"; bpftool net show dev "+q.d.Interface
 	}
-	return &claim{certain: true, summary: fmt.Sprintf("a %s on %s drops it", what, at(q.d.Place, q.d.Interface)), evidence: []string{q.died()},
+	return &claim{certain: true, summary: fmt.Sprintf("%s on %s drops it", what, at(q.d.Place, q.d.Interface)), evidence: []string{q.died()},
 		fix: []string{"see it: " + show, "find who attached it: an agent (Cilium, Calico's eBPF dataplane), a shaper, a script"}}
 }
 
