@@ -80,7 +80,7 @@ func checkFindings(t finder, backend string, episodes []episode, packets []model
 		if results[e].Confidence == "" {
 			t.Errorf("%s: no finding %s, %s; found: %s", ep.name, ep.expect.Code, ep.expect.Direction, codes(findings))
 			for _, p := range packets {
-				if ids[p.ID] {
+				if spans[e][p.ID] {
 					t.Errorf("  told: %s", tell(p))
 				}
 			}
