@@ -58,9 +58,6 @@ type changing struct {
 	change func(*model.Packet)
 }
 
-// Finding leaves out what was told when it was recorded.
-func (changing) Finding(*model.Finding) error { return nil }
-
 func (s changing) Packet(p *model.Packet) error {
 	s.change(p)
 	return s.Sink.Packet(p)
