@@ -111,10 +111,11 @@ func fillBuffer(s *sockets, at netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	const datagrams, size = 32, 512
-	for range datagrams {
-		if err := unix.Sendto(client, make([]byte, size), 0, sockaddr(at.Addr(), int(at.Port()))); err != nil {
-			return err
+	for _, size := range []int{512, 1} { // the small ones fill what the large ones leave
+		for range 32 {
+			if err := unix.Sendto(client, make([]byte, size), 0, sockaddr(at.Addr(), int(at.Port()))); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
