@@ -98,6 +98,7 @@ type peer struct {
 	left     int
 	ids      []uint64
 	first    *model.Packet // that left
+	last     time.Time     // of the packets that left
 	answered bool
 	icmp     string // an ICMP error that came back
 	told     bool   // by a finding
@@ -173,6 +174,7 @@ func (m *memory) seeLeaving(p *model.Packet) *peer {
 		m.peers[key], m.asked = at, append(m.asked, at)
 	}
 	at.left++
+	at.last = p.Time
 	if len(at.ids) < shownPackets {
 		at.ids = append(at.ids, p.ID)
 	}
@@ -196,9 +198,9 @@ func (m *memory) seeReply(p *model.Packet) {
 	m.early(p)
 	// masquerade may have given the request another port, and undoing it may not
 	// have been seen: whose answer this is cannot be told then, and nobody is to be
-	// called silent who is not
+	// called silent who is not; an answer that is later than answers are is another's
 	for _, at := range m.asked {
-		if at.far == netip.AddrPortFrom(p.Src, p.SrcPort) && at.proto == p.Proto && at.rewritten() {
+		if at.far == netip.AddrPortFrom(p.Src, p.SrcPort) && at.proto == p.Proto && at.rewritten() && p.Time.Sub(at.last) <= patience {
 			at.answered = true
 		}
 	}
