@@ -21,7 +21,7 @@ export PATH := $(wildcard /usr/lib/llvm-$(CLANG)/bin):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help build generate check-generated fmt-check vet staticcheck check \
-	test test-short test-vm demo deps-demo deps-test clean FORCE
+	test test-short test-vm scenarios demo deps-demo deps-test clean FORCE
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ build/demo: FORCE
 
 build/scenario.test: FORCE
 	$(GO) test -c -o $@ ./testenv/scenario
+
+build/matrix: FORCE
+	$(GO) build -o $@ ./testenv/cmd/matrix
 
 build/rulecases.test: FORCE
 	$(GO) test -c -o $@ ./testenv/rulecases
@@ -73,6 +76,9 @@ test-short: deps-test ## the same without VMs
 
 test-vm: deps-test ## only the scenarios in VMs, on KERNELS="..."
 	@.ci/test --only-vms $(KERNELS)
+
+scenarios: deps-test ## the matrix of causes: code x kernel x kind of node, from real runs here and on KERNELS="..."
+	@.ci/test --scenarios $(KERNELS)
 
 demo: deps-demo build build/demo ## break a small cluster and watch pathtrace find out; SCENARIO=name, LIST=1
 	@.ci/as-root env PATHTRACE_BIN=$(CURDIR)/build/pathtrace build/demo $(if $(LIST),--list,$(if $(SCENARIO),--scenario '$(SCENARIO)'))

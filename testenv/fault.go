@@ -72,7 +72,8 @@ var (
 
 // Faults lists all faults. Node means node1, the one that is traced.
 func Faults() []Fault {
-	return slices.Concat(linkFaults(), routeFaults(), ruleFaults(), tunnelFaults(), endFaults())
+	return slices.Concat(linkFaults(), routeFaults(), ruleFaults(), dispatchFaults(), conntrackFaults(), tunnelFaults(), bgpFaults(), farFaults(), programFaults(),
+		checksumFaults(), queueFaults(), endFaults(), silenceFaults())
 }
 
 // FindFault finds a fault by name. The error names all that exist.
@@ -156,4 +157,23 @@ func sysctl(ns *Netns, settings ...Setting) func(*Applied) error {
 		}
 		return nil
 	}
+}
+
+// command is one call of a rule tool with what it reads.
+type command struct {
+	stdin string
+	args  []string
+}
+
+func cmd(args ...string) command { return command{args: args} }
+
+// tool runs one command in a namespace, and another to take it back.
+func (e *Env) tool(ctx context.Context, ns *Netns, do, undo command) func(*Applied) error {
+	run := func(ctx context.Context, c command) func() error {
+		return func() error {
+			_, err := e.runTool(ctx, ns, c.stdin, c.args...)
+			return err
+		}
+	}
+	return func(a *Applied) error { return a.then(run(ctx, do), run(context.WithoutCancel(ctx), undo)) }
 }

@@ -30,7 +30,7 @@ var modules = []string{
 	"nft_fib_ipv4", "nft_fib_ipv6", "nft_reject_ipv4", "nft_reject_ipv6", "nft_counter",
 	"xt_comment", "xt_mark", "xt_conntrack", "xt_multiport", "xt_addrtype", "xt_MASQUERADE", "xt_nat", "xt_CT",
 	"xt_NFLOG", "xt_LOG", "nf_log_syslog", "xt_statistic", "xt_recent", "xt_nfacct", "xt_tcpudp", "nfnetlink_acct",
-	"ipt_rpfilter", "ipt_REJECT", "ip6t_REJECT", "ip6t_rpfilter", "xt_physdev", "nf_conntrack_netlink",
+	"cls_bpf", "sch_ingress", "ipt_rpfilter", "ipt_REJECT", "ip6t_REJECT", "ip6t_rpfilter", "xt_physdev", "nf_conntrack_netlink",
 }
 
 // loadModules loads what this kernel has as modules. A kernel without a modules

@@ -37,6 +37,7 @@ type Scenario struct {
 type Expect struct {
 	Code      string // of the finding; empty: there must be none
 	Direction model.Direction
+	Silence   bool // no packet of the flow is seen: it takes a trace of its own
 	Outcomes  []model.Outcome
 	Stages    []model.Stage // where it died
 	Hook      string
@@ -169,7 +170,7 @@ func (s *Scenario) InterfaceOf(e *Env, r Role) string {
 func Scenarios(d Dataplane) []Scenario {
 	var all []Scenario
 	for _, c := range scenarioCases() {
-		if !slices.Contains(c.kinds, d.Kind()) {
+		if !slices.Contains(c.kinds, d.Kind()) || c.only != nil && !slices.Contains(c.only, d) {
 			continue
 		}
 		for _, proto := range c.protos {

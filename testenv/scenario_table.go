@@ -29,6 +29,7 @@ type scenarioCase struct {
 	fault  string
 	doc    string
 	kinds  []Kind
+	only   []Dataplane // of those kinds; nil: all
 	protos []string
 	way    way
 	tweak  func(t *Traffic)         // what is wrong with the traffic itself
@@ -116,7 +117,7 @@ var (
 )
 
 func scenarioCases() []scenarioCase {
-	return slices.Concat(healthyCases(), ruleCases(), policyCases(), routeCases(), linkCases(), tunnelCases(), endCases())
+	return slices.Concat(healthyCases(), ruleCases(), policyCases(), conntrackCases(), routeCases(), linkCases(), tunnelCases(), farCases(), lossCases(), endCases(), silenceCases())
 }
 
 func healthyCases() []scenarioCase {
@@ -166,6 +167,9 @@ func policyCases() []scenarioCase {
 		return inFilter("FORWARD", "calico", Expect{Code: "policy-deny", Direction: model.Forward, Outcomes: died, Chain: chain,
 			Places: []Role{RoleNode}, Interface: forwards, Sender: silent})
 	}
+	unknown := Expect{Direction: model.Forward, Outcomes: died, Chain: "cali-from-wl-dispatch", Places: []Role{RoleNode}, Interface: forwards, Sender: silent}
+	unknownBack := unknown
+	unknownBack.Direction, unknownBack.Chain = model.Return, "cali-to-wl-dispatch"
 	toDB := func(t *Traffic) { t.Src, t.Dst = "default/server", "prod/db" }
 	rpf := func(d Dataplane) Expect {
 		x := inFilter("PREROUTING", "calico", Expect{Direction: model.Forward, Outcomes: died, Chain: "cali-PREROUTING",
@@ -176,6 +180,8 @@ func policyCases() []scenarioCase {
 		return x
 	}
 	return []scenarioCase{
+		{name: "unknown-interface", fault: "unknown-interface", kinds: onlyCalico, protos: allProtos, way: same, expect: inFilter("FORWARD", "calico", unknown)},
+		{name: "unknown-interface-return", fault: "unknown-interface-return", kinds: onlyCalico, protos: allProtos, way: out, expect: inFilter("FORWARD", "calico", unknownBack)},
 		{name: "policy-deny", fault: "policy-deny", kinds: onlyCalico, protos: []string{"icmp", "tcp"}, way: same, expect: deny("cali-tw-cali7715d358f22")},
 		{name: "policy-deny-db", fault: "policy-deny", kinds: onlyCalico, protos: allProtos, way: fixed, shape: toDB, expect: deny("cali-tw-calibc0d3acf431")},
 		{name: "policy-other-port", doc: "the policy lets port 8080 in, the traffic goes to 9999", kinds: onlyCalico, protos: []string{"tcp"}, way: same,
@@ -291,6 +297,7 @@ func tunnelCases() []scenarioCase {
 		{name: "vxlan-blocked-return", fault: "vxlan-blocked-return", kinds: anyKind, protos: allProtos, way: out, expect: inFilter("INPUT", "site-no-tunnels", back)},
 		{name: "vxlan-fdb", fault: "vxlan-fdb", kinds: anyKind, protos: allProtos, way: out, expect: always(lost)},
 		{name: "tunnel-down", fault: "tunnel-down", kinds: anyKind, protos: allProtos, way: out, expect: always(astray)},
+		{name: "bgp-blocked", fault: "bgp-blocked", kinds: onlyCalico, protos: allProtos, way: out, expect: always(astray)},
 		{name: "uplink-down", fault: "uplink-down", kinds: anyKind, protos: allProtos, way: out, expect: always(lost)},
 	}
 }

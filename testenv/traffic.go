@@ -38,6 +38,7 @@ type Traffic struct {
 	Interval     time.Duration // between exchanges, 0: none
 	Timeout      time.Duration // for connecting, and for each reply; 0: 1 s
 	Source       netip.Addr    // send from this address, which must be the source's
+	Mute         bool          // send nothing, and wait in vain
 }
 
 // Outcome is what the sender of traffic saw.
@@ -113,6 +114,10 @@ func (e *Env) Send(ctx context.Context, t Traffic) (TrafficResult, error) {
 	}[t.Proto]
 	if send == nil {
 		return TrafficResult{}, fmt.Errorf("traffic protocol %q: take icmp, tcp or udp", t.Proto)
+	}
+	if t.Mute {
+		pause(ctx, t.Timeout)
+		return TrafficResult{Traffic: t, Outcome: TimedOut}, ctx.Err()
 	}
 	r, err := send(ctx, src, dst, t)
 	r.Traffic = t

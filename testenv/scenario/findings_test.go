@@ -12,7 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/matrix"
+	"github.com/pathtrace/pathtrace/tracer/cause"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -43,44 +47,70 @@ func ofSpan(f model.Finding, ids map[uint64]bool) bool {
 		slices.ContainsFunc(f.Packets, func(id uint64) bool { return ids[id] })
 }
 
-// checkFindings wants every fault of the trace found by its code, in its
-// direction, and no finding about packets of a time when nothing was broken.
-func checkFindings(t interface {
+// finder is what comparing findings needs of a test.
+type finder interface {
 	Helper()
+	Logf(format string, args ...any)
 	Errorf(format string, args ...any)
-}, episodes []episode, packets []model.Packet, findings []model.Finding) {
+}
+
+// checkFindings wants every fault of the trace found by its code, in its
+// direction, and no finding about packets of a time when nothing was broken. It
+// prints a result of each episode, for the matrix.
+func checkFindings(t finder, backend string, episodes []episode, packets []model.Packet, findings []model.Finding) {
 	t.Helper()
+	results := make([]matrix.Result, len(episodes))
+	spans := make([]map[uint64]bool, len(episodes))
 	accounted := make([]bool, len(findings))
-	for _, ep := range episodes {
+	for e, ep := range episodes {
+		spans[e] = ep.span(packets)
+		results[e] = matrix.Result{Kernel: kernelSeries(t), Backend: backend, Scenario: ep.name, Code: ep.expect.Code}
 		if ep.expect.Code == "" {
 			continue
 		}
-		ids, found := ep.span(packets), false
 		for i, f := range findings {
-			if !ofSpan(f, ids) {
+			if !ofSpan(f, spans[e]) || f.Code != ep.expect.Code {
 				continue
 			}
-			if f.Code == ep.expect.Code {
-				// the same fault may meet the other direction too
-				accounted[i] = true
-				found = found || ep.expect.Direction == "" || f.Direction == ep.expect.Direction
+			accounted[i] = true // the same fault may meet the other direction too
+			if (ep.expect.Direction == "" || f.Direction == ep.expect.Direction) && results[e].Confidence != cause.Certain {
+				results[e].Confidence = f.Confidence
 			}
 		}
-		if !found {
+		if results[e].Confidence == "" {
 			t.Errorf("%s: no finding %s, %s; found: %s", ep.name, ep.expect.Code, ep.expect.Direction, codes(findings))
 			for _, p := range packets {
-				if ids[p.ID] {
+				if spans[e][p.ID] {
 					t.Errorf("  told: %s", tell(p))
 				}
 			}
 		}
 	}
 	for i, f := range findings {
-		if !accounted[i] {
-			line, _ := json.Marshal(f) // of strings and numbers: it cannot fail
-			t.Errorf("false alarm: %s", line)
+		if accounted[i] {
+			continue
+		}
+		line, _ := json.Marshal(f) // of strings and numbers: it cannot fail
+		t.Errorf("false alarm: %s", line)
+		if e := max(0, slices.IndexFunc(spans, func(ids map[uint64]bool) bool { return ofSpan(f, ids) })); e < len(results) {
+			results[e].Alarms = append(results[e].Alarms, f.Code)
 		}
 	}
+	for _, r := range results {
+		line, _ := r.Line() // likewise
+		t.Logf("%s", line)
+	}
+}
+
+// kernelSeries is the running kernel's, such as 6.12.
+func kernelSeries(t finder) string {
+	t.Helper()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Errorf("uname: %v", err)
+	}
+	parts := strings.SplitN(unix.ByteSliceToString(u.Release[:]), ".", 3)
+	return strings.Join(parts[:min(2, len(parts))], ".")
 }
 
 func codes(findings []model.Finding) string {

@@ -51,12 +51,37 @@ func closingOf(find func(q *inquiry, p *peer) *claim) func(c *Collector) []*foun
 	}
 }
 
-// wentAstray tells what was noted when the first packet left.
-func wentAstray(q *inquiry, p *peer) *claim {
-	if p.astray != nil {
-		p.astray.evidence = append(p.astray.evidence, p.words())
+// leavings are asked when the first packet of an exchange leaves: what made it go
+// that way may be mended when the trace ends.
+var leavings = []struct {
+	code string
+	find func(q *inquiry, p *peer) *claim
+}{
+	{"vxlan-broken", astray},
+	{"bgp-blocked", bgpAstray},
+}
+
+// note keeps why a packet that leaves goes another way than it should.
+func (c *Collector) note(p *model.Packet, at *peer) {
+	q := &inquiry{p: p, d: &model.Drop{}, state: c.state, start: &c.start, mem: &c.mem}
+	for _, l := range leavings {
+		if at.noted = l.find(q, at); at.noted != nil {
+			at.noted.code = l.code
+			at.noted.missing = append(at.noted.missing, q.gaps...)
+			return
+		}
 	}
-	return p.astray
+}
+
+// wentAstray tells what was noted when the first packet left.
+func wentAstray(code string) func(q *inquiry, p *peer) *claim {
+	return func(_ *inquiry, p *peer) *claim {
+		if p.noted == nil || p.noted.code != code {
+			return nil
+		}
+		p.noted.evidence = append(p.noted.evidence, p.words())
+		return p.noted
+	}
 }
 
 // astray: the tunnel is down and its routes with it, so packets for other nodes'

@@ -70,12 +70,9 @@ func (c *Collector) Node(e *model.NodeEvent) {
 func (c *Collector) Packet(p *model.Packet) *model.Finding {
 	if peer := c.mem.see(p); peer != nil && c.looks < maxLooks {
 		c.looks++
-		q := &inquiry{p: p, d: &model.Drop{}, state: c.state, start: &c.start, mem: &c.mem}
-		if peer.astray = astray(q, peer); peer.astray != nil {
-			peer.astray.missing = append(peer.astray.missing, q.gaps...)
-		}
+		c.note(p, peer)
 	}
-	if !suspect(p) {
+	if !suspect(p) && !c.mem.unheard(p) {
 		return nil
 	}
 	k := c.caseOf(p)
@@ -204,7 +201,11 @@ func (c *Collector) diagnose(p *model.Packet) *claim {
 		q.d = lastSeen(p)
 	}
 	var found *claim
-	for _, cause := range causes {
+	table := causes
+	if !suspect(p) {
+		table = arrivals
+	}
+	for _, cause := range table {
 		if found = cause.find(q); found != nil {
 			found.code, found.direction = cause.code, cmp.Or(found.direction, p.Direction)
 			found.subject = cmp.Or(found.subject, q.subject())

@@ -62,20 +62,25 @@ func (q *inquiry) end() (place, iface string) {
 	return h.Place, h.Interface
 }
 
-// full says which reasons tell of a queue without room, and what to do about it.
-var full = []struct {
+// queue is a queue without room: the reasons that tell of it, and what to do.
+type queue struct {
 	reasons []string
 	what    string
 	fix     []string
-}{
+}
+
+var acceptsSlowly = queue{[]string{"TCP_BACKLOG", "TCP_LISTEN_OVERFLOW"}, "the listening socket's accept queue is full: the application accepts too slowly",
+	[]string{"see it: ss -lnt (Recv-Q at Send-Q) and nstat -az TcpExtListenOverflows in the pod",
+		"have the application accept faster, or ask for a longer queue (listen's backlog and net.core.somaxconn)"}}
+
+// full are all of them.
+var full = []queue{
 	{[]string{"SOCKET_RCVBUFF", "SOCKET_BACKLOG"}, "the receiving socket's buffer is full: the application reads too slowly",
 		[]string{"see the queue and its losses: ss -nump (skmem d is what was dropped) and nstat -az UdpRcvbufErrors in the pod",
 			"have the application read faster, or ask for a larger buffer (SO_RCVBUF, up to net.core.rmem_max)"}},
 	{[]string{"PROTO_MEM"}, "the protocol's memory limit is reached",
 		[]string{"see it: cat /proc/net/sockstat; sysctl net.ipv4.tcp_mem net.ipv4.udp_mem"}},
-	{[]string{"TCP_BACKLOG", "TCP_LISTEN_OVERFLOW"}, "the listening socket's accept queue is full: the application accepts too slowly",
-		[]string{"see it: ss -lnt (Recv-Q at Send-Q) and nstat -az TcpExtListenOverflows in the pod",
-			"have the application accept faster, or ask for a longer queue (listen's backlog and net.core.somaxconn)"}},
+	acceptsSlowly,
 	{[]string{"CPU_BACKLOG"}, "the CPU's backlog of received packets is full",
 		[]string{"see it: the second column of /proc/net/softnet_stat", "sysctl -w net.core.netdev_max_backlog=4000"}},
 	{[]string{"QDISC_DROP", "QDISC_OVERLIMIT", "QDISC_CONGESTED", "CAKE_FLOOD", "FQ_BAND_LIMIT", "FQ_FLOW_LIMIT", "FQ_HORIZON_LIMIT"}, "the interface's queueing discipline drops it: its queue is full, or a shaper's rate is used up",
@@ -113,26 +118,50 @@ func checksum(q *inquiry) *claim {
 		return nil
 	}
 	place, iface := q.end()
+	if place == "node" {
+		place = "this node"
+	}
 	c := &claim{certain: true, summary: fmt.Sprintf("its %s checksum is wrong, so %s drops it", strings.TrimSuffix(q.d.Reason, "_CSUM"), place), evidence: []string{q.died()}}
-	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageDecapsulate }); h != nil {
-		c.evidence = append(c.evidence, "it came through a tunnel ("+h.Interface+"): checksum offload of the outer header is the usual fault")
-		c.fix = []string{"on the sending node: ethtool -K " + h.Interface + " tx-checksum-ip-generic off (Calico: FELIX_FEATUREDETECTOVERRIDE=ChecksumOffloadBroken=true)"}
+	if tunnel := q.tunnelOf(); tunnel != "" {
+		c.evidence = append(c.evidence, "it came through a tunnel ("+tunnel+"): checksum offload of the outer header is the usual fault")
+		c.fix = []string{"on the sending node: ethtool -K " + tunnel + " tx-checksum-ip-generic off (Calico: FELIX_FEATUREDETECTOVERRIDE=ChecksumOffloadBroken=true)"}
+	}
+	if q.inTunnelStill() {
+		c.summary = fmt.Sprintf("the outer UDP checksum of its tunnel packet is wrong, so %s drops it", place)
 	}
 	c.fix = append(c.fix, "see who sends it so: tcpdump -vv -i "+iface+" on this side and the sender's; switch offloads off one by one (ethtool -K IFACE tx off)")
 	return c
 }
 
-// tcDrop: a program or filter of tc, or an XDP program.
+// tunnelOf is the tunnel device by which the packet came, "" if it did not.
+func (q *inquiry) tunnelOf() string {
+	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageDecapsulate }); h != nil {
+		return h.Interface
+	}
+	if tunnels := q.tunnels(); q.inTunnelStill() && len(tunnels) > 0 {
+		return tunnels[0].Name
+	}
+	return ""
+}
+
+// inTunnelStill tells a packet that died as the node's own although it is for
+// somebody else: in its outer header it was.
+func (q *inquiry) inTunnelStill() bool {
+	return q.because("UDP_CSUM") && q.d.Netns == q.state.Node() && !q.holds(q.d.Netns, endsAt(q.p).Dst) && !multicastOrBroadcast(q)
+}
+
+// tcDrop: a program or filter of tc, or an XDP program; do_xdp_generic frees what
+// the program drops without a reason (net/core/dev.c, 6.18).
 func tcDrop(q *inquiry) *claim {
-	tc, xdp := q.because("TC_INGRESS", "TC_EGRESS") || q.in("sch_handle_ingress*", "sch_handle_egress*", "tc_run*"), q.because("XDP")
+	tc, xdp := q.because("TC_INGRESS", "TC_EGRESS") || q.in("sch_handle_ingress*", "sch_handle_egress*", "tc_run*"), q.because("XDP") || q.in("do_xdp_generic*", "netif_receive_generic_xdp*", "veth_xdp_rcv*")
 	if !tc && !xdp {
 		return nil
 	}
-	what, show := "tc program or filter", "tc filter show dev "+q.d.Interface+" ingress; tc filter show dev "+q.d.Interface+" egress; bpftool net show dev "+q.d.Interface
+	what, show := "a tc program or filter", "tc filter show dev "+q.d.Interface+" ingress; tc filter show dev "+q.d.Interface+" egress; bpftool net show dev "+q.d.Interface
 	if xdp {
-		what, show = "XDP program", "ip -d link show dev "+q.d.Interface+"; bpftool net show dev "+q.d.Interface
+		what, show = "an XDP program", "ip -d link show dev "+q.d.Interface+"; bpftool net show dev "+q.d.Interface
 	}
-	return &claim{certain: true, summary: fmt.Sprintf("a %s on %s drops it", what, at(q.d.Place, q.d.Interface)), evidence: []string{q.died()},
+	return &claim{certain: true, summary: fmt.Sprintf("%s on %s drops it", what, at(q.d.Place, q.d.Interface)), evidence: []string{q.died()},
 		fix: []string{"see it: " + show, "find who attached it: an agent (Cilium, Calico's eBPF dataplane), a shaper, a script"}}
 }
 

@@ -94,6 +94,11 @@ func (l *Live) Neighbors(netns uint32) ([]node.Neighbor, error) {
 	return ask(l, "neighbours", netns, func() ([]node.Neighbor, error) { return l.ns.Neighbors(netns) })
 }
 
+// Sockets implements State.
+func (l *Live) Sockets(netns uint32) ([]node.Socket, error) {
+	return ask(l, "sockets", netns, func() ([]node.Socket, error) { return l.ns.Sockets(netns) })
+}
+
 // Sysctl implements State. /proc/sys/net shows the namespace of the thread that
 // looks (proc_sys_lookup, fs/proc/proc_sysctl.c; net_ctl_header_lookup,
 // net/sysctl_net.c, 6.12).

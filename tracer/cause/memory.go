@@ -25,11 +25,14 @@ const (
 // memory of a trace.
 type memory struct {
 	packets map[model.Direction]int
+	passed  map[model.Direction]int // of them, those that came to the node's own namespace
 	peers   map[peerKey]*peer
 	asked   []*peer // peers in order of appearance
 	// dnat maps what a request was sent to after translation to what it was
 	// addressed to before.
 	dnat map[netip.AddrPort]netip.AddrPort
+	// opened counts how often the opening segment of a connection arrived.
+	opened map[peerKey]int
 	// podAt maps the addresses of the node's pods to their namespaces, as of
 	// podsRead: looking into all of them takes a while.
 	podAt    map[netip.Addr]uint32
@@ -95,10 +98,11 @@ type peer struct {
 	left     int
 	ids      []uint64
 	first    *model.Packet // that left
+	last     time.Time     // of the packets that left
 	answered bool
 	icmp     string // an ICMP error that came back
 	told     bool   // by a finding
-	astray   *claim // why it went another way than it should, as the node stood then
+	noted    *claim // why it went another way than it should, as the node stood then
 }
 
 // room makes room for another exchange: those that were answered are of no more
@@ -117,13 +121,17 @@ func (m *memory) room() bool {
 }
 
 func newMemory() memory {
-	return memory{packets: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort)}
+	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort), opened: make(map[peerKey]int)}
 }
 
 // see takes a finished packet, and gives the far end that it is the first to
 // have left for.
 func (m *memory) see(p *model.Packet) *peer {
 	m.packets[p.Direction]++
+	if lastHop(p, func(h *model.Hop) bool { return h.Place == "node" }) != nil {
+		m.passed[p.Direction]++
+	}
+	m.seeArrived(p)
 	if p.Direction == model.Return {
 		m.seeReply(p)
 		return nil
@@ -166,6 +174,7 @@ func (m *memory) seeLeaving(p *model.Packet) *peer {
 		m.peers[key], m.asked = at, append(m.asked, at)
 	}
 	at.left++
+	at.last = p.Time
 	if len(at.ids) < shownPackets {
 		at.ids = append(at.ids, p.ID)
 	}
@@ -189,9 +198,9 @@ func (m *memory) seeReply(p *model.Packet) {
 	m.early(p)
 	// masquerade may have given the request another port, and undoing it may not
 	// have been seen: whose answer this is cannot be told then, and nobody is to be
-	// called silent who is not
+	// called silent who is not; an answer that is later than answers are is another's
 	for _, at := range m.asked {
-		if at.far == netip.AddrPortFrom(p.Src, p.SrcPort) && at.proto == p.Proto && at.rewritten() {
+		if at.far == netip.AddrPortFrom(p.Src, p.SrcPort) && at.proto == p.Proto && at.rewritten() && p.Time.Sub(at.last) <= patience {
 			at.answered = true
 		}
 	}

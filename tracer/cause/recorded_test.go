@@ -31,6 +31,7 @@ type recordedPlace struct {
 	Links     []node.Link       `json:",omitempty"`
 	Routes    []node.Route      `json:",omitempty"`
 	Neighbors []node.Neighbor   `json:",omitempty"`
+	Sockets   []node.Socket     `json:",omitempty"`
 	Sysctls   map[string]string `json:",omitempty"`
 	Rules     *RuleSets         `json:",omitempty"`
 }
@@ -109,6 +110,15 @@ func (r *recorded) Neighbors(netns uint32) ([]node.Neighbor, error) {
 	return p.Neighbors, nil
 }
 
+// Sockets implements State.
+func (r *recorded) Sockets(netns uint32) ([]node.Socket, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	return p.Sockets, nil
+}
+
 // Sysctl implements State.
 func (r *recorded) Sysctl(netns uint32, name string) (string, error) {
 	p, err := r.place(netns)
@@ -156,6 +166,9 @@ func capture(s State) (*recorded, error) {
 			return nil, err
 		}
 		if p.Neighbors, err = s.Neighbors(netns); err != nil {
+			return nil, err
+		}
+		if p.Sockets, err = s.Sockets(netns); err != nil {
 			return nil, err
 		}
 		rules, err := s.Rules(netns, nil)

@@ -129,8 +129,11 @@ func invalid(q *inquiry) *claim {
 	if q.p.Direction == model.Forward {
 		other = model.Return
 	}
-	if q.mem.packets[other] == 0 {
+	switch {
+	case q.mem.packets[other] == 0:
 		c.evidence = append(c.evidence, fmt.Sprintf("no packet of the %s direction was seen on this node: the way may be asymmetric", other))
+	case q.mem.passed[other] == 0:
+		c.evidence = append(c.evidence, fmt.Sprintf("the packets of the %s direction passed the node's own conntrack by: the way is asymmetric", other))
 	}
 	return c
 }

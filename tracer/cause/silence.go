@@ -45,10 +45,12 @@ func (q *inquiry) senderSide(c *claim, pod uint32) {
 	switch {
 	case !l.Up:
 		c.summary = fmt.Sprintf("no packet of the flow was seen: %s of the source pod is set down", l.Name)
-		c.fix = append(c.fix, "in the pod: ip link set "+l.Name+" up")
+		c.fix = append(c.fix, "in the pod: ip link set "+l.Name+" up, and its routes again, which went with it: or make the pod again")
+		return
 	case host != nil && !host.Up:
 		c.summary = fmt.Sprintf("no packet of the flow was seen: %s, the node's end of the source pod's interface, is set down", host.Name)
 		c.fix = append(c.fix, "ip link set "+host.Name+" up")
+		return
 	}
 	if len(q.start.Dst.Addresses) == 0 {
 		return

@@ -6,7 +6,11 @@ package cause
 // several fit: what the kernel says plainly before what is read off the state,
 // the special before the general. docs/causes.md has a section for each code.
 
-import "github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
+import (
+	"slices"
+
+	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
+)
 
 var causes = []cause{
 	// a packet filter killed it
@@ -30,6 +34,7 @@ var causes = []cause{
 	{"interface-down", interfaceDown},
 	{"vxlan-broken", vxlanBroken},
 	{"blackhole-route", blackhole},
+	{"bgp-blocked", bgpNoRoute},
 	{"no-route", noRoute},
 	{"neighbor-failed", neighborFailed},
 	{"queue-full", queueFull},
@@ -38,11 +43,33 @@ var causes = []cause{
 	{"no-listener", noListener},
 }
 
+// arrivals are asked of what arrived and got no answer, though it came again.
+var arrivals = []cause{
+	{"queue-full", acceptQueue},
+}
+
 // closings are asked when the trace is over, in this order, about what no packet
 // by itself tells.
 var closings = []closing{
-	{"vxlan-broken", closingOf(wentAstray)},
+	{"vxlan-broken", closingOf(wentAstray("vxlan-broken"))},
+	{"bgp-blocked", closingOf(wentAstray("bgp-blocked"))},
 	{"masquerade", closingOf(masquerade)},
 	{"left-node", closingOf(leftNode)},
 	{"not-sent", notSent},
+}
+
+// Codes lists the codes of all causes, in the tables' order.
+func Codes() (all []string) {
+	add := func(code string) {
+		if !slices.Contains(all, code) {
+			all = append(all, code)
+		}
+	}
+	for _, c := range causes {
+		add(c.code)
+	}
+	for _, c := range closings {
+		add(c.code)
+	}
+	return all
 }

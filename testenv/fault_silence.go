@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Faults that keep the sender from sending: no packet of the flow ever appears.
+
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+func silenceFaults() []Fault {
+	return []Fault{
+		{Name: "pod-interface-down", Code: "not-sent", Kinds: anyKind,
+			Doc: "eth0 is set down in the source pod", Apply: podInterfaceDown},
+		{Name: "pod-no-route", Code: "not-sent", Kinds: anyKind, Nodes: 2,
+			Doc: "the source pod has lost its default route", Apply: podNoRoute},
+	}
+}
+
+// podInterfaceDown sets the pod's end down. The kernel removes the pod's routes
+// and IPv6 addresses with it: they are put back.
+func podInterfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
+	pod, err := localEnd(f.src, "source")
+	if err != nil {
+		return nil, err
+	}
+	restore, err := pod.Netns.keep("eth0")
+	if err != nil {
+		return nil, err
+	}
+	return apply(pod.FullName(), down(pod.Netns, "eth0", func() error {
+		if err := restore(); err != nil {
+			return err
+		}
+		if err := pod.Node.Netns.waitUp(pod.HostInterface); err != nil {
+			return err
+		}
+		if e.Dataplane.Kind() == Calico {
+			return restoreCalicoEndpoint(pod)
+		}
+		return nil
+	}))
+}
+
+// keep notes a link's addresses and routes, and gives what puts those back that
+// are gone.
+func (n *Netns) keep(name string) (func() error, error) {
+	link, err := n.link.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("find %s in %s: %w", name, n.Name, err)
+	}
+	addrs, err := n.link.AddrList(link, unix.AF_UNSPEC)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses in %s: %w", n.Name, err)
+	}
+	var routes []netlink.Route
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		list, err := n.link.RouteList(link, family)
+		if err != nil {
+			return nil, fmt.Errorf("list routes in %s: %w", n.Name, err)
+		}
+		routes = append(routes, list...)
+	}
+	return func() error {
+		for _, a := range addrs {
+			if a.IP.IsLinkLocalUnicast() {
+				continue // the kernel's own
+			}
+			if err := n.link.AddrReplace(link, &netlink.Addr{IPNet: a.IPNet, Flags: a.Flags | ifaFlagNoDAD}); err != nil {
+				return fmt.Errorf("add address %s in %s: %w", a.IPNet, n.Name, err)
+			}
+		}
+		return n.putBack(routes)
+	}, nil
+}
+
+// putBack adds routes, those without a gateway first: the others' gateways are
+// reached by them.
+func (n *Netns) putBack(routes []netlink.Route) error {
+	for _, gateways := range []bool{false, true} {
+		for _, r := range routes {
+			if (r.Gw != nil) != gateways || r.Protocol == unix.RTPROT_KERNEL {
+				continue
+			}
+			if err := n.link.RouteReplace(&r); err != nil {
+				return fmt.Errorf("add route %s in %s: %w", r.Dst, n.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// podNoRoute takes all routes away that lead out of the pod's own network.
+func podNoRoute(_ context.Context, e *Env, f flow) (*Applied, error) {
+	pod, err := localEnd(f.src, "source")
+	if err != nil {
+		return nil, err
+	}
+	gone := []netip.Prefix{defaultPrefix}
+	if e.Dataplane.Kind() == Flannel {
+		gone = append(gone, netip.MustParsePrefix(flannelNet))
+	}
+	var steps []func(*Applied) error
+	for _, prefix := range gone {
+		steps = append(steps, removeRoute(pod.Netns, prefix))
+	}
+	return apply(pod.FullName(), steps...)
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pathtrace/pathtrace/testenv"
+)
+
+// healthyRuns of each kind of node: both make the 200 that are to give nothing.
+const healthyRuns = 100
+
+// TestHealthyRuns sends traffic of every kind on healthy nodes of both kinds,
+// while their rules are written again and again and short-lived connections come
+// and go beside it: nothing is to be found.
+func TestHealthyRuns(t *testing.T) {
+	p := readPlan(t)
+	for _, d := range []testenv.Dataplane{testenv.CalicoLegacy, testenv.FlannelNFT} {
+		t.Run(string(d), func(t *testing.T) {
+			healthyNode(t, p, d)
+		})
+	}
+}
+
+func healthyNode(t *testing.T, p plan, d testenv.Dataplane) {
+	e := newEnv(t, testenv.Options{Dataplane: d, Nodes: 2, KubeProxy: true})
+	var list []testenv.Scenario
+	traces := map[string]*Trace{} // by source: one trace serves all destinations
+	for _, s := range testenv.Scenarios(d) {
+		if s.Expect.Code != "" {
+			continue
+		}
+		if err := s.Check(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, s)
+		src, _ := ends(t, e, s.Healthy)
+		if traces[src] != nil {
+			continue
+		}
+		tr, err := StartTrace(t.Context(), p.bin, "--backend", p.backend, "--netns", e.Node(1).Netns.Path, "--src", src, "--dst", "any")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(tr.Kill)
+		traces[src] = tr
+	}
+	stop := churn(t, e)
+	for i := range healthyRuns {
+		s := list[i%len(list)]
+		r, err := s.RunHealthy(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Outcome != testenv.Answered {
+			t.Errorf("run %d: %v", i, r)
+		}
+	}
+	reloads, flows := stop()
+	settle(p)
+	packets := 0
+	for src, tr := range traces {
+		sum, err := tr.Stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		packets += sum.Forward.Seen + sum.Return.Seen
+		lost := sum.LostEvents + sum.LostPackets
+		if lost > 0 { // a busy machine: the answer may be among them
+			t.Logf("from %s: %d events and %d packets lost", src, sum.LostEvents, sum.LostPackets)
+		}
+		for _, f := range tr.Findings() {
+			if lost > 0 && f.Code == "left-node" {
+				t.Logf("left-node, of a trace that lost packets: %s", f.Summary)
+				continue
+			}
+			t.Errorf("healthy, but found from %s: %s %s: %s\n%s", src, f.Code, f.Direction, f.Summary, strings.Join(f.Evidence, "\n"))
+		}
+	}
+	t.Logf("%d runs, %d packets, rules written %d times, %d connections beside it", healthyRuns, packets, reloads, flows)
+	if packets < 2*healthyRuns || reloads == 0 || flows == 0 {
+		t.Error("too little happened for its silence to say anything")
+	}
+}
+
+// churn writes the node's rules again and opens short connections until it is
+// stopped, and tells how often it did.
+func churn(t *testing.T, e *testenv.Env) (stop func() (reloads, flows int)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	node := e.Node(1)
+	tool := "iptables-" + string(e.Dataplane.Form())
+	again := fmt.Sprintf("export XTABLES_LOCKFILE=%s; %s-save | %s-restore", filepath.Join(e.StateDir, "churn.lock"), tool, tool)
+	var tasks sync.WaitGroup
+	reloads, flows := 0, 0
+	tasks.Go(func() {
+		for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+			if _, err := node.Netns.Run(context.WithoutCancel(ctx), "", "sh", "-c", again); err != nil {
+				t.Errorf("write the rules again: %v", err)
+				return
+			}
+			reloads++
+		}
+	})
+	tasks.Go(func() {
+		for ; ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
+			// who is not traced; that it ends with the test is no matter
+			_, _ = e.Send(context.WithoutCancel(ctx), testenv.Traffic{Proto: "tcp", Src: "node1", Dst: "default/server", Count: 1})
+			flows++
+		}
+	})
+	return func() (int, int) {
+		cancel()
+		tasks.Wait()
+		return reloads, flows
+	}
+}

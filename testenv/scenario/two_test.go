@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scenario
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// TestTwoFaults breaks a node in two ways at once: both are found, nothing else,
+// and the one that explains more packets comes first.
+func TestTwoFaults(t *testing.T) {
+	p := readPlan(t)
+	t.Run("policy forward, rp_filter on return", func(t *testing.T) { policyAndReversePath(t, p) })
+	t.Run("mtu, interface that flaps", func(t *testing.T) { sizeAndFlaps(t, p) })
+}
+
+// expected is what a finding must say.
+type expected struct {
+	code      string
+	direction model.Direction
+}
+
+func wantFindings(t *testing.T, tr *Trace, want ...expected) {
+	t.Helper()
+	if _, err := tr.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	found := tr.Findings()
+	for i, w := range want {
+		if i >= len(found) || found[i].Code != w.code || found[i].Direction != w.direction {
+			t.Errorf("finding %d: want %s, %s; found: %s", i+1, w.code, w.direction, codes(found))
+		}
+	}
+	if len(found) > len(want) {
+		t.Errorf("found more than is wrong: %s", codes(found))
+	}
+	if t.Failed() {
+		for _, pk := range tr.Packets() {
+			t.Logf("told: %s", tell(pk))
+		}
+	}
+}
+
+func startTwo(t *testing.T, p plan, e *testenv.Env, tr testenv.Traffic, dst string) *Trace {
+	t.Helper()
+	src, only := ends(t, e, tr)
+	if dst == "" {
+		dst = only
+	}
+	trace, err := StartTrace(t.Context(), p.bin, "--backend", p.backend, "--netns", e.Node(1).Netns.Path, "--src", src, "--dst", dst, "--proto", tr.Proto)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(trace.Kill)
+	return trace
+}
+
+func send(t *testing.T, e *testenv.Env, tr testenv.Traffic, want testenv.Outcome) {
+	t.Helper()
+	r, err := e.Send(t.Context(), tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Outcome != want {
+		t.Errorf("%v; want %s", r, want)
+	}
+}
+
+// policyAndReversePath: requests to one pod die of a policy; those to a pod of
+// the other node arrive by another way than its replies, which a strict filter
+// refuses.
+func policyAndReversePath(t *testing.T, p plan) {
+	e := newEnv(t, testenv.Options{Dataplane: testenv.CalicoLegacy, Nodes: 2})
+	here := testenv.Traffic{Proto: "icmp", Src: "default/client", Dst: "default/server", Count: 4, Timeout: 200 * time.Millisecond}
+	there := here
+	there.Dst, there.Count = "default/web2", 2
+	// neighbours are known, so that nothing else can be missing
+	for _, tr := range []testenv.Traffic{here, there} {
+		tr.Timeout = answerWithin
+		send(t, e, tr, testenv.Answered)
+	}
+	if _, err := e.Break(t.Context(), "policy-deny", here); err != nil {
+		t.Fatal(err)
+	}
+	node := e.Node(1)
+	if _, err := node.Netns.Run(t.Context(), "", "ip", "route", "add", e.Pod(there.Dst).IPv4.String(), "via", e.Node(2).Addr.String(), "dev", node.Uplink); err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Netns.Sysctl(testenv.Setting{Path: "ipv4/conf/" + node.Tunnel + "/rp_filter", Value: "1"}); err != nil {
+		t.Fatal(err)
+	}
+	trace := startTwo(t, p, e, here, "any")
+	send(t, e, here, testenv.TimedOut)
+	send(t, e, there, testenv.TimedOut)
+	settle(p)
+	wantFindings(t, trace, expected{"policy-deny", model.Forward}, expected{"rp-filter", model.Return})
+}
+
+// answerWithin is waited for answers that must come.
+const answerWithin = 2 * time.Second
+
+// sizeAndFlaps: the way to the pod is too narrow for some packets, and its
+// interface goes down and up again.
+func sizeAndFlaps(t *testing.T, p plan) {
+	e := newEnv(t, testenv.Options{Dataplane: testenv.CalicoLegacy})
+	big := testenv.Traffic{Proto: "icmp", Src: "default/client", Dst: "default/server", Count: 3, Size: 1372, DontFragment: true, Timeout: 200 * time.Millisecond}
+	small := testenv.Traffic{Proto: "icmp", Src: big.Src, Dst: big.Dst, Count: 1, Timeout: 200 * time.Millisecond}
+	warm := small
+	warm.Timeout = answerWithin
+	send(t, e, warm, testenv.Answered)
+	if _, err := e.Break(t.Context(), "mtu", big); err != nil {
+		t.Fatal(err)
+	}
+	trace := startTwo(t, p, e, big, "")
+	for range 2 {
+		down, err := e.Break(t.Context(), "interface-down", small)
+		if err != nil {
+			t.Fatal(err)
+		}
+		send(t, e, small, testenv.TimedOut)
+		settle(p)
+		if err := down.Undo(); err != nil {
+			t.Fatal(err)
+		}
+		send(t, e, warm, testenv.Answered)
+		send(t, e, big, testenv.TooBig)
+	}
+	settle(p)
+	wantFindings(t, trace, expected{"mtu", model.Forward}, expected{"interface-down", model.Forward})
+}
