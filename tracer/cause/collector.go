@@ -115,6 +115,9 @@ func (c *Collector) turn(k *kase, p *model.Packet) *kase {
 	return next
 }
 
+// Node takes a change of the node, before the packets that died after it.
+func (c *Collector) Node(e *model.NodeEvent) { c.mem.history.note(e) }
+
 // suspect tells packets whose end calls for a cause.
 func suspect(p *model.Packet) bool {
 	return p.Outcome.Died() || p.Outcome == model.Unknown || refused(p)

@@ -34,6 +34,8 @@ type memory struct {
 	// podsRead: looking into all of them takes a while.
 	podAt    map[netip.Addr]uint32
 	podsRead time.Time
+
+	history history
 }
 
 // podsFresh is how long the list of pods' addresses is good for.
@@ -117,7 +119,7 @@ func (m *memory) room() bool {
 }
 
 func newMemory() memory {
-	return memory{packets: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort)}
+	return memory{packets: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort), history: newHistory()}
 }
 
 // see takes a finished packet, and gives the far end that it is the first to

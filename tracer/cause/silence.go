@@ -46,9 +46,11 @@ func (q *inquiry) senderSide(c *claim, pod uint32) {
 	case !l.Up:
 		c.summary = fmt.Sprintf("no packet of the flow was seen: %s of the source pod is set down", l.Name)
 		c.fix = append(c.fix, "in the pod: ip link set "+l.Name+" up")
+		q.whoSetDown(c, pod, l)
 	case host != nil && !host.Up:
 		c.summary = fmt.Sprintf("no packet of the flow was seen: %s, the node's end of the source pod's interface, is set down", host.Name)
 		c.fix = append(c.fix, "ip link set "+host.Name+" up")
+		q.whoSetDown(c, q.state.Node(), host)
 	}
 	if len(q.start.Dst.Addresses) == 0 {
 		return

@@ -31,6 +31,12 @@ func (s *sink) Packet(o *model.Packet) error {
 	return s.Sink.Finding(certain)
 }
 
+// Node implements model.Sink.
+func (s *sink) Node(o *model.NodeEvent) error {
+	s.c.Node(o)
+	return s.Sink.Node(o)
+}
+
 // Summary implements model.Sink.
 func (s *sink) Summary(o *model.Summary) error {
 	for _, f := range s.c.Findings() {

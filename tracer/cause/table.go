@@ -29,6 +29,7 @@ var causes = []cause{
 	// a link behind what the kernel said
 	{"interface-down", interfaceDown},
 	{"vxlan-broken", vxlanBroken},
+	{"calico-node-restart", agentRestart},
 	{"blackhole-route", blackhole},
 	{"no-route", noRoute},
 	{"neighbor-failed", neighborFailed},
@@ -42,6 +43,8 @@ var causes = []cause{
 // by itself tells.
 var closings = []closing{
 	{"vxlan-broken", closingOf(wentAstray)},
+	{"calico-node-restart", closingOf(restartAstray)},
+	{"no-route", closingOf(routeAstray)},
 	{"masquerade", closingOf(masquerade)},
 	{"left-node", closingOf(leftNode)},
 	{"not-sent", notSent},

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package watch
+
+// This file puts what changed and who did it together.
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+const (
+	// doerWithin is how long a change waits for its doer. The kernel half tells of
+	// him before or right after netlink tells of the change.
+	doerWithin = 25 * time.Millisecond
+	// deedFor is how long a deed waits for netlink to tell that it was done.
+	deedFor = time.Second
+	// unknownDoer ends a text where the backend cannot see who did something.
+	unknownDoer = "; who did it cannot be seen with this backend"
+)
+
+// join gives the events that are complete.
+func (w *Watcher) join(now time.Time, deeds []Deed) (events []model.NodeEvent) {
+	for i := range deeds {
+		d := &deeds[i]
+		switch d.Kind {
+		case LinkFlags, RouteChanged:
+			w.deeds = append(w.deeds, *d)
+		case TableReplaced:
+			events = append(events, w.tableReplaced(d))
+		case SysctlWritten:
+			if e, ok := w.sysctlWritten(d); ok {
+				events = append(events, e)
+			}
+		case SignalSent:
+			w.signals = append(w.signals, *d)
+		case AgentEnded:
+			if e, ok := w.agentEnded(d); ok {
+				events = append(events, e)
+			}
+		}
+	}
+	events = append(events, w.changesWithDoers(now)...)
+	events = append(events, w.signalsWithoutEffect(now)...)
+	w.deeds = slices.DeleteFunc(w.deeds, func(d Deed) bool { return now.Sub(d.Time) > deedFor })
+	events = slices.DeleteFunc(events, func(e model.NodeEvent) bool { return e.By != nil && int(e.By.PID) == os.Getpid() })
+	slices.SortStableFunc(events, func(a, b model.NodeEvent) int { return a.Time.Compare(b.Time) })
+	return events
+}
+
+// changesWithDoers gives the changes whose doer is known, or not to be expected
+// any more.
+func (w *Watcher) changesWithDoers(now time.Time) (events []model.NodeEvent) {
+	still := w.waiting[:0]
+	for _, c := range w.waiting {
+		d := w.deedOf(c)
+		if d == nil && c.key.kind != 0 && w.sees[c.key.kind] && now.Sub(c.event.Time) < doerWithin {
+			still = append(still, c)
+			continue
+		}
+		if d != nil {
+			c.event.By, c.event.Time, c.event.Precise = &d.By, d.Time, true
+		}
+		if w.followsLink(c) {
+			continue
+		}
+		events = append(events, w.finish(c))
+	}
+	w.waiting = still
+	return events
+}
+
+// deedOf takes the earliest deed that fits a change, of around its time.
+func (w *Watcher) deedOf(c *change) *Deed {
+	if c.key.kind == 0 {
+		return nil
+	}
+	for i := range w.deeds {
+		if d := w.deeds[i]; keyOf(&d) == c.key && d.Time.Sub(c.event.Time).Abs() < deedFor {
+			w.deeds = slices.Delete(w.deeds, i, i+1)
+			return &d
+		}
+	}
+	return nil
+}
+
+// followsLink tells what a change of a link brings about by itself: IPv6 tells
+// of each route and address that goes with it.
+func (w *Watcher) followsLink(c *change) bool {
+	e := &c.event
+	at := linkAt{e.Netns, e.IfIndex}
+	switch e.What {
+	case model.LinkDown, model.LinkUp, model.LinkDeleted, model.LinkAdded:
+		w.turned[at] = e.Time
+		return false
+	case model.RouteAdded, model.RouteDeleted, model.AddressDeleted:
+		turned, ok := w.turned[at]
+		return ok && e.Prefix.Addr().Is6() && e.Time.Sub(turned).Abs() < followsWithin
+	}
+	return false
+}
+
+// finish words an event.
+func (w *Watcher) finish(c *change) model.NodeEvent {
+	e := c.event
+	e.Text = c.head
+	switch {
+	case e.By != nil:
+		e.Text += " by " + ByWords(e.By)
+	case c.key.kind != 0 && !w.sees[c.key.kind]:
+		e.Text += unknownDoer
+	}
+	e.Text += c.tail
+	return e
+}
+
+// deedEvent begins the event that a deed is by itself.
+func (w *Watcher) deedEvent(d *Deed, what, object string) model.NodeEvent {
+	by := d.By
+	return model.NodeEvent{Type: model.TypeNode, Time: d.Time, Precise: true, What: what, Object: object, Netns: d.Netns, Place: w.place(d.Netns), By: &by}
+}
+
+// tableReplaced words the replacement of a legacy table. What it counts are
+// entries: rules, heads and policies of chains.
+func (w *Watcher) tableReplaced(d *Deed) model.NodeEvent {
+	object := strings.TrimSpace("legacy " + d.Family + " " + d.Name)
+	e := w.deedEvent(d, model.RulesetChanged, object)
+	e.Text = fmt.Sprintf("rules of %s%s replaced by %s: %d entries, %d before", object, w.where(d.Netns), ByWords(e.By), d.After, d.Before)
+	return e
+}
+
+// sysctlWritten words a write to a sysctl of the network, with the value it has
+// now.
+func (w *Watcher) sysctlWritten(d *Deed) (model.NodeEvent, bool) {
+	path, ok := strings.CutPrefix(d.Name, "net/")
+	if !ok {
+		return model.NodeEvent{}, false
+	}
+	value := "a value that could not be read"
+	err := w.ns.Do(d.Netns, func() error {
+		raw, err := os.ReadFile(filepath.Join("/proc/sys/net", path))
+		value = strings.TrimSpace(string(raw))
+		return err
+	})
+	if err != nil {
+		w.verbose(fmt.Sprintf("sysctl net/%s: %v", path, err))
+	}
+	c := w.sysctlChange(message{at: d.Time}, d.Netns, path, value)
+	c.event.By, c.event.Precise = &d.By, true
+	return w.finish(c), true
+}
+
+// Signals that end a process which does not mind them (signal(7)).
+var deadly = []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGKILL, unix.SIGSEGV, unix.SIGTERM, unix.SIGSYS}
+
+const (
+	// effectWithin is how long a signal waits for its effect before it is told by
+	// itself, and effectFor how long it may be the cause of an end.
+	effectWithin = 500 * time.Millisecond
+	effectFor    = time.Minute
+	// settledAge is how old a process of an agent that came during the trace has
+	// to be for its end to be told: liveness probes run the same programs.
+	settledAge = 20 * time.Second
+)
+
+// agentEnded words the end of one of the programs that keep the network. An end
+// of its own accord and without an error is none of ours.
+func (w *Watcher) agentEnded(d *Deed) (model.NodeEvent, bool) {
+	if !w.agents[d.By.PID] && d.Age < settledAge {
+		return model.NodeEvent{}, false
+	}
+	delete(w.agents, d.By.PID)
+	signal, status := unix.Signal(d.Value&0x7f), d.Value>>8&0xff
+	sent := w.signalTo(d.By.PID, d.Time, signal)
+	if signal == 0 && status == 0 && sent == nil {
+		return model.NodeEvent{}, false
+	}
+	e := w.deedEvent(d, model.ProcessExit, d.By.Comm)
+	e.PID, e.By = d.By.PID, nil
+	head := fmt.Sprintf("%s (pid %d)", d.By.Comm, d.By.PID)
+	switch {
+	case signal != 0:
+		e.Signal = unix.SignalName(signal)
+		e.Text = head + " was ended by " + e.Signal
+	default:
+		e.Text = fmt.Sprintf("%s ended with status %d", head, status)
+	}
+	if sent == nil {
+		return e, true
+	}
+	if signal == 0 {
+		e.Signal = unix.SignalName(unix.Signal(sent.Value))
+		e.Text += " after " + e.Signal
+	}
+	if sent.Set {
+		e.Text += " by the kernel itself (out of memory, or the like)"
+		return e, true
+	}
+	e.By = &sent.By
+	e.Text += " from " + ByWords(e.By)
+	return e, true
+}
+
+// signalTo takes the last signal to a process that may have ended it.
+func (w *Watcher) signalTo(pid uint32, at time.Time, signal unix.Signal) *Deed {
+	var found *Deed
+	w.signals = slices.DeleteFunc(w.signals, func(s Deed) bool {
+		if s.Victim.PID != pid {
+			return false
+		}
+		if (signal == 0 || unix.Signal(s.Value) == signal) && slices.Contains(deadly, unix.Signal(s.Value)) && at.Sub(s.Time) < effectFor {
+			found = &s
+		}
+		return true
+	})
+	return found
+}
+
+// signalsWithoutEffect tells deadly signals that were not followed by an end.
+func (w *Watcher) signalsWithoutEffect(now time.Time) (events []model.NodeEvent) {
+	for i := range w.signals {
+		s := &w.signals[i]
+		if s.Before != 0 || now.Sub(s.Time) < effectWithin {
+			continue
+		}
+		s.Before = 1 // told; it may still turn out to be the cause of an end
+		if !slices.Contains(deadly, unix.Signal(s.Value)) {
+			continue
+		}
+		e := w.deedEvent(s, model.ProcessSignal, s.Victim.Comm)
+		e.PID, e.Signal = s.Victim.PID, unix.SignalName(unix.Signal(s.Value))
+		e.Text = fmt.Sprintf("%s sent to %s (pid %d) by %s", e.Signal, s.Victim.Comm, s.Victim.PID, ByWords(e.By))
+		events = append(events, e)
+	}
+	w.signals = slices.DeleteFunc(w.signals, func(s Deed) bool { return now.Sub(s.Time) > effectFor })
+	return events
+}
