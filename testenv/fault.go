@@ -29,9 +29,11 @@ type Fault struct {
 
 // Applied is a fault in force.
 type Applied struct {
-	Fault *Fault
-	Rule  *Rule  // the rule that kills, for faults that write one
-	Place string // where it was done: a node's name or a pod's full name
+	Fault  *Fault
+	Rule   *Rule  // the rule that kills, for faults that write one
+	Place  string // where it was done: a node's name or a pod's full name
+	By     int    // process that did it, for faults that somebody is to be named for
+	Victim int    // process that it ended
 
 	undo []func() error
 }
@@ -72,7 +74,7 @@ var (
 
 // Faults lists all faults. Node means node1, the one that is traced.
 func Faults() []Fault {
-	return slices.Concat(linkFaults(), routeFaults(), ruleFaults(), tunnelFaults(), endFaults())
+	return slices.Concat(linkFaults(), routeFaults(), ruleFaults(), tunnelFaults(), endFaults(), whoFaults())
 }
 
 // FindFault finds a fault by name. The error names all that exist.

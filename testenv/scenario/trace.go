@@ -34,6 +34,7 @@ type Trace struct {
 	mu       sync.Mutex
 	packets  []model.Packet
 	findings []model.Finding
+	changes  []model.NodeEvent
 	start    *model.Start
 	summary  *model.Summary
 	readErr  error
@@ -136,6 +137,12 @@ func (t *Trace) take(line []byte) error {
 		if !f.Live {
 			t.findings = append(t.findings, f)
 		}
+	case "node":
+		var e model.NodeEvent
+		if err := json.Unmarshal(line, &e); err != nil {
+			return err
+		}
+		t.changes = append(t.changes, e)
 	case "summary":
 		t.summary = new(model.Summary)
 		return json.Unmarshal(line, t.summary)
@@ -155,6 +162,13 @@ func (t *Trace) Findings() []model.Finding {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]model.Finding(nil), t.findings...)
+}
+
+// Changes gives the changes of the node told so far.
+func (t *Trace) Changes() []model.NodeEvent {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]model.NodeEvent(nil), t.changes...)
 }
 
 // Summary gives the summary, nil before it was told.

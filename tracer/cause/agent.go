@@ -38,7 +38,26 @@ func agentRestart(q *inquiry) *claim {
 	if c == nil {
 		return nil
 	}
-	q.blame(c, dst, gone, end)
+	q.blame(c, "packets to "+dst.String(), gone, end)
+	return c
+}
+
+// agentRestartBack: the same of the route back, without which a source check
+// refuses the packet.
+func agentRestartBack(q *inquiry) *claim {
+	src := endsAt(q.p).Src
+	gone, end := q.restarted(q.d.Netns, src, diedAt(q.p))
+	if gone == nil {
+		return nil
+	}
+	c := calicoReversePath(q)
+	if c == nil {
+		c = reversePath(q)
+	}
+	if c == nil {
+		return nil
+	}
+	q.blame(c, "the way back to "+src.String(), gone, end)
 	return c
 }
 
@@ -49,7 +68,7 @@ func restartAstray(q *inquiry, p *peer) *claim {
 		return nil
 	}
 	c := q.astrayClaim(p, gone)
-	q.blame(c, p.far.Addr(), gone, end)
+	q.blame(c, "packets to "+p.far.Addr().String(), gone, end)
 	return c
 }
 
@@ -108,10 +127,11 @@ func keeps(gone, end *model.NodeEvent) bool {
 	return gone.Protocol == protoBIRD || gone.Protocol == protoFelix || gone.By != nil && gone.By.PID == end.PID
 }
 
-// blame turns a claim of a missing route into one of its keeper's end.
-func (q *inquiry) blame(c *claim, dst netip.Addr, gone, end *model.NodeEvent) {
+// blame turns a claim of a missing route into one of its keeper's end. who depends
+// on the route.
+func (q *inquiry) blame(c *claim, who string, gone, end *model.NodeEvent) {
 	c.subject = fmt.Sprintf("%s %d", end.Object, end.PID)
-	c.summary = fmt.Sprintf("%s, and the route %s that packets to %s need went with it", summaryOf(end), gone.Object, dst)
+	c.summary = fmt.Sprintf("%s, and the route %s went with it, which is the route for %s", summaryOf(end), gone.Object, who)
 	says := []string{clocked(end)}
 	if text := clocked(gone); !slices.Contains(c.evidence, text) {
 		says = append(says, text)

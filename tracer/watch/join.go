@@ -167,19 +167,20 @@ const (
 	effectWithin = 500 * time.Millisecond
 	effectFor    = time.Minute
 	// settledAge is how old a process of an agent that came during the trace has
-	// to be for its end to be told: liveness probes run the same programs.
+	// to be for an end without a signal to be told: liveness probes run the same
+	// programs.
 	settledAge = 20 * time.Second
 )
 
 // agentEnded words the end of one of the programs that keep the network. An end
 // of its own accord and without an error is none of ours.
 func (w *Watcher) agentEnded(d *Deed) (model.NodeEvent, bool) {
-	if !w.agents[d.By.PID] && d.Age < settledAge {
+	signal, status := unix.Signal(d.Value&0x7f), d.Value>>8&0xff
+	sent := w.signalTo(d.By.PID, d.Time, signal)
+	if !w.agents[d.By.PID] && d.Age < settledAge && sent == nil {
 		return model.NodeEvent{}, false
 	}
 	delete(w.agents, d.By.PID)
-	signal, status := unix.Signal(d.Value&0x7f), d.Value>>8&0xff
-	sent := w.signalTo(d.By.PID, d.Time, signal)
 	if signal == 0 && status == 0 && sent == nil {
 		return model.NodeEvent{}, false
 	}
