@@ -34,6 +34,8 @@ type Applied struct {
 	Place  string // where it was done: a node's name or a pod's full name
 	By     int    // process that did it, for faults that somebody is to be named for
 	Victim int    // process that it ended
+	// Turns tells how often By has done it so far, for faults that come and go.
+	Turns func() int
 
 	undo []func() error
 }

@@ -76,7 +76,7 @@ func flap(e *Env, f flow, script string, name func(*Pod) (string, error)) (*Appl
 	if err != nil {
 		return nil, err
 	}
-	a.By = p.pid()
+	a.By, a.Turns = p.pid(), func() int { return int(p.turns.Load()) }
 	return a, nil
 }
 

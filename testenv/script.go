@@ -7,6 +7,7 @@
 package testenv
 
 import (
+	"bufio"
 	"context"
 	_ "embed"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 )
 
 // Scripts. Each says "ready" when it has begun.
@@ -31,8 +33,9 @@ var (
 
 // process is a script that runs.
 type process struct {
-	cmd *exec.Cmd
-	err strings.Builder
+	cmd   *exec.Cmd
+	err   strings.Builder
+	turns atomic.Int64 // lines it wrote after the first: one for each thing it did
 }
 
 // startScript runs a script in a namespace by a process with a name, and waits
@@ -60,10 +63,15 @@ func (e *Env) startScript(ns *Netns, name, script string, args ...string) (*proc
 	if err := ns.Start(p.cmd); err != nil {
 		return nil, fmt.Errorf("start %s in %s: %w", name, ns.Name, err)
 	}
-	ready := make([]byte, len("ready\n"))
-	if _, err := out.Read(ready); err != nil {
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
 		return nil, errors.Join(fmt.Errorf("process %s in %s ended at once: %s", name, ns.Name, p.err.String()), p.stop())
 	}
+	go func() {
+		for lines.Scan() {
+			p.turns.Add(1)
+		}
+	}()
 	return p, nil
 }
 

@@ -131,7 +131,7 @@ func keeps(gone, end *model.NodeEvent) bool {
 // on the route.
 func (q *inquiry) blame(c *claim, who string, gone, end *model.NodeEvent) {
 	c.subject = fmt.Sprintf("%s %d", end.Object, end.PID)
-	c.summary = fmt.Sprintf("%s, and the route %s went with it, which is the route for %s", summaryOf(end), gone.Object, who)
+	c.summary = fmt.Sprintf("%s, and the route %s, needed for %s, went with it", summaryOf(end), gone.Object, who)
 	says := []string{clocked(end)}
 	if text := clocked(gone); !slices.Contains(c.evidence, text) {
 		says = append(says, text)

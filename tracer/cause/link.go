@@ -111,7 +111,7 @@ func (c *claim) tellTurns(name string, t *turns) {
 	}
 	says := fmt.Sprintf("%s was set DOWN at %s", name, clock(t.first))
 	if t.down > 1 {
-		says = fmt.Sprintf("%s was set DOWN %d times and UP %d times between %s and %s: it flaps", name, t.down, t.up, clock(t.first), clock(t.last))
+		says = fmt.Sprintf("%s was set DOWN %d times and UP %d times between %s and %s, so it flaps", name, t.down, t.up, clock(t.first), clock(t.last))
 		c.summary = strings.Replace(c.summary, " is set down", " is set down again and again", 1)
 		c.summary = strings.Replace(c.summary, " was set down", " was set down again and again", 1)
 	}
@@ -125,7 +125,7 @@ func (c *claim) tellTurns(name string, t *turns) {
 		if t.down == 1 {
 			c.summary = strings.Replace(c.summary, " set down", " set down"+by, 1)
 		}
-		says += " by " + strings.Join(doers, "; ")
+		says += ": by " + strings.Join(doers, "; ")
 	}
 	c.evidence = append([]string{says}, c.evidence...)
 	if t.unseen > 0 {

@@ -20,6 +20,7 @@ import (
 type change struct {
 	event model.NodeEvent
 	key   key    // by which its Deed is known; zero: none is to be expected
+	each  each   // of a sysctl: by which it is known for all interfaces
 	head  string // of the text: "cali1a2b set DOWN"
 	tail  string // what follows the doer: "; its route 10.0.0.1/32 went with it"
 }

@@ -21,8 +21,11 @@ const (
 	// doerWithin is how long a change waits for its doer. The kernel half tells of
 	// him before or right after netlink tells of the change.
 	doerWithin = 25 * time.Millisecond
-	// deedFor is how long a deed waits for netlink to tell that it was done.
-	deedFor = time.Second
+	// deedLate is how much later than its change a deed may be told, and deedFor how
+	// long one is kept for a change that we read late: a busy machine may let us
+	// wait for seconds.
+	deedLate = 20 * time.Millisecond
+	deedFor  = 30 * time.Second
 	// unknownDoer ends a text where the backend cannot see who did something.
 	unknownDoer = "; who did it cannot be seen with this backend"
 )
@@ -59,17 +62,19 @@ func (w *Watcher) join(now time.Time, deeds []Deed) (events []model.NodeEvent) {
 // changesWithDoers gives the changes whose doer is known, or not to be expected
 // any more.
 func (w *Watcher) changesWithDoers(now time.Time) (events []model.NodeEvent) {
-	still := w.waiting[:0]
-	for _, c := range w.waiting {
-		d := w.deedOf(c)
-		if d == nil && c.key.kind != 0 && w.sees[c.key.kind] && now.Sub(c.event.Time) < doerWithin {
+	var still []*change
+	for i, c := range w.waiting {
+		d := w.deedOf(w.waiting[i:])
+		waits := c.key.kind != 0 && w.sees[c.key.kind] || c.each.name != ""
+		if d == nil && waits && now.Sub(c.event.Time) < doerWithin {
 			still = append(still, c)
 			continue
 		}
+		read := c.event.Time
 		if d != nil {
 			c.event.By, c.event.Time, c.event.Precise = &d.By, d.Time, true
 		}
-		if w.followsLink(c) {
+		if w.followsLink(c, read) {
 			continue
 		}
 		events = append(events, w.finish(c))
@@ -78,32 +83,48 @@ func (w *Watcher) changesWithDoers(now time.Time) (events []model.NodeEvent) {
 	return events
 }
 
-// deedOf takes the earliest deed that fits a change, of around its time.
-func (w *Watcher) deedOf(c *change) *Deed {
+// deedOf takes the deed behind the first of some changes. Those of one key come
+// in the order of their deeds, however late we read them; a deed that had no
+// effect has no change, so that counting begins at the last.
+func (w *Watcher) deedOf(changes []*change) *Deed {
+	c, same := changes[0], 0
 	if c.key.kind == 0 {
 		return nil
 	}
-	for i := range w.deeds {
-		if d := w.deeds[i]; keyOf(&d) == c.key && d.Time.Sub(c.event.Time).Abs() < deedFor {
-			w.deeds = slices.Delete(w.deeds, i, i+1)
-			return &d
+	for _, other := range changes {
+		if other.key == c.key {
+			same++
 		}
 	}
-	return nil
+	var fit []int
+	for i := range w.deeds {
+		if d := &w.deeds[i]; keyOf(d) == c.key && d.Time.Before(c.event.Time.Add(deedLate)) {
+			fit = append(fit, i)
+		}
+	}
+	if len(fit) == 0 {
+		return nil
+	}
+	n := max(0, len(fit)-same)
+	found := w.deeds[fit[n]]
+	for _, i := range slices.Backward(fit[:n+1]) {
+		w.deeds = slices.Delete(w.deeds, i, i+1)
+	}
+	return &found
 }
 
 // followsLink tells what a change of a link brings about by itself: IPv6 tells
-// of each route and address that goes with it.
-func (w *Watcher) followsLink(c *change) bool {
+// of each route and address that goes with it. read is when it was told.
+func (w *Watcher) followsLink(c *change, read time.Time) bool {
 	e := &c.event
 	at := linkAt{e.Netns, e.IfIndex}
 	switch e.What {
 	case model.LinkDown, model.LinkUp, model.LinkDeleted, model.LinkAdded:
-		w.turned[at] = e.Time
+		w.turned[at] = read
 		return false
 	case model.RouteAdded, model.RouteDeleted, model.AddressDeleted:
 		turned, ok := w.turned[at]
-		return ok && e.Prefix.Addr().Is6() && e.Time.Sub(turned).Abs() < followsWithin
+		return ok && e.Prefix.Addr().Is6() && read.Sub(turned).Abs() < followsWithin
 	}
 	return false
 }

@@ -7,6 +7,7 @@ package watch
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,9 +34,16 @@ var netconfNames = map[uint16][2]string{
 	netconfProxyNeigh: {"proxy_arp", "proxy_ndp"},
 }
 
-// followsWithin is how soon after the sysctl for all interfaces the kernel has
-// told of each of them (inet_forward_change, net/ipv4/devinet.c).
+// followsWithin is how soon before or after the sysctl for all interfaces the
+// kernel has told of each of them (inet_forward_change, net/ipv4/devinet.c: after;
+// addrconf_fixup_forwarding, net/ipv6/addrconf.c: before).
 const followsWithin = 100 * time.Millisecond
+
+// each is a sysctl that all interfaces of a namespace have.
+type each struct {
+	netns uint32
+	name  string // ipv4/forwarding
+}
 
 // sysctlMessage reads RTM_NEWNETCONF. A change is told with one attribute, a new
 // interface with all of them.
@@ -58,22 +66,32 @@ func (w *Watcher) sysctlMessage(m message, netns uint32) *change {
 		if name == "" {
 			return nil
 		}
-		var iface string
-		switch index := number(at); index {
-		case allInterfaces:
-			iface = "all"
-			w.allSet[kind] = m.at
-		case defaultInterfaces:
-			iface = "default"
-		default:
-			iface = w.linkName(linkAt{netns, index})
-		}
-		if iface != "all" && m.at.Sub(w.allSet[kind]) < followsWithin {
+		of := each{netns, family + "/" + name}
+		iface := w.interfaces(of, number(at), m.at)
+		if iface == "" {
 			return nil
 		}
-		return w.sysctlChange(m, netns, family+"/conf/"+iface+"/"+name, fmt.Sprint(int32(number(value))))
+		c := w.sysctlChange(m, netns, family+"/conf/"+iface+"/"+name, fmt.Sprint(int32(number(value))))
+		c.each = of
+		return c
 	}
 	return nil
+}
+
+// interfaces says what a sysctl is set for; "" if it is for one interface because
+// it was for all.
+func (w *Watcher) interfaces(of each, index uint32, at time.Time) string {
+	switch {
+	case index == allInterfaces:
+		w.allSet[of] = at
+		w.waiting = slices.DeleteFunc(w.waiting, func(c *change) bool { return c.each == of && at.Sub(c.event.Time) < followsWithin })
+		return "all"
+	case at.Sub(w.allSet[of]) < followsWithin:
+		return ""
+	case index == defaultInterfaces:
+		return "default"
+	}
+	return w.linkName(linkAt{of.netns, index})
 }
 
 // sysctlChange words the change of a sysctl below net/.

@@ -49,7 +49,7 @@ type Watcher struct {
 	links    map[linkAt]link
 	routes   routeBook
 	commits  map[uint32]*commit
-	allSet   map[uint16]time.Time // when a sysctl was set for all interfaces
+	allSet   map[each]time.Time   // when a sysctl was set for all interfaces
 	turned   map[linkAt]time.Time // when a link was set up or down last
 	waiting  []*change            // for their doer
 	deeds    []Deed               // whose change was not told yet
@@ -68,7 +68,7 @@ var routeGroups = []int{
 // New begins to watch: nothing is missed once it has returned.
 func New(ns *node.Namespaces, cfg Config) (*Watcher, error) {
 	w := &Watcher{ns: ns, self: ns.Node().Inode, namer: cfg.Names, proc: procDir(cmp.Or(cfg.Proc, "/proc")), verbose: cfg.Verbose,
-		sees: make(map[Kind]bool), links: make(map[linkAt]link), commits: make(map[uint32]*commit), allSet: make(map[uint16]time.Time), turned: make(map[linkAt]time.Time)}
+		sees: make(map[Kind]bool), links: make(map[linkAt]link), commits: make(map[uint32]*commit), allSet: make(map[each]time.Time), turned: make(map[linkAt]time.Time)}
 	for _, k := range cfg.Deeds {
 		w.sees[k] = true
 	}

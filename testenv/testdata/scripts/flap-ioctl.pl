@@ -15,6 +15,7 @@ sub set {
 	$flags = $up ? $flags | 1 : $flags & ~1;
 	$request = pack("a16sx22", $name, $flags);
 	ioctl($s, 0x8914, $request) or die "SIOCSIFFLAGS: $!";
+	print "turn\n";
 }
 
 print "ready\n";

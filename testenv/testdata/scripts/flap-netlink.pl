@@ -16,6 +16,7 @@ sub set {
 	sysread($s, my $answer, 4096) or die "answer: $!";
 	my $errno = unpack("x16l", $answer);
 	die "set the interface: errno $errno" if $errno;
+	print "turn\n";
 }
 
 print "ready\n";
