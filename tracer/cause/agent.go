@@ -31,10 +31,7 @@ func agentRestart(q *inquiry) *claim {
 	if gone == nil {
 		return nil
 	}
-	c := blackhole(q)
-	if c == nil {
-		c = noRoute(q)
-	}
+	c := q.lacksRoute()
 	if c == nil {
 		return nil
 	}
@@ -50,15 +47,63 @@ func agentRestartBack(q *inquiry) *claim {
 	if gone == nil {
 		return nil
 	}
-	c := calicoReversePath(q)
-	if c == nil {
-		c = reversePath(q)
-	}
+	c := q.refusedSource()
 	if c == nil {
 		return nil
 	}
 	q.blame(c, "the way back to "+src.String(), gone, end)
 	return c
+}
+
+// lacksRoute is the claim of a packet that found no route, or one that eats it.
+func (q *inquiry) lacksRoute() *claim {
+	if q.base != nil {
+		return q.found("blackhole-route", "no-route")
+	}
+	if c := blackhole(q); c != nil {
+		return c
+	}
+	return noRoute(q)
+}
+
+// refusedSource is the claim of a packet that a source check refused.
+func (q *inquiry) refusedSource() *claim {
+	if q.base != nil {
+		return q.found("calico-rpf", "rp-filter")
+	}
+	if c := calicoReversePath(q); c != nil {
+		return c
+	}
+	return reversePath(q)
+}
+
+// found is a copy of what was found before, if it is one of these.
+func (q *inquiry) found(codes ...string) *claim {
+	if !slices.Contains(codes, q.base.code) {
+		return nil
+	}
+	c := *q.base
+	c.evidence, c.missing = slices.Clone(c.evidence), slices.Clone(c.missing)
+	return &c
+}
+
+// reconsider looks at a claim of a missing route again when the trace is over. A
+// packet may be told before the change that it died of: the machine is busy.
+func (c *Collector) reconsider(k *kase) {
+	q := &inquiry{p: k.first, d: k.first.Drop, state: c.state, start: &c.start, mem: &c.mem, base: k.claim}
+	if len(c.mem.history.changes) == 0 || q.d == nil || q.lacksRoute() == nil && q.refusedSource() == nil {
+		return
+	}
+	for _, cause := range causes {
+		if cause.code != "interface-down" && cause.code != "calico-node-restart" {
+			continue
+		}
+		if found := cause.find(q); found != nil {
+			found.code, found.direction = cause.code, k.claim.direction
+			k.claim = found
+			return
+		}
+	}
 }
 
 // restartAstray: the same, where the packet left by a shorter route.

@@ -47,6 +47,7 @@ type inquiry struct {
 	start *model.Start
 	mem   *memory
 	gaps  []string // what could not be asked
+	base  *claim   // what was found before, where it is asked again
 }
 
 // gap notes what could not be asked.

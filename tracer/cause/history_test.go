@@ -143,6 +143,30 @@ func diagnoseChanged(t *testing.T, state State, events []model.NodeEvent, packet
 	return c.Findings()
 }
 
+// A packet may be told before the change that it died of.
+func TestChangesToldLate(t *testing.T) {
+	route := netip.PrefixFrom(podB, 32)
+	for name, tc := range map[string]struct {
+		events []model.NodeEvent
+		code   string
+	}{
+		"down then":           {[]model.NodeEvent{turned(-50, model.LinkDown, script, route), turned(50, model.LinkUp, script)}, "interface-down"},
+		"its route went":      {[]model.NodeEvent{turned(-90, model.LinkDown, script, route), turned(-50, model.LinkUp, script)}, "interface-down"},
+		"an agent was killed": {[]model.NodeEvent{ended(-300), rerouted(-200, model.RouteDeleted, protoBIRD, nil)}, "calico-node-restart"},
+		"down only later":     {[]model.NodeEvent{turned(50, model.LinkDown, script, route)}, "blackhole-route"},
+	} {
+		c := New(withoutRoute(), func(line string) { t.Errorf("could not be asked: %s", line) })
+		c.Start(&model.Start{Type: model.TypeStart, Src: model.End{Given: "a", Netns: podNS}, Dst: model.End{Given: podB.String()}})
+		c.Packet(eaten())
+		for i := range tc.events {
+			c.Node(&tc.events[i])
+		}
+		if found := c.Findings(); len(found) != 1 || found[0].Code != tc.code {
+			t.Errorf("%s: told %+v, want %s", name, found, tc.code)
+		}
+	}
+}
+
 // Changes that cost no packet are no finding.
 func TestChangesWithoutLoss(t *testing.T) {
 	events := []model.NodeEvent{ended(-300), rerouted(-200, model.RouteDeleted, protoBIRD, nil), turned(-100, model.LinkDown, script), turned(-50, model.LinkUp, script)}

@@ -64,7 +64,7 @@ func (q *inquiry) isDown(netns uint32, l *node.Link) bool {
 // routeWentWithLink: the interface is up again, but the packet died for want of
 // the route that went with it.
 func (q *inquiry) routeWentWithLink() *claim {
-	if q.p.Outcome == model.LeftNode || noRoute(q) == nil && blackhole(q) == nil {
+	if q.p.Outcome == model.LeftNode || q.lacksRoute() == nil {
 		return nil
 	}
 	dst := endsAt(q.p).Dst

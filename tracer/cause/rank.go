@@ -39,6 +39,7 @@ func (c *Collector) Findings() []model.Finding {
 			k.claim = c.diagnose(k.first)
 		}
 		if k.claim != nil {
+			c.reconsider(k)
 			k.claim.conclude()
 			all = join(all, &found{claim: k.claim, packets: k.packets, ids: k.ids, rank: rankOf(k.claim.code)})
 		}
