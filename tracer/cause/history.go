@@ -23,7 +23,7 @@ const (
 	shownRoutes = 5
 	// readLate is how much later than it happened a change may be dated whose
 	// time is that of our reading of it.
-	readLate = 20 * time.Millisecond
+	readLate = 250 * time.Millisecond
 )
 
 // history of a node.
@@ -90,20 +90,31 @@ func (t *turns) note(e *model.NodeEvent) {
 }
 
 // wasDown tells whether a link was down at some time; known is false where it did
-// not change, and exact where what the kernel said of it leaves no doubt.
+// not change, and exact where what the kernel said of it leaves no doubt: a change
+// was before we read of it.
 func (h *history) wasDown(netns, index uint32, at time.Time) (down, known, exact bool) {
-	for i := range slices.Backward(h.changes) {
+	var before, after *model.NodeEvent
+	for i := range h.changes {
 		e := &h.changes[i]
 		if e.Netns != netns || e.IfIndex != index || e.What != model.LinkDown && e.What != model.LinkUp {
 			continue
 		}
-		if e.Time.After(at.Add(late(e))) {
-			down, known, exact = e.What == model.LinkUp, true, true // what it was before
-			continue
+		if e.Time.After(at) {
+			after = e
+			break
 		}
-		return e.What == model.LinkDown, true, e.Precise || at.Sub(e.Time) > readLate
+		before = e
 	}
-	return down, known, exact
+	doubt := after != nil && !after.Time.After(at.Add(late(after)))
+	switch {
+	case doubt && after.What == model.LinkDown:
+		return true, true, false
+	case before != nil:
+		return before.What == model.LinkDown, true, !doubt
+	case after != nil:
+		return after.What == model.LinkUp, true, !doubt
+	}
+	return false, false, false
 }
 
 // late is how much too late a change may be dated.
@@ -127,7 +138,7 @@ func (h *history) lostRoute(netns uint32, addr netip.Addr, at time.Time) *model.
 		}
 		switch e.What {
 		case model.RouteAdded, model.RouteReplaced:
-			if found != nil && e.Prefix.Contains(addr) && e.Prefix.Bits() >= longest.Bits() {
+			if found != nil && !e.Time.After(at) && e.Prefix.Contains(addr) && e.Prefix.Bits() >= longest.Bits() {
 				found = nil
 			}
 		case model.RouteDeleted, model.LinkDown, model.LinkDeleted:

@@ -89,7 +89,7 @@ func TestChangesInFindings(t *testing.T) {
 			"interface-down", Certain, []string{"calib of this node was set down by netscript (pid 812)", "up again by now", "netscript (pid 812, started by systemd)"}, "not known"},
 		"flaps": {madeNode(), []model.NodeEvent{turned(-250, model.LinkDown, script, route), turned(-150, model.LinkUp, script), turned(-50, model.LinkDown, script), turned(50, model.LinkUp, script)}, eaten(),
 			"interface-down", Certain, []string{"set down again and again by netscript (pid 812)", "2 times and UP 2 times"}, "not known"},
-		"down, by nobody that was seen": {madeNode(), []model.NodeEvent{turned(-50, model.LinkDown, nil, route), turned(50, model.LinkUp, nil)}, eaten(),
+		"down, by nobody that was seen": {madeNode(), []model.NodeEvent{turned(-50, model.LinkDown, nil, route), turned(500, model.LinkUp, nil)}, eaten(),
 			"interface-down", Certain, []string{"who set it down: once that could not be seen with this backend"}, "netscript"},
 		"just down, by our reading": {madeNode(), []model.NodeEvent{turned(5, model.LinkDown, nil, route), turned(50, model.LinkUp, nil)}, eaten(),
 			"interface-down", Likely, []string{"that it was down already when the packet died"}, ""},
@@ -153,6 +153,7 @@ func TestChangesToldLate(t *testing.T) {
 		"down then":           {[]model.NodeEvent{turned(-50, model.LinkDown, script, route), turned(50, model.LinkUp, script)}, "interface-down"},
 		"its route went":      {[]model.NodeEvent{turned(-90, model.LinkDown, script, route), turned(-50, model.LinkUp, script)}, "interface-down"},
 		"an agent was killed": {[]model.NodeEvent{ended(-300), rerouted(-200, model.RouteDeleted, protoBIRD, nil)}, "calico-node-restart"},
+		"down, read late":     {[]model.NodeEvent{turned(100, model.LinkDown, nil, route), turned(105, model.LinkUp, nil)}, "interface-down"},
 		"down only later":     {[]model.NodeEvent{turned(50, model.LinkDown, script, route)}, "blackhole-route"},
 	} {
 		c := New(withoutRoute(), func(line string) { t.Errorf("could not be asked: %s", line) })

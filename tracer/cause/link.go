@@ -76,8 +76,11 @@ func (q *inquiry) routeWentWithLink() *claim {
 	if l == nil {
 		return nil
 	}
-	c := &claim{subject: l.Name, certain: true, summary: fmt.Sprintf("interface %s of %s was set down, and the route to %s went with it and is not back", l.Name, q.linkPlace(e.Netns), dst)}
+	c := &claim{subject: l.Name, certain: !e.Time.After(diedAt(q.p)), summary: fmt.Sprintf("interface %s of %s was set down, and the route to %s went with it and is not back", l.Name, q.linkPlace(e.Netns), dst)}
 	c.evidence = []string{clocked(e), q.died()}
+	if !c.certain {
+		c.missing = []string{"that it was down already when the packet died: it was read of right after"}
+	}
 	c.fix = []string{"see who sets it down, or it will happen again: ip monitor link"}
 	if strings.HasPrefix(l.Name, "cali") {
 		c.fix = append(c.fix, "have Felix write its routes again: delete the calico-node pod of this node")
