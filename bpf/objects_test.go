@@ -63,6 +63,40 @@ func TestSharedTypesHaveTheKernelHalfsLayout(t *testing.T) {
 	}
 }
 
+// What tells of changes of the node has types of its own.
+func TestChangeHasTheKernelHalfsLayout(t *testing.T) {
+	spec, err := LoadNode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, size := range map[string]uintptr{"change": unsafe.Sizeof(Change{}), "actor": unsafe.Sizeof(Actor{}), "agent_name": unsafe.Sizeof(AgentName{}), "node_counters": unsafe.Sizeof(NodeCounters{})} {
+		var s *btf.Struct
+		if err := spec.Types.TypeByName(name, &s); err != nil {
+			t.Errorf("struct %s: %v", name, err)
+			continue
+		}
+		if int(size) != int(s.Size) {
+			t.Errorf("struct %s has %d bytes, its Go half %d", name, s.Size, size)
+		}
+		if hole := holes(s); hole != "" {
+			t.Errorf("struct %s: %s", name, hole)
+		}
+	}
+	var kinds *btf.Enum
+	if err := spec.Types.TypeByName("change_kind", &kinds); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]uint8{"CHANGE_LINK": ChangeLink, "CHANGE_ROUTE": ChangeRoute, "CHANGE_TABLE": ChangeTable, "CHANGE_SYSCTL": ChangeSysctl, "CHANGE_SIGNAL": ChangeSignal, "CHANGE_EXIT": ChangeExit}
+	if len(kinds.Values) != len(want) {
+		t.Errorf("%d kinds of changes, Go knows %d", len(kinds.Values), len(want))
+	}
+	for _, v := range kinds.Values {
+		if got, ok := want[v.Name]; !ok || uint64(got) != v.Value {
+			t.Errorf("%s is %d, its Go half %d", v.Name, v.Value, got)
+		}
+	}
+}
+
 // holes tells where the compiler put padding that the source does not show:
 // such bytes go up to user space with whatever stood there, and keep equal
 // map keys from being equal.

@@ -6,8 +6,11 @@ package bpf
 // give them. Both objects are compiled from the same headers, so one set of
 // generated types serves both.
 type (
+	Actor        = NodeActor
+	AgentName    = NodeAgentName
 	BracketKey   = TracepointBracketKey
 	BracketTable = TracepointBracketTable
+	Change       = NodeChange
 	Counters     = FentryCounters
 	End          = FentryEnd
 	EndKey       = FentryEndKey
@@ -19,6 +22,7 @@ type (
 	EventRoute   = FentryEventRoute
 	EventTable   = FentryEventTable
 	RuleMatch    = FentryRuleMatch
+	NodeCounters = NodeNodeCounters
 	MapKey       = FentryMapKey
 	Filter       = FentryFilter
 	Frame        = FentryFrame
@@ -92,4 +96,14 @@ const (
 const (
 	TrackedTentative = uint8(FentryTrackedFlagTRACKED_TENTATIVE)
 	TrackedDelivered = uint8(FentryTrackedFlagTRACKED_DELIVERED)
+)
+
+// Changes of the node: enum change_kind of node.h.
+const (
+	ChangeLink   = uint8(NodeChangeKindCHANGE_LINK)
+	ChangeRoute  = uint8(NodeChangeKindCHANGE_ROUTE)
+	ChangeTable  = uint8(NodeChangeKindCHANGE_TABLE)
+	ChangeSysctl = uint8(NodeChangeKindCHANGE_SYSCTL)
+	ChangeSignal = uint8(NodeChangeKindCHANGE_SIGNAL)
+	ChangeExit   = uint8(NodeChangeKindCHANGE_EXIT)
 )

@@ -29,9 +29,13 @@ type Fault struct {
 
 // Applied is a fault in force.
 type Applied struct {
-	Fault *Fault
-	Rule  *Rule  // the rule that kills, for faults that write one
-	Place string // where it was done: a node's name or a pod's full name
+	Fault  *Fault
+	Rule   *Rule  // the rule that kills, for faults that write one
+	Place  string // where it was done: a node's name or a pod's full name
+	By     int    // process that did it, for faults that somebody is to be named for
+	Victim int    // process that it ended
+	// Turns tells how often By has done it so far, for faults that come and go.
+	Turns func() int
 
 	undo []func() error
 }
@@ -73,7 +77,7 @@ var (
 // Faults lists all faults. Node means node1, the one that is traced.
 func Faults() []Fault {
 	return slices.Concat(linkFaults(), routeFaults(), ruleFaults(), dispatchFaults(), conntrackFaults(), tunnelFaults(), bgpFaults(), farFaults(), programFaults(),
-		checksumFaults(), queueFaults(), endFaults(), silenceFaults())
+		checksumFaults(), queueFaults(), endFaults(), silenceFaults(), whoFaults())
 }
 
 // FindFault finds a fault by name. The error names all that exist.

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -177,6 +178,7 @@ func checkLoaded(t *testing.T, tr *Tracer, b backend) {
 	for _, m := range tr.att.missed {
 		t.Logf("missed %s (quiet %v): %s", m.Hook, m.quiet, m.Why)
 	}
+	checkDoers(t, tr, b)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	sum, err := tr.Run(ctx, &collector{})
@@ -185,6 +187,27 @@ func checkLoaded(t *testing.T, tr *Tracer, b backend) {
 	}
 	if err := tr.Close(); err != nil {
 		t.Errorf("close: %v", err)
+	}
+}
+
+// checkDoers wants what tells who changes the node: all that is not of a module
+// which is not there.
+func checkDoers(t *testing.T, tr *Tracer, b backend) {
+	t.Helper()
+	if tr.changes == nil || tr.changes.doers == nil {
+		t.Error("the node is not watched")
+		return
+	}
+	want := doerTracepoints
+	if b.name == "fentry" {
+		want = append(append([]hook{}, want...), doerFunctions...)
+	}
+	for _, h := range want {
+		att := tr.changes.doers.att
+		waits := slices.ContainsFunc(att.waiting, func(w hook) bool { return w.prog == h.prog })
+		if !att.attached(h.prog) && !waits {
+			t.Errorf("%s is not attached: %s is not told", h.prog, h.loses)
+		}
 	}
 }
 

@@ -67,9 +67,10 @@ type Tracer struct {
 	pace    pace
 	private uint32 // offset of xt_table.private, bytes; 0: not asked yet
 
-	names *endpoint.Resolver
-	ends  flowEnds
-	watch *endWatch // nil: nothing about the ends can change
+	names   *endpoint.Resolver
+	ends    flowEnds
+	watch   *endWatch // nil: nothing about the ends can change
+	changes *changes  // nil: not to be had
 
 	packets, died atomic.Int64
 	lost          atomic.Uint64
@@ -186,6 +187,7 @@ func (t *Tracer) open(ctx context.Context, f bpf.Filter, src, dst endpoint.Endpo
 		if err = t.openBackend(b, f, src, dst); err == nil {
 			t.cfg.Backend = b.name
 			t.att.missed = append(t.att.missed, given...)
+			t.watchNode(b.name == "fentry")
 			return nil
 		}
 		err = errors.Join(fmt.Errorf("backend %s: %w", b.name, err), t.detach())
@@ -423,7 +425,9 @@ const (
 func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, error) {
 	sum := &model.Summary{Type: "summary", MissedHooks: []model.MissedHook{}}
 	// what is asked about the node when the trace was told to stop is still to be answered
-	sink = cause.New(cause.NewLive(context.WithoutCancel(ctx), t.ns), t.cfg.Verbose).Sink(sink)
+	live := cause.NewLive(context.WithoutCancel(ctx), t.ns)
+	teller := t.newTeller(sink)
+	sink = cause.New(live, t.cfg.Verbose).Sink(teller)
 	if err := sink.Start(t.start); err != nil {
 		return sum, err
 	}
@@ -440,7 +444,13 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 		if n > 0 {
 			last = now
 		}
+		if err := t.tellChanges(sink, now); err != nil {
+			return sum, err
+		}
 		if err := t.flush(sink, sum, now, false); err != nil {
+			return sum, err
+		}
+		if err := teller.Tick(now); err != nil {
 			return sum, err
 		}
 		for _, in := range t.br.wanted() {
@@ -466,6 +476,7 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 			t.sweep()
 			t.rules.MarkSkips(t.clock.now())
 			t.tellLosses()
+			t.listenToDoers()
 			nextSweep = now.Add(sweepEvery)
 		}
 		if stopping.IsZero() && (ctx.Err() != nil || t.cfg.Packets > 0 && int(t.packets.Load()) >= t.cfg.Packets) {
@@ -480,6 +491,9 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 	}
 	t.tellLosses()
 	t.asm.lossy = t.asm.lossy || t.att.skipped() > 0
+	if err := t.tellChanges(sink, time.Now()); err != nil {
+		return sum, err
+	}
 	if err := t.flush(sink, sum, time.Now(), true); err != nil {
 		return sum, err
 	}
@@ -614,6 +628,7 @@ func (t *Tracer) account(sum *model.Summary) {
 	sum.CutFrames = t.asm.frames.cut
 	sum.SkippedRuns = t.att.skipped()
 	sum.UnknownRules = t.rules.missing
+	sum.LostChanges = t.lostChanges()
 	if c.Packets > t.asm.seenIDs {
 		sum.LostPackets += c.Packets - t.asm.seenIDs
 	}
@@ -628,6 +643,7 @@ func (t *Tracer) account(sum *model.Summary) {
 }
 
 func (t *Tracer) tellLosses() {
+	t.lostChanges()
 	c, err := t.counters()
 	if err != nil {
 		return // told by account
@@ -652,6 +668,7 @@ func (t *Tracer) tellLosses() {
 
 // moduleArrived attaches hooks in a kernel module that was loaded after start.
 func (t *Tracer) moduleArrived(name string) {
+	t.changesInModule(name)
 	n, err := t.att.arrived(name)
 	switch {
 	case err != nil:
@@ -802,6 +819,9 @@ func (t *Tracer) detach() error {
 	if t.att != nil {
 		errs = append(errs, t.att.Close())
 	}
-	t.br, t.reader, t.att = nil, nil, nil
+	if t.changes != nil {
+		errs = append(errs, t.changes.Close())
+	}
+	t.br, t.reader, t.att, t.changes = nil, nil, nil, nil
 	return errors.Join(errs...)
 }

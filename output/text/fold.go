@@ -92,6 +92,7 @@ func fateWords(p *model.Packet) string {
 // tellFolded prints a line for each group: "#4-#9  6 more like #3: ...".
 func (w *Writer) tellFolded(groups []*fold) {
 	for _, g := range groups {
+		w.changing = false
 		like := fmt.Sprintf("the same as #%d", g.first)
 		if len(g.ids) > 1 {
 			like = fmt.Sprintf("%d packets, all the same as #%d", len(g.ids), g.first)

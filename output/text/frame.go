@@ -68,15 +68,20 @@ func endWords(e *model.End) string {
 	return strings.Join(parts, "  ")
 }
 
-// nodeEvent prints a change of the node.
+// nodeEvent prints a change of the node. Its text says what and who; where it
+// does not, both are added.
 func (w *Writer) nodeEvent(e *model.NodeEvent) {
-	who := ""
-	if e.By != nil {
-		who = fmt.Sprintf(" by %s (pid %d)", e.By.Comm, e.By.PID)
+	head := "NODE " + e.What
+	if !strings.Contains(e.Text, e.Object) {
+		head += " " + e.Object
 	}
-	w.page.blank()
-	w.page.para(4, span{"NODE " + e.What + " " + e.Object + who, warned}, span{"  " + clock(e.Time), dim},
-		span{"  " + e.Text, plain})
+	if e.By != nil && !strings.Contains(e.Text, e.By.Comm) {
+		head += fmt.Sprintf(" by %s (pid %d)", e.By.Comm, e.By.PID)
+	}
+	if !w.changing {
+		w.page.blank()
+	}
+	w.page.para(4, span{head, warned}, span{"  " + clock(e.Time), dim}, span{"  " + e.Text, plain})
 }
 
 // tally counts per direction what packets died of. The zero value is ready.

@@ -88,6 +88,7 @@ func whereEnded(p *model.Packet) string {
 
 // tell prints a packet's story.
 func (w *Writer) tell(p *model.Packet) {
+	w.changing = false
 	w.headline(p)
 	story, diedNS := toldSteps(p)
 	var cols columns

@@ -38,6 +38,7 @@ type Writer struct {
 	folds folds
 
 	findings []*model.Finding // told with the verdict
+	changing bool             // what was told last is a change of the node
 }
 
 // New gives a Writer on w, which gets one Write for all that one object makes
@@ -71,6 +72,7 @@ func (w *Writer) Start(s *model.Start) error {
 func (w *Writer) Packet(p *model.Packet) error {
 	w.tally.add(p)
 	if w.opt.Wide {
+		w.changing = false
 		w.tellWide(p)
 		return w.flush()
 	}
@@ -90,6 +92,7 @@ func (w *Writer) Packet(p *model.Packet) error {
 func (w *Writer) Node(e *model.NodeEvent) error {
 	w.tellFolded(w.folds.take())
 	w.nodeEvent(e)
+	w.changing = true
 	return w.flush()
 }
 

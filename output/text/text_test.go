@@ -268,7 +268,8 @@ func odds() trace {
 	nasty.Outcome = model.Dropped
 	return trace{
 		s, route, answered, inferred, which, full, nasty,
-		&model.NodeEvent{Time: noon, What: "link-down", Object: "cali1a2b3c4d5e6", By: &model.By{PID: 4711, Comm: "ip"}, Text: "interface cali1a2b3c4d5e6 was set down"},
+		&model.NodeEvent{Time: noon, What: "link-down", Object: "cali1a2b3c4d5e6", By: &model.By{PID: 4711, Comm: "ip"}, Text: "cali1a2b3c4d5e6 set DOWN by ip (pid 4711, started by bash (pid 4700)); its route 10.244.1.5/32 went with it"},
+		&model.NodeEvent{Time: noon, What: "link-up", Object: "cali1a2b3c4d5e6", By: &model.By{PID: 4711, Comm: "ip"}, Text: "set UP"},
 		&model.Finding{
 			Code: "blackhole-route", Confidence: "certain", Direction: model.Forward, Packets: []uint64{1},
 			Summary:  "The route of the pod 10.244.1.6 is missing, so Calico's blackhole for its block eats the packet.",

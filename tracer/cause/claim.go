@@ -35,6 +35,8 @@ type claim struct {
 	evidence []string
 	missing  []string // what would make it certain, or was not to be had
 	fix      []string
+	// settle, where there is one, adds what only shows when the trace is over.
+	settle func(c *claim)
 }
 
 // inquiry is the look into one packet's end.
@@ -45,6 +47,7 @@ type inquiry struct {
 	start *model.Start
 	mem   *memory
 	gaps  []string // what could not be asked
+	base  *claim   // what was found before, where it is asked again
 }
 
 // gap notes what could not be asked.

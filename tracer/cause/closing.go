@@ -101,8 +101,9 @@ func astray(q *inquiry, p *peer) *claim {
 		}
 		c := &claim{subject: l.Name, summary: fmt.Sprintf("the tunnel interface %s is set down, and its routes are gone: packets to %s leave by the default route instead", l.Name, p.far.Addr())}
 		c.evidence = []string{"ip link: " + linkWords(l), "the way to it then: " + q.routeWords(q.state.Node(), r)}
-		c.missing = []string{"that its route led into the tunnel before", "who set it down"}
+		c.missing = []string{"that its route led into the tunnel before"}
 		c.fix = tunnelUp(l)
+		q.whoSetDown(c, q.state.Node(), l)
 		return c
 	}
 	return nil

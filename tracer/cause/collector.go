@@ -56,8 +56,10 @@ func New(state State, verbose func(string)) *Collector {
 // Start tells what is traced.
 func (c *Collector) Start(s *model.Start) { c.start = *s }
 
-// Node takes note of an end that is somewhere else now.
+// Node takes a change of the node, before the packets that died after it. An end
+// of the trace may be somewhere else now.
 func (c *Collector) Node(e *model.NodeEvent) {
+	c.mem.history.note(e)
 	for _, end := range []*model.End{&c.start.Src, &c.start.Dst} {
 		if e.End != nil && end.Given == e.End.Given {
 			*end = *e.End

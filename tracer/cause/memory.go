@@ -37,6 +37,8 @@ type memory struct {
 	// podsRead: looking into all of them takes a while.
 	podAt    map[netip.Addr]uint32
 	podsRead time.Time
+
+	history history
 }
 
 // podsFresh is how long the list of pods' addresses is good for.
@@ -121,7 +123,7 @@ func (m *memory) room() bool {
 }
 
 func newMemory() memory {
-	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort), opened: make(map[peerKey]int)}
+	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort), opened: make(map[peerKey]int), history: newHistory()}
 }
 
 // see takes a finished packet, and gives the far end that it is the first to

@@ -84,6 +84,7 @@ func (q *inquiry) whoShouldAnswer(c *claim, at *model.Hop, hop netip.Addr) {
 		if ok {
 			c.evidence = append(c.evidence, fmt.Sprintf("the node answers for it by proxy ARP: net.ipv4.conf.%s.proxy_arp = %d", host.Name, proxy))
 		}
+		q.changedBy(c, sysctlSet(q.state.Node(), "ipv4/conf/"+host.Name+"/proxy_arp"))
 		if ok && proxy == 0 {
 			c.summary = fmt.Sprintf("proxy_arp is off on %s, so the node does not answer for the pod's gateway %s", host.Name, hop)
 			c.fix = append(c.fix, fmt.Sprintf("sysctl -w net.ipv4.conf.%s.proxy_arp=1", sysctlName(host.Name)),

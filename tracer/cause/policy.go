@@ -73,6 +73,15 @@ func endpointFix(*inquiry, meaning.Meaning) []string {
 	}
 }
 
+// calicoReversePath: Calico's own source check.
+func calicoReversePath(q *inquiry) *claim {
+	c := ofKind(spoofFix, meaning.ReversePath)(q)
+	if c != nil {
+		q.tellLostRoute(c, endsAt(q.p).Src)
+	}
+	return c
+}
+
 func spoofFix(q *inquiry, _ meaning.Meaning) []string {
 	src := endsAt(q.p).Src.String()
 	return []string{

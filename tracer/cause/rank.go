@@ -39,12 +39,15 @@ func (c *Collector) Findings() []model.Finding {
 			k.claim = c.diagnose(k.first)
 		}
 		if k.claim != nil {
+			c.reconsider(k)
+			k.claim.conclude()
 			all = join(all, &found{claim: k.claim, packets: k.packets, ids: k.ids, rank: rankOf(k.claim.code)})
 		}
 	}
 	for _, closing := range closings {
 		for _, f := range closing.find(c) {
 			f.claim.code, f.rank = closing.code, rankOf(closing.code)
+			f.claim.conclude()
 			all = join(all, f)
 		}
 	}
@@ -61,7 +64,10 @@ func (c *Collector) Findings() []model.Finding {
 // live gives a certain finding while the trace goes on; nil if the same was given
 // before, or enough were.
 func (c *Collector) live(k *kase) *model.Finding {
-	f := (&found{claim: k.claim, packets: k.packets, ids: slices.Clone(k.ids)}).finding()
+	claim := *k.claim // what is to come is added at the end
+	claim.evidence, claim.missing = slices.Clone(claim.evidence), slices.Clone(claim.missing)
+	claim.conclude()
+	f := (&found{claim: &claim, packets: k.packets, ids: slices.Clone(k.ids)}).finding()
 	f.Live = true
 	said := f.Code + string(f.Direction) + f.Summary
 	if c.said[said] || len(c.said) >= maxFindings {
@@ -69,6 +75,14 @@ func (c *Collector) live(k *kase) *model.Finding {
 	}
 	c.said[said] = true
 	return &f
+}
+
+// conclude adds what the whole trace tells of a claim.
+func (c *claim) conclude() {
+	if c.settle != nil {
+		c.settle(c)
+		c.settle = nil
+	}
 }
 
 func certainty(f *found) int {

@@ -7,9 +7,12 @@ package cause
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
 // forwardOff: the interface that the packet came in by does not forward. Then
@@ -47,6 +50,7 @@ func forwardOff(q *inquiry) *claim {
 		c.evidence = append(c.evidence, fmt.Sprintf("by now net.ipv4.ip_forward = %d and net.ipv4.conf.%s.forwarding = %d: something switches it", all, q.d.Interface, own))
 		c.fix = []string{"find what switches forwarding off: sysctl --system, /etc/sysctl.d, network scripts, container tools"}
 	}
+	q.changedBy(c, sysctlSet(q.d.Netns, "ipv4/ip_forward", "ipv4/conf/all/forwarding", "ipv4/conf/"+q.d.Interface+"/forwarding"))
 	return c
 }
 
@@ -57,12 +61,14 @@ func forwardOff6(q *inquiry) *claim {
 	if all, ok := q.sysctl(q.d.Netns, "ipv6/conf/all/forwarding"); !ok || all != 0 {
 		return nil
 	}
-	return &claim{
+	c := &claim{
 		summary:  fmt.Sprintf("IPv6 forwarding is off on %s (net.ipv6.conf.all.forwarding = 0), so it does not pass on packets that are for others", q.place()),
 		evidence: []string{q.died(), "net.ipv6.conf.all.forwarding = 0"},
 		missing:  []string{"the kernel gives no reason of its own here"},
 		fix:      []string{"sysctl -w net.ipv6.conf.all.forwarding=1", "make it last: a line net.ipv6.conf.all.forwarding = 1 in /etc/sysctl.d/"},
 	}
+	q.changedBy(c, sysctlSet(q.d.Netns, "ipv6/conf/all/forwarding"))
+	return c
 }
 
 // sysctlName is an interface as sysctl(8) takes it: a dot is a separator there.
@@ -105,6 +111,8 @@ func reversePath(q *inquiry) *claim {
 	} else {
 		c.evidence = append(c.evidence, "there is no route back to "+src.String())
 	}
+	q.changedBy(c, sysctlSet(q.d.Netns, "ipv4/conf/all/rp_filter", "ipv4/conf/"+iface+"/rp_filter"))
+	q.tellLostRoute(c, src)
 	c.fix = []string{
 		fmt.Sprintf("mend the route: ip route get %s should name %s", src, iface),
 		fmt.Sprintf("if both ways are meant to differ, accept a source that is reachable by any interface: sysctl -w net.ipv4.conf.%s.rp_filter=2", sysctlName(iface)),
@@ -135,12 +143,14 @@ func blackhole(q *inquiry) *claim {
 	if !refuses {
 		c.summary = fmt.Sprintf("a blackhole route of %s eats packets to %s", q.place(), dst)
 		c.evidence = append(c.evidence, "by now the route to it is another: "+q.wayNow(dst))
+		q.tellLostRoute(c, dst)
 		c.fix = []string{"see what changes routes: ip monitor route"}
 		return c
 	}
 	words := q.routeWords(q.d.Netns, r)
 	c.summary = fmt.Sprintf("%s has no route of its own to %s, so that %q eats the packet", q.place(), dst, words)
 	c.evidence = append(c.evidence, "the longest route to it: "+words)
+	q.tellLostRoute(c, dst)
 	if r.Protocol == protoFelix || r.Protocol == protoBIRD {
 		c.evidence = append(c.evidence, fmt.Sprintf("the route is Calico's (protocol %d): the blackhole for a block of its own, in which each pod has a route", r.Protocol))
 		c.fix = []string{
@@ -192,8 +202,9 @@ func noRoute(q *inquiry) *claim {
 	if told {
 		c.evidence = append(c.evidence, "the route look-up gave ENETUNREACH")
 	}
+	q.tellLostRoute(c, dst)
 	if r, ok := q.routeTo(q.d.Netns, dst); ok {
-		c.summary = fmt.Sprintf("%s had no route to %s when the packet came", q.place(), dst)
+		c.summary = strings.Replace(c.summary, " has no route to "+dst.String(), fmt.Sprintf(" had no route to %s when the packet came", dst), 1)
 		c.evidence = append(c.evidence, "by now there is one: "+q.routeWords(q.d.Netns, r)+": something takes routes away and puts them back")
 		c.fix = []string{"watch it happen: ip monitor route"}
 		return c
@@ -205,6 +216,19 @@ func noRoute(q *inquiry) *claim {
 		"if the default route is gone: ask whatever manages the uplink (DHCP, NetworkManager, networkd) to set it up again",
 	}
 	return c
+}
+
+// tellLostRoute says who took the route to an address away, if that was while it
+// was traced.
+func (q *inquiry) tellLostRoute(c *claim, to netip.Addr) {
+	e := q.mem.history.lostRoute(q.d.Netns, to, diedAt(q.p))
+	if e == nil {
+		return
+	}
+	c.evidence = append(c.evidence, clocked(e))
+	if e.What == model.RouteDeleted && e.By != nil {
+		c.summary += fmt.Sprintf("; %s (pid %d) deleted the route %s at %s", e.By.Comm, e.By.PID, e.Object, clock(e.Time))
+	}
 }
 
 // hopLimit: forwarded once too often (ip_forward, ip6_forward: IP_INHDR and an

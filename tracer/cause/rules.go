@@ -9,6 +9,7 @@ package cause
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
@@ -62,10 +63,22 @@ func (q *inquiry) byRule(m meaning.Meaning) *claim {
 	if q.d.Rule.Element != "" {
 		c.evidence = append(c.evidence, "the element that matched: "+q.d.Rule.Element)
 	}
+	q.changedBy(c, q.rulesChanged)
 	if !c.certain {
 		c.missing = []string{"the rule was read off the rule set, this backend does not see it matching"}
 	}
 	return c
+}
+
+// changedOfLate is how long before a packet's death a change of the rules is
+// worth a word: agents write theirs all the time.
+const changedOfLate = 10 * time.Second
+
+// rulesChanged fits changes of the rules that the one which decided is among.
+func (q *inquiry) rulesChanged(e *model.NodeEvent) bool {
+	table := q.d.Rule.Family + " " + q.d.Rule.Table
+	return e.What == model.RulesetChanged && e.Netns == q.d.Netns && diedAt(q.p).Sub(e.Time) < changedOfLate &&
+		strings.HasPrefix(e.Object, q.d.Backend) && strings.Contains(e.Object+",", " "+table+",")
 }
 
 // where is the evidence of a death in netfilter.

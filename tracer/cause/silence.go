@@ -46,10 +46,12 @@ func (q *inquiry) senderSide(c *claim, pod uint32) {
 	case !l.Up:
 		c.summary = fmt.Sprintf("no packet of the flow was seen: %s of the source pod is set down", l.Name)
 		c.fix = append(c.fix, "in the pod: ip link set "+l.Name+" up, and its routes again, which went with it: or make the pod again")
+		q.whoSetDown(c, pod, l)
 		return
 	case host != nil && !host.Up:
 		c.summary = fmt.Sprintf("no packet of the flow was seen: %s, the node's end of the source pod's interface, is set down", host.Name)
 		c.fix = append(c.fix, "ip link set "+host.Name+" up")
+		q.whoSetDown(c, q.state.Node(), host)
 		return
 	}
 	if len(q.start.Dst.Addresses) == 0 {

@@ -36,6 +36,9 @@ func tooBig(q *inquiry) *claim {
 	if bridged && !told {
 		c.missing = []string{"the kernel gives no reason of its own: a bridge drops what does not fit silently"}
 	}
+	q.changedBy(c, func(e *model.NodeEvent) bool {
+		return e.What == model.LinkMTU && out != nil && e.Netns == q.d.Netns && int(e.IfIndex) == out.Index
+	})
 	q.widths(c, out)
 	return c
 }

@@ -17,7 +17,8 @@ var causes = []cause{
 	{"vxlan-blocked", vxlanBlocked},
 	{"split-rulesets", splitRuleSets},
 	{"unknown-interface", ofKind(endpointFix, meaning.UnknownInterface)},
-	{"calico-rpf", ofKind(spoofFix, meaning.ReversePath)},
+	{"calico-node-restart", agentRestartBack},
+	{"calico-rpf", calicoReversePath},
 	{"policy-deny", ofKind(policyFix, meaning.PolicyDeny, meaning.TierEnd, meaning.NoProfile, meaning.AdminDown)},
 	{"conntrack-invalid", invalid},
 	{"forward-policy", forwardPolicy},
@@ -33,6 +34,7 @@ var causes = []cause{
 	// a link behind what the kernel said
 	{"interface-down", interfaceDown},
 	{"vxlan-broken", vxlanBroken},
+	{"calico-node-restart", agentRestart},
 	{"blackhole-route", blackhole},
 	{"bgp-blocked", bgpNoRoute},
 	{"no-route", noRoute},
@@ -53,6 +55,8 @@ var arrivals = []cause{
 var closings = []closing{
 	{"vxlan-broken", closingOf(wentAstray("vxlan-broken"))},
 	{"bgp-blocked", closingOf(wentAstray("bgp-blocked"))},
+	{"calico-node-restart", closingOf(restartAstray)},
+	{"no-route", closingOf(routeAstray)},
 	{"masquerade", closingOf(masquerade)},
 	{"left-node", closingOf(leftNode)},
 	{"not-sent", notSent},

@@ -107,7 +107,8 @@ func tunnelDown(q *inquiry) *claim {
 			continue
 		}
 		c := &claim{summary: fmt.Sprintf("the tunnel interface %s is set down, and the routes to other nodes' pods went with it", l.Name),
-			evidence: []string{"ip link: " + linkWords(l), q.died()}, missing: []string{"who set it down"}, fix: tunnelUp(l)}
+			evidence: []string{"ip link: " + linkWords(l), q.died()}, fix: tunnelUp(l)}
+		q.whoSetDown(c, q.d.Netns, l)
 		return c
 	}
 	return nil

@@ -275,19 +275,55 @@ type RuleSets struct {
 
 // By is who did something to the node.
 type By struct {
-	PID  uint32 `json:"pid"`
-	Comm string `json:"comm"`
+	PID       uint32 `json:"pid"`
+	Comm      string `json:"comm"`
+	ParentPID uint32 `json:"parent_pid,omitempty"`
+	Parent    string `json:"parent,omitempty"`    // name of the process that started it
+	Container string `json:"container,omitempty"` // id of the container it runs in
+	Unit      string `json:"unit,omitempty"`      // systemd unit it runs in
 }
+
+// What changes of the node there are.
+const (
+	LinkDown       = "link-down"
+	LinkUp         = "link-up"
+	LinkAdded      = "link-added"
+	LinkDeleted    = "link-deleted"
+	LinkMTU        = "link-mtu"
+	RouteAdded     = "route-added"
+	RouteDeleted   = "route-deleted"
+	RouteReplaced  = "route-replaced"
+	PolicyAdded    = "policy-rule-added" // of policy routing: ip rule
+	PolicyDeleted  = "policy-rule-deleted"
+	AddressAdded   = "address-added"
+	AddressDeleted = "address-deleted"
+	RulesetChanged = "ruleset-changed"
+	SysctlChanged  = "sysctl-changed"
+	ProcessSignal  = "process-signal"
+	ProcessExit    = "process-exit"
+)
 
 // NodeEvent is something that changed on the node during the trace.
 type NodeEvent struct {
-	Type   string    `json:"type"` // "node"
-	Time   time.Time `json:"time"`
-	What   string    `json:"what"`
-	Object string    `json:"object"`
-	By     *By       `json:"by,omitempty"`
-	Text   string    `json:"text"`
-	End    *End      `json:"end,omitempty"` // endpoint-changed: the end as it is now
+	Type     string         `json:"type"` // "node"
+	Time     time.Time      `json:"time"`
+	What     string         `json:"what"`
+	Object   string         `json:"object"`
+	Netns    uint32         `json:"netns,omitempty"`    // inode number of the namespace it is in
+	Place    string         `json:"place,omitempty"`    // what people call that
+	IfIndex  uint32         `json:"ifindex,omitempty"`  // of the link, or of the route's or address' link
+	Prefix   netip.Prefix   `json:"prefix,omitzero"`    // of a route or address
+	Table    uint32         `json:"table,omitempty"`    // of a route
+	Protocol uint8          `json:"protocol,omitempty"` // who keeps the route, by its own account: 12 is BIRD, 80 Felix
+	Routes   []netip.Prefix `json:"routes,omitempty"`   // that went with a link that was set down
+	PID      uint32         `json:"pid,omitempty"`      // of the process that ended or got a signal
+	Signal   string         `json:"signal,omitempty"`   // that ended it, or that it got
+	By       *By            `json:"by,omitempty"`       // where the kernel told
+	Precise  bool           `json:"precise,omitempty"`  // Time is that of the act itself, not of our reading of it
+	Times    int            `json:"times,omitempty"`    // how often, where it is told once for many
+	Until    time.Time      `json:"until,omitzero"`     // of the last of them
+	Text     string         `json:"text"`
+	End      *End           `json:"end,omitempty"` // endpoint-changed: the end as it is now
 }
 
 // Finding is a cause in words.
@@ -373,10 +409,13 @@ type Summary struct {
 	CutFrames  uint64 `json:"cut_frames,omitempty"`
 	// UnknownRules counts the tables that a packet was seen to go through
 	// without its rules being known.
-	UnknownRules int          `json:"unknown_rules,omitempty"`
-	MissedHooks  []MissedHook `json:"missed_hooks"`
-	Probes       []Probe      `json:"probes,omitempty"` // --probe: one for each address
-	DurationMS   int64        `json:"duration_ms"`
+	UnknownRules int `json:"unknown_rules,omitempty"`
+	// LostChanges counts how often changes of the node were not told: the kernel's
+	// messages about them came faster than they could be read.
+	LostChanges uint64       `json:"lost_changes,omitempty"`
+	MissedHooks []MissedHook `json:"missed_hooks"`
+	Probes      []Probe      `json:"probes,omitempty"` // --probe: one for each address
+	DurationMS  int64        `json:"duration_ms"`
 }
 
 // ExitStatus is the process's exit status as the interface promises it: 3 no

@@ -230,3 +230,8 @@ func (n *Namespaces) namespaceIDs(h *netlink.Handle) (map[int]uint32, error) {
 	}
 	return ids, nil
 }
+
+// IDs maps the ids that the node's namespace has for other namespaces to their
+// inode numbers, as far as Refresh knows them. The kernel names the origin of
+// what it tells of other namespaces by these ids.
+func (n *Namespaces) IDs() (map[int]uint32, error) { return n.namespaceIDs(n.nodeLink) }
