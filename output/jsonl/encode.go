@@ -10,6 +10,7 @@
 package jsonl
 
 import (
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -30,7 +31,7 @@ func encoderOf(t reflect.Type) encoder {
 		return appendTime
 	case t == reflect.TypeFor[netip.Addr]():
 		return appendAddr
-	case t.Implements(reflect.TypeFor[json.Marshaler]()):
+	case t.Implements(reflect.TypeFor[json.Marshaler]()), t.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
 		return appendAny
 	}
 	switch t.Kind() {
