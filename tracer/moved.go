@@ -19,12 +19,6 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
-// Values of model.NodeEvent.What that tell of an end of the trace.
-const (
-	EndpointChanged = "endpoint-changed"
-	EndpointGone    = "endpoint-gone"
-)
-
 // flowEnds are both ends as they are followed. An end's Prefixes here hold its
 // former addresses too, as long as nobody else is known to have them: what is
 // still sent to them is the flow's, and worth telling.
@@ -55,9 +49,9 @@ func (t *Tracer) follow(sink model.Sink) error {
 
 // event is what is told of a move.
 func (m move) event() *model.NodeEvent {
-	e := &model.NodeEvent{Type: model.TypeNode, Time: m.at, What: EndpointChanged, Object: m.now.Given, Text: m.text}
+	e := &model.NodeEvent{Type: model.TypeNode, Time: m.at, What: model.EndpointChanged, Object: m.now.Given, Text: m.text}
 	if m.gone {
-		e.What = EndpointGone
+		e.What = model.EndpointGone
 		return e
 	}
 	end := m.now.End

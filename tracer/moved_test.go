@@ -137,7 +137,7 @@ func TestAddressMoves(t *testing.T) {
 	c.CalicoPod("n1", "d", "calidd", "10.244.1.2", "")
 	eventually(t, "the move is told", func() bool {
 		return slices.ContainsFunc(sink.told(), func(e model.NodeEvent) bool {
-			return e.What == EndpointChanged && e.Object == "10.244.1.2" && strings.Contains(e.Text, "behind calidd")
+			return e.What == model.EndpointChanged && e.Object == "10.244.1.2" && strings.Contains(e.Text, "behind calidd")
 		})
 	})
 	for _, e := range sink.told() {

@@ -301,6 +301,9 @@ const (
 	SysctlChanged  = "sysctl-changed"
 	ProcessSignal  = "process-signal"
 	ProcessExit    = "process-exit"
+	// Of an end of the trace, by its name.
+	EndpointChanged = "endpoint-changed"
+	EndpointGone    = "endpoint-gone"
 )
 
 // NodeEvent is something that changed on the node during the trace.

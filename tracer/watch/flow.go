@@ -34,14 +34,17 @@ func newFlow(w *Watcher) flow {
 
 // ends takes what was asked for.
 func (f *flow) ends(s *model.Start) {
-	for _, end := range []*model.End{&s.Src, &s.Dst} {
-		f.nets = append(f.nets, end.Addresses...)
-		if end.Netns != 0 {
-			f.places[end.Netns] = true
-		}
-		if end.IfIndex != 0 {
-			f.links[linkAt{f.w.self, end.IfIndex}] = true
-		}
+	f.end(&s.Src)
+	f.end(&s.Dst)
+}
+
+func (f *flow) end(e *model.End) {
+	f.nets = append(f.nets, e.Addresses...)
+	if e.Netns != 0 {
+		f.places[e.Netns] = true
+	}
+	if e.IfIndex != 0 {
+		f.links[linkAt{f.w.self, e.IfIndex}] = true
 	}
 }
 
@@ -74,7 +77,12 @@ func (f *flow) address(a netip.Addr) {
 // concerns tells whether a change may matter to the flow.
 func (f *flow) concerns(e *model.NodeEvent) bool {
 	switch e.What {
-	case model.ProcessExit, model.ProcessSignal:
+	case model.ProcessExit, model.ProcessSignal, model.EndpointGone:
+		return true
+	case model.EndpointChanged: // it is the flow's end from now on
+		if e.End != nil {
+			f.end(e.End)
+		}
 		return true
 	}
 	if !f.places[e.Netns] {
