@@ -55,13 +55,18 @@ type finder interface {
 }
 
 // checkFindings wants every fault of the trace found by its code, in its
-// direction, and no finding about packets of a time when nothing was broken. It
-// prints a result of each episode, for the matrix.
+// direction, and no other finding. Packets of connections from before the trace
+// (the warm-up's end) may die of what the fault did to their connection. A result
+// of each episode is printed, for the matrix.
 func checkFindings(t finder, backend string, episodes []episode, packets []model.Packet, findings []model.Finding) {
 	t.Helper()
 	results := make([]matrix.Result, len(episodes))
 	spans := make([]map[uint64]bool, len(episodes))
 	accounted := make([]bool, len(findings))
+	ours := make(map[uint64]bool)
+	for _, p := range begunHere(packets) {
+		ours[p.ID] = true
+	}
 	for e, ep := range episodes {
 		spans[e] = ep.span(packets)
 		results[e] = matrix.Result{Kernel: kernelSeries(t), Backend: backend, Scenario: ep.name, Code: ep.expect.Code}
@@ -87,7 +92,7 @@ func checkFindings(t finder, backend string, episodes []episode, packets []model
 		}
 	}
 	for i, f := range findings {
-		if accounted[i] {
+		if accounted[i] || len(f.Packets) > 0 && !slices.ContainsFunc(f.Packets, func(id uint64) bool { return ours[id] }) {
 			continue
 		}
 		line, _ := json.Marshal(f) // of strings and numbers: it cannot fail
