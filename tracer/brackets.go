@@ -184,9 +184,10 @@ func listHooks(ns *node.Namespaces, inode uint32) ([]node.Hook, error) {
 	return hooks, err
 }
 
-// Changed lists the tables at a hook as they are now if they are not those that
-// the brackets were placed around: then no bracket proves anything. A rule added
-// to a table that was there changes nothing here.
+// Changed tells whether the tables at a hook are others now than those that the
+// brackets were placed around: then no bracket proves anything. It lists those that
+// were there and those that are: one that came or went since the packet died may
+// have been there when it did. A rule added to a table changes nothing here.
 func (b *brackets) Changed(netns uint32, pf, hook uint8) ([]hookEntry, bool) {
 	if b.ns == nil {
 		return nil, false
@@ -206,7 +207,13 @@ func (b *brackets) Changed(netns uint32, pf, hook uint8) ([]hookEntry, bool) {
 	}
 	g, _ := groupByPriority(hooksAt(l.hooks, family, int(hook)))
 	is, was := g.tables(), b.groups[hookKey{netns, pf, hook}].tables()
-	return is, !slices.Equal(is, was)
+	either := slices.Clone(was)
+	for _, e := range is {
+		if !slices.Contains(either, e) {
+			either = append(either, e)
+		}
+	}
+	return either, !slices.Equal(is, was)
 }
 
 // listingValid is how long a listing of hooks serves further drops.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -292,6 +293,35 @@ func TestDropBetweenBrackets(t *testing.T) {
 			}
 			if got != c.want || d.Hook != "FORWARD" {
 				t.Errorf("dropped at %s by %q, want %q", d.Hook, got, c.want)
+			}
+		})
+	}
+}
+
+// A table that was deleted after a packet had died there is still a suspect: what
+// is left alone at its priority is not named in its place.
+func TestTablesThatCameOrWent(t *testing.T) {
+	key := hookKey{netns: 7, pf: unix.NFPROTO_IPV4, hook: 2}
+	for name, tc := range map[string]struct {
+		was, is []node.Hook
+		want    string
+		changed bool
+	}{
+		"the same":  {[]node.Hook{nftHook(0, "x", "cni")}, []node.Hook{nftHook(0, "x", "cni")}, "cni", false},
+		"one went":  {[]node.Hook{nftHook(0, "x", "cni"), nftHook(0, "y", "guard")}, []node.Hook{nftHook(0, "x", "cni")}, "cni guard", true},
+		"one came":  {[]node.Hook{nftHook(0, "x", "cni")}, []node.Hook{nftHook(0, "x", "cni"), nftHook(0, "y", "guard")}, "cni guard", true},
+		"all went":  {[]node.Hook{nftHook(0, "x", "cni")}, nil, "cni", true},
+		"replaced":  {[]node.Hook{nftHook(0, "x", "cni")}, []node.Hook{nftHook(0, "y", "guard")}, "cni guard", true},
+		"new order": {[]node.Hook{nftHook(0, "x", "cni"), nftHook(9, "y", "guard")}, []node.Hook{nftHook(0, "y", "guard"), nftHook(9, "x", "cni")}, "cni guard", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBrackets(true)
+			b.ns = &node.Namespaces{}
+			b.groups[key], _ = groupByPriority(tc.was)
+			b.now[key.netns] = hookListing{at: time.Now(), hooks: tc.is}
+			tables, changed := b.Changed(key.netns, key.pf, key.hook)
+			if got := entryNames(tables); got != tc.want || changed != tc.changed {
+				t.Errorf("%q, %v; want %q, %v", got, changed, tc.want, tc.changed)
 			}
 		})
 	}
