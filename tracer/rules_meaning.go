@@ -20,39 +20,12 @@ func (b *ruleBook) Explain(p *model.Packet) {
 		return
 	}
 	rule := *p.Drop.Rule // the hop's own copy stays as it is
-	path := meaning.Path{Rules: b.wayTo(p), Verdict: "drop", In: p.Drop.Interface}
+	path := meaning.Path{Rules: meaning.WayTo(p), Verdict: "drop", In: p.Drop.Interface}
 	if p.Outcome == model.Rejected {
 		path.Verdict = "reject"
 	}
 	rule.Meaning = b.bookOf(p.Drop.Netns).Explain(path).Sentence
 	p.Drop.Rule = &rule
-}
-
-// wayTo lists the rules that the packet met in the namespace it died in, the one
-// that decided last: marks are set in one table and tested in another.
-func (b *ruleBook) wayTo(p *model.Packet) []meaning.Rule {
-	var way []meaning.Rule
-	for _, h := range p.Hops {
-		if h.Netns != p.Drop.Netns {
-			continue
-		}
-		for _, r := range h.Rules {
-			way = append(way, meaningRule(h.Backend, r))
-		}
-	}
-	last := meaningRule(p.Drop.Backend, *p.Drop.Rule)
-	if n := len(way); n == 0 || way[n-1].Chain != last.Chain || way[n-1].Number != last.Number || way[n-1].Table != last.Table {
-		way = append(way, last)
-	}
-	return way
-}
-
-func meaningRule(backend string, r model.Rule) meaning.Rule {
-	m := meaning.Rule{Backend: backend, Family: r.Family, Table: r.Table, Chain: r.Chain, Number: r.Number, Text: r.Text, Element: r.Element}
-	if r.Comment != "" {
-		m.Comments = []string{r.Comment}
-	}
-	return m
 }
 
 // bookOf gives what is known of a namespace's chains.
@@ -93,7 +66,7 @@ func (b *ruleBook) chainOf(netns uint32, r meaning.Rule) []meaning.Rule {
 	var all []meaning.Rule
 	for _, rule := range t.Chain(r.Chain).Rules {
 		key := nftRuleKey{t.Handle, rule.Handle}
-		all = append(all, meaningRule("nft", h.tell(key, h.rules[key])))
+		all = append(all, meaning.RuleOf("nft", h.tell(key, h.rules[key])))
 	}
 	return all
 }
@@ -105,7 +78,7 @@ func legacyChain(t *legacy.Table, chain string) []meaning.Rule {
 			continue
 		}
 		if r, err := t.Rule(i); err == nil {
-			all = append(all, meaningRule("legacy", modelRule(r)))
+			all = append(all, meaning.RuleOf("legacy", modelRule(r)))
 		}
 	}
 	return all

@@ -270,8 +270,8 @@ func (h *nftHistory) refresh(ctx context.Context) (err error) {
 	if err != nil || h.now == was {
 		return err
 	}
-	names, err := setNames()
-	if err != nil {
+	names, err := ipset.ReadNames()
+	if err != nil && !errors.Is(err, ipset.ErrNoSupport) {
 		return err
 	}
 	if len(h.rules) > keptRules {
@@ -286,20 +286,6 @@ func (h *nftHistory) refresh(ctx context.Context) (err error) {
 		}
 	}
 	return nil
-}
-
-// setNames reads the names of the ipsets of the calling thread's namespace; none
-// where the kernel has no ipsets.
-func setNames() (ipset.Names, error) {
-	sets, err := ipset.Open()
-	if errors.Is(err, ipset.ErrNoSupport) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	names, err := sets.Names()
-	return names, errors.Join(err, sets.Close())
 }
 
 func (h *nftHistory) table(handle uint64) *nft.Table {

@@ -113,12 +113,8 @@ func (c *Collector) turn(k *kase, p *model.Packet) *kase {
 	if len(c.order) >= 2*maxCases {
 		return k
 	}
-	next := &kase{first: p, asked: k.asked}
-	for s, other := range c.cases {
-		if other == k {
-			c.cases[s] = next
-		}
-	}
+	next := &kase{of: k.of, first: p, asked: k.asked}
+	c.cases[k.of] = next
 	c.order = append(c.order, next)
 	return next
 }
@@ -166,6 +162,7 @@ func signatureOf(p *model.Packet) signature {
 
 // kase is a case.
 type kase struct {
+	of      signature
 	first   *model.Packet
 	ids     []uint64
 	packets int
@@ -189,7 +186,7 @@ func (c *Collector) caseOf(p *model.Packet) *kase {
 		k = c.cases[s]
 	}
 	if k == nil && len(c.cases) < 2*maxCases {
-		k = &kase{first: p}
+		k = &kase{of: s, first: p}
 		c.cases[s] = k
 		c.order = append(c.order, k)
 	}

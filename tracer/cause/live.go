@@ -177,7 +177,7 @@ func legacyRules(tables []*legacy.Table) (all []meaning.Rule) {
 // wrote them.
 func nftRules(set *nft.Ruleset) (all []meaning.Rule, err error) {
 	var printer iptnft.Printer
-	if printer.Sets, err = setNames(); err != nil {
+	if printer.Sets, err = ipset.ReadNames(); err != nil && !errors.Is(err, ipset.ErrNoSupport) {
 		return nil, err
 	}
 	for _, t := range set.Tables {
@@ -214,17 +214,4 @@ func comments(one string) []string {
 		return nil
 	}
 	return []string{one}
-}
-
-// setNames reads the names of the ipsets of the calling thread's namespace.
-func setNames() (ipset.Names, error) {
-	sets, err := ipset.Open()
-	if errors.Is(err, ipset.ErrNoSupport) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	names, err := sets.Names()
-	return names, errors.Join(err, sets.Close())
 }

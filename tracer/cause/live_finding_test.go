@@ -3,7 +3,6 @@
 package cause
 
 import (
-	"bytes"
 	"path/filepath"
 	"testing"
 
@@ -35,19 +34,8 @@ func (o *order) Finding(f *model.Finding) error {
 func TestLiveFindings(t *testing.T) {
 	for _, w := range told {
 		t.Run(w.name, func(t *testing.T) {
-			path := filepath.Join("testdata", fileName(w.name))
-			state, err := readRecorded(path + ".state.json.gz")
-			if err != nil {
-				t.Fatal(err)
-			}
-			trace, err := readGzip(path + ".jsonl.gz")
-			if err != nil {
-				t.Fatal(err)
-			}
 			var all order
-			if err := model.ReadJSON(bytes.NewReader(trace), New(state, func(line string) { t.Error(line) }).Sink(&all)); err != nil {
-				t.Fatal(err)
-			}
+			play(t, filepath.Join("testdata", fileName(w.name)), func(c *Collector) model.Sink { return c.Sink(&all) })
 			if len(all.feed) != 1 {
 				t.Fatalf("%d findings at the end", len(all.feed))
 			}

@@ -166,24 +166,25 @@ func asks(p *model.Packet) bool {
 func (m *memory) seeLeaving(p *model.Packet) *peer {
 	e := endsAt(p)
 	key := keyOf(p, netip.AddrPortFrom(e.Dst, e.DstPort), p.SrcPort)
-	at := m.peers[key]
-	isNew := at == nil
-	if isNew {
-		if !m.room() {
-			return nil
-		}
-		at = &peer{peerKey: key, first: p}
-		m.peers[key], m.asked = at, append(m.asked, at)
-	}
-	at.left++
-	at.last = p.Time
-	if len(at.ids) < shownPackets {
-		at.ids = append(at.ids, p.ID)
-	}
-	if !isNew {
+	if at := m.peers[key]; at != nil {
+		at.count(p)
 		return nil
 	}
+	if !m.room() {
+		return nil
+	}
+	at := &peer{peerKey: key, first: p}
+	at.count(p)
+	m.peers[key], m.asked = at, append(m.asked, at)
 	return at
+}
+
+func (p *peer) count(left *model.Packet) {
+	p.left++
+	p.last = left.Time
+	if len(p.ids) < shownPackets {
+		p.ids = append(p.ids, left.ID)
+	}
 }
 
 // seeReply notes who answered. An ICMP error is told with the addresses of the

@@ -19,6 +19,15 @@ func replay(t *testing.T, path string) []model.Finding {
 // findingsOf is replay with packets that are changed before they are looked at.
 func findingsOf(t *testing.T, path string, change func(*model.Packet)) []model.Finding {
 	t.Helper()
+	var told feed
+	play(t, path, func(c *Collector) model.Sink { return changing{c.Sink(&told), change} })
+	return told
+}
+
+// play hands a recorded trace to a sink made around a Collector on the recorded
+// node.
+func play(t *testing.T, path string, sink func(*Collector) model.Sink) {
+	t.Helper()
 	state, err := readRecorded(path + ".state.json.gz")
 	if err != nil {
 		t.Fatal(err)
@@ -28,11 +37,9 @@ func findingsOf(t *testing.T, path string, change func(*model.Packet)) []model.F
 		t.Fatal(err)
 	}
 	c := New(state, func(line string) { t.Errorf("could not be asked: %s", line) })
-	var told feed
-	if err := model.ReadJSON(bytes.NewReader(trace), changing{c.Sink(&told), change}); err != nil {
+	if err := model.ReadJSON(bytes.NewReader(trace), sink(c)); err != nil {
 		t.Fatal(err)
 	}
-	return told
 }
 
 // fileName is the test data's file of a scenario, without its ending.

@@ -21,36 +21,11 @@ func (q *inquiry) decided() (m meaning.Meaning, ok bool) {
 	if q.d.Rule == nil {
 		return m, false
 	}
-	path := meaning.Path{Rules: q.wayToRule(), Verdict: "drop", In: q.d.Interface, Out: q.route().Interface}
+	path := meaning.Path{Rules: meaning.WayTo(q.p), Verdict: "drop", In: q.d.Interface, Out: q.route().Interface}
 	if q.p.Outcome == model.Rejected {
 		path.Verdict = "reject"
 	}
 	return meaning.NewBook(meaning.Known{}).Explain(path), true
-}
-
-// wayToRule lists the rules the packet met where it died, the deciding one last:
-// marks are set in one table and tested in another.
-func (q *inquiry) wayToRule() (way []meaning.Rule) {
-	for i := range q.p.Hops {
-		if h := &q.p.Hops[i]; h.Netns == q.d.Netns {
-			for _, r := range h.Rules {
-				way = append(way, meaningRule(h.Backend, r))
-			}
-		}
-	}
-	last := meaningRule(q.d.Backend, *q.d.Rule)
-	if n := len(way); n == 0 || way[n-1].Text != last.Text || way[n-1].Chain != last.Chain || way[n-1].Table != last.Table {
-		way = append(way, last)
-	}
-	return way
-}
-
-func meaningRule(backend string, r model.Rule) meaning.Rule {
-	m := meaning.Rule{Backend: backend, Family: r.Family, Table: r.Table, Chain: r.Chain, Number: r.Number, Text: r.Text, Element: r.Element}
-	if r.Comment != "" {
-		m.Comments = []string{r.Comment}
-	}
-	return m
 }
 
 // byRule begins a claim about the deciding rule.

@@ -33,7 +33,7 @@ func splitRuleSets(q *inquiry) *claim {
 	if q.d.Rule == nil || q.d.Backend == "" || q.d.Backend == "nft" && !iptablesTable(q.d.Family, q.d.Table) {
 		return nil // a native nft table is no half of iptables: it stands for itself
 	}
-	rule := meaningRule(q.d.Backend, *q.d.Rule)
+	rule := meaning.RuleOf(q.d.Backend, *q.d.Rule)
 	sets, err := q.state.Rules(q.d.Netns, &rule)
 	if err != nil {
 		q.gap(err)

@@ -6,7 +6,6 @@ package infer
 
 import (
 	"context"
-	"errors"
 
 	"github.com/pathtrace/pathtrace/tracer/ruleset/ipset"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/nft"
@@ -53,12 +52,7 @@ func setNames(t *nft.Table) (names xt.SetNames, err error) {
 	if !usesSets(t) {
 		return nil, nil
 	}
-	sets, err := ipset.Open()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, sets.Close()) }()
-	return sets.Names()
+	return ipset.ReadNames()
 }
 
 // usesSets tells whether a rule of the table has iptables' set match or SET target.

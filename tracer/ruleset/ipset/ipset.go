@@ -96,6 +96,17 @@ func Open() (*Sets, error) {
 	return s, nil
 }
 
+// ReadNames gives the names of all ipsets of the calling thread's network
+// namespace. It fails as Open does.
+func ReadNames() (names Names, err error) {
+	sets, err := Open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, sets.Close()) }()
+	return sets.Names()
+}
+
 // Close ends it.
 func (s *Sets) Close() error {
 	s.netlink.Close()

@@ -105,22 +105,11 @@ func Read(family, name string) (*Table, error) {
 		return nil, err
 	}
 	if t.usesSets {
-		if t.Sets, err = setNames(); err != nil {
+		if t.Sets, err = ipset.ReadNames(); err != nil {
 			return nil, fmt.Errorf("%s table %s: %w", family, name, err)
 		}
 	}
 	return t, nil
-}
-
-// setNames reads the names of the ipsets of the calling thread's network
-// namespace.
-func setNames() (names ipset.Names, err error) {
-	sets, err := ipset.Open()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, sets.Close()) }()
-	return sets.Names()
 }
 
 // socket is a socket that answers questions about the tables of a family.
