@@ -206,6 +206,11 @@ func (ses *session) end(t interface {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("summary: %+v", *sum)
+	// while it detaches the kernel patches its code, and other traces miss events
+	if _, err := tr.Wait(); err != nil {
+		t.Fatal(err)
+	}
 	if sum.LostEvents+sum.LostPackets > 0 {
 		t.Errorf("%d events and %d packets lost", sum.LostEvents, sum.LostPackets)
 		for _, pk := range tr.Packets() {
@@ -310,10 +315,10 @@ func (ses *session) run(t tester, e *testenv.Env, s testenv.Scenario) {
 	undo()
 	hsrc, hdst := ends(t, e, s.Healthy)
 	sameTrace := hsrc == src && hdst == dst && !s.Expect.Silence
-	var port uint16
+	var twin healthyRun
 	healthy := func() {
 		from := time.Now()
-		port = runHealthy(t, ctx, e, s)
+		twin = runHealthy(t, ctx, e, s)
 		settle(ses.p)
 		ses.episodes = append(ses.episodes, episode{name: s.Name + ", healthy", from: from, to: time.Now()})
 		if !ses.shared() {
@@ -334,31 +339,42 @@ func (ses *session) run(t tester, e *testenv.Env, s testenv.Scenario) {
 	}
 	if !sameTrace || s.Fault == "" {
 		tr = ses.trace(t, e, hsrc, hdst, s.Healthy.Proto)
-		mended = time.Now()
 		healthy()
 	}
 	ses.compare(t, tr, func(t tester, told []model.Packet) {
-		checkHealthy(t, ofPort(after(told, mended), port))
+		checkHealthy(t, twin.packets(told))
 	})
 }
 
-// runHealthy sends the twin's traffic and gives the client's port, by which it
-// is told from what the fault held back and let go only now.
-func runHealthy(t tester, ctx context.Context, e *testenv.Env, s testenv.Scenario) uint16 {
+// healthyRun is traffic of a node that was mended.
+type healthyRun struct {
+	begun time.Time
+	port  uint16 // of the client; 0: ICMP
+}
+
+// packets picks the run's own out of all that was told: not what the fault held
+// back and let go only now, nor what asked whether the node was mended.
+func (r healthyRun) packets(all []model.Packet) []model.Packet {
+	return ofPort(after(all, r.begun), r.port)
+}
+
+// runHealthy sends the twin's traffic.
+func runHealthy(t tester, ctx context.Context, e *testenv.Env, s testenv.Scenario) healthyRun {
 	t.Helper()
 	// a link that was down takes a moment; this connection is not looked at
 	if err := s.Check(ctx, e); err != nil {
 		t.Logf("right after mending: %v", err)
 	}
+	begun := time.Now()
 	r, err := s.RunHealthy(ctx, e)
 	if err != nil || r.Outcome != testenv.Answered {
 		t.Excuse("healthy twin: %v: %v", r, err)
 		t.Errorf("healthy twin does not pass")
 	}
 	if r.Traffic.Proto == "icmp" {
-		return 0
+		return healthyRun{begun: begun}
 	}
-	return r.Local.Port()
+	return healthyRun{begun, r.Local.Port()}
 }
 
 // settle gives packets that were freed last the time to be told.
