@@ -241,10 +241,11 @@ func linkCases() []scenarioCase {
 	// The bridge floods; in hairpin mode the only port left is the source's own.
 	flooded := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleSrc, RoleNode}, Sender: silent,
 		Reasons: []string{"OTHERHOST", "NO_TX_TARGET", "NOT_SPECIFIED"}, Functions: []string{"ip_rcv", "br_"}}
-	// Once the carrier's loss has come round the pod drops at once; before, it
-	// still asks for its gateway's address.
+	// Before the carrier's loss has come round the veth has nobody to hand it to.
+	// Then the pod forgets its neighbours, with what waits for them, and asks again,
+	// in vain.
 	unplugged := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.Dropped, model.Rejected}, Stages: []model.Stage{model.StageTransmit, model.StageQdisc, model.StageNeighbor}, Places: []Role{RoleSrc},
-		Interface: []Role{RoleSrcPod}, Reasons: []string{"QDISC_DROP", "NEIGH_FAILED", "NOT_SPECIFIED"}, Sender: []Outcome{TimedOut, NotSent, Unreachable}}
+		Interface: []Role{RoleSrcPod}, Reasons: []string{"QDISC_DROP", "NEIGH_FAILED", "QUEUE_PURGE", "NOT_SPECIFIED"}, Sender: []Outcome{TimedOut, NotSent, Unreachable}}
 	tooBig := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.Rejected, model.Dropped}, Stages: []model.Stage{model.StageForward}, Places: []Role{RoleNode},
 		Reasons: []string{"PKT_TOO_BIG", "NOT_SPECIFIED"}, Functions: []string{"ip_forward"}, Sender: []Outcome{TooBig, TimedOut}}
 	tooBigBridge := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageBridge}, Places: []Role{RoleNode},

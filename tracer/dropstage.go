@@ -3,6 +3,7 @@
 package tracer
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -44,6 +45,8 @@ var dropStages = []struct {
 	{"dev_hard_start_xmit", model.StageTransmit},
 	{"validate_xmit_skb", model.StageTransmit},
 	{"veth_", model.StageTransmit},
+	{"__dev_forward_skb", model.StageTransmit}, // the other end of a veth is down
+	{"dev_forward_skb", model.StageTransmit},
 	{"ip_finish_output", model.StageTransmit},
 	{"ip6_finish_output", model.StageTransmit},
 	{"ip_fragment", model.StageTransmit},
@@ -68,6 +71,27 @@ var dropStages = []struct {
 	{"ip_protocol_deliver", model.StageDeliver},
 	{"ip6_input", model.StageDeliver},
 	{"ip6_protocol_deliver", model.StageDeliver},
+}
+
+// queueFreers free what stood in a queue for whoever called them.
+var queueFreers = []string{"skb_queue_purge", "__skb_queue_purge", "skb_rbtree_purge", "kfree_skb_list"}
+
+// stageAt gives the stage of a death in function: that of its first caller that
+// tells one where the function only empties a queue (a neighbour's, for example,
+// when the carrier goes). stack begins with the function.
+func stageAt(function string, stack []string) model.Stage {
+	if s := stageOf(function); s != "" {
+		return s
+	}
+	for _, f := range stack {
+		if s := stageOf(f); s != "" {
+			return s
+		}
+		if !slices.ContainsFunc(queueFreers, func(freer string) bool { return strings.HasPrefix(f, freer) }) {
+			return ""
+		}
+	}
+	return ""
 }
 
 // stageOf gives the stage of a function (symbol+offset), "" if it is in no row.

@@ -90,8 +90,8 @@ func newDrop(w *world, c *copyState, e *record) *model.Drop {
 	if d.Interface == "" {
 		d.Interface, d.IfIndex = cString(c.last.Ifname[:]), c.last.Ifindex
 	}
-	d.Stage = stageOf(d.Function)
 	d.Stack = stackOf(w, e.drop.Stack[:], d.Function)
+	d.Stage = stageAt(d.Function, d.Stack)
 	if e.Hook != 0 && inNetfilter(d) {
 		placeInHook(w, c, e, d)
 		nameRule(w, c, e, d)

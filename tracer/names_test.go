@@ -83,6 +83,7 @@ func TestStageOf(t *testing.T) {
 		"__dev_queue_xmit+0x1":              model.StageQdisc,
 		"qdisc_drop+0x1":                    model.StageQdisc,
 		"veth_xmit+0x1":                     model.StageTransmit,
+		"__dev_forward_skb2+0x1":            model.StageTransmit,
 		"ip_finish_output2+0x1":             model.StageTransmit,
 		"__netif_receive_skb_core+0x1":      model.StageReceive,
 		"tcp_v4_rcv+0x1":                    model.StageDeliver,
@@ -148,5 +149,26 @@ func TestStackOf(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestStageAt(t *testing.T) {
+	for _, c := range []struct {
+		stack []string
+		want  model.Stage
+	}{
+		{[]string{"skb_queue_purge_reason+0x1", "neigh_flush_dev+0x1", "neigh_carrier_down+0x1"}, model.StageNeighbor},
+		{[]string{"skb_queue_purge+0x1", "inet_sock_destruct+0x1", "udp_destruct_sock+0x1"}, ""}, // not the caller's caller
+		{[]string{"veth_xmit+0x1", "neigh_resolve_output+0x1"}, model.StageTransmit},
+		{[]string{"unknown+0x1", "neigh_resolve_output+0x1"}, ""},
+		{nil, ""},
+	} {
+		function := ""
+		if len(c.stack) > 0 {
+			function = c.stack[0]
+		}
+		if got := stageAt(function, c.stack); got != c.want {
+			t.Errorf("%v: %q, want %q", c.stack, got, c.want)
+		}
 	}
 }
