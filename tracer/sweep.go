@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Packets whose end nobody saw: forgotten in time, so that the gate closes.
+
+package tracer
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/pathtrace/pathtrace/bpf"
+)
+
+const (
+	sweepEvery = 250 * time.Millisecond
+	warnEvery  = 2 * time.Second
+	// An skb handed to its receiver may be freed without a word: forget it soon.
+	deliveredFor = 200 * time.Millisecond
+	// Anything else that was not seen for so long was freed unseen. Longer
+	// than a neighbour is probed for (3 s) or a qdisc holds a packet.
+	unseenFor = 30 * time.Second
+)
+
+// sweep forgets skbs that will not be seen again, so that the gate closes. The
+// deleting itself is done by the kernel half: it counts.
+func (t *Tracer) sweep() {
+	var inFlight uint64
+	if err := t.att.coll.Variables["in_flight"].Get(&inFlight); err != nil || inFlight == 0 {
+		return
+	}
+	now := t.clock.now()
+	var key uint64
+	var val bpf.Tracked
+	var stale []uint64
+	it := t.att.coll.Maps["skbs"].Iterate()
+	for it.Next(&key, &val) {
+		limit := unseenFor
+		if val.Flags&bpf.TrackedDelivered != 0 {
+			limit = deliveredFor
+		}
+		if now-val.Last > uint64(limit) && now > val.Last {
+			stale = append(stale, key, val.Last+1)
+		}
+	}
+	if err := it.Err(); err != nil {
+		t.cfg.Verbose(fmt.Sprintf("sweep: %v", err)) // the rest comes next time
+	}
+	for i := 0; i < len(stale); i += 2 {
+		args := struct{ A [2]uint64 }{[2]uint64{stale[i], stale[i+1]}}
+		if _, err := t.att.coll.Programs["sweep"].Run(&ebpf.RunOptions{Context: args}); err != nil {
+			t.cfg.Verbose(fmt.Sprintf("sweep: %v", err))
+			return
+		}
+	}
+}
