@@ -32,9 +32,15 @@ import (
 // fakeEnv names the script that this binary plays instead of testing.
 const fakeEnv = "PATHTRACE_TEST_SESSION"
 
+// realSession is the script that makes nothing up.
+const realSession = "real"
+
 func TestMain(m *testing.M) {
 	// Set but empty counts: running the tests instead would start this again.
 	if script, ok := os.LookupEnv(fakeEnv); ok {
+		if script == realSession {
+			os.Exit(run(os.Args[1:], openTracer))
+		}
 		os.Exit(run(os.Args[1:], func(ctx context.Context, opt options, warn, verbose func(string)) (session, error) {
 			return openFake(ctx, script, opt, warn, verbose)
 		}))
@@ -316,8 +322,10 @@ func outcomes(t *testing.T, trace string) (list []string) {
 	return list
 }
 
+// TestCommand has parts that mostly wait: they do it side by side.
 func TestCommand(t *testing.T) {
 	t.Run("its output stays off standard output, its input is ours", func(t *testing.T) {
+		t.Parallel()
 		cmd := play(t, "delivered", with("-o", "json", "--", "sh", "-c", "cat; echo to stderr >&2")...)
 		cmd.Stdin = strings.NewReader("to stdout\n")
 		r := finish(t, cmd)
@@ -330,10 +338,12 @@ func TestCommand(t *testing.T) {
 		}
 	})
 	t.Run("its failure is told and changes nothing", func(t *testing.T) {
+		t.Parallel()
 		finish(t, play(t, "delivered", with("--", "sh", "-c", "exit 7")...)).want(t, 0, "pathtrace: sh ended with exit status 7\n")
 		finish(t, play(t, "dropped", with("--", "sh", "-c", "kill -9 $$")...)).want(t, 2, "pathtrace: sh was ended by signal 9 (killed)\n")
 	})
 	t.Run("it is stopped when the trace ends first", func(t *testing.T) {
+		t.Parallel()
 		began := time.Now()
 		r := finish(t, play(t, "delivered", with("--duration", "100ms", "--", "sleep", "60")...))
 		r.want(t, 0, "pathtrace: sleep was still running when the trace ended: stopped it\n")
@@ -342,10 +352,12 @@ func TestCommand(t *testing.T) {
 		}
 	})
 	t.Run("one that ignores SIGTERM is killed", func(t *testing.T) {
+		t.Parallel()
 		r := finish(t, play(t, "delivered", with("--duration", "500ms", "--", "sh", "-c", `trap "" TERM; while :; do sleep 0.1; done`)...))
 		r.want(t, 0, "pathtrace: sh was still running when the trace ended: stopped it\n")
 	})
 	t.Run("one that cannot be executed", func(t *testing.T) {
+		t.Parallel()
 		script := filepath.Join(t.TempDir(), "broken")
 		if err := os.WriteFile(script, []byte("not a program"), 0o755); err != nil {
 			t.Fatal(err)
@@ -624,10 +636,12 @@ func readTerminal(master io.Reader, until *regexp.Regexp, seen func()) string {
 	}
 }
 
+// TestTerminal has parts that mostly wait: they do it side by side.
 func TestTerminal(t *testing.T) {
 	const clear, red = "\r\x1b[K", "\x1b[1;31m"
 	status := regexp.MustCompile("\rtracing [1-9][0-9]* s · 34 packets · 5 died\x1b\\[K")
 	t.Run("colour and status", func(t *testing.T) {
+		t.Parallel()
 		got := onTerminal(t, status, "", flow...)
 		all := status.FindAllStringIndex(got, -1)
 		if len(all) == 0 || !strings.Contains(got, red) {
@@ -639,23 +653,27 @@ func TestTerminal(t *testing.T) {
 	})
 	for name, env := range map[string]string{"NO_COLOR": "NO_COLOR=1", "dumb": "TERM=dumb"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if got := onTerminal(t, nil, env, with("--duration", "100ms")...); strings.Contains(got, "\x1b[1") {
 				t.Errorf("colour: %q", got)
 			}
 		})
 	}
 	t.Run("dumb has no status line", func(t *testing.T) {
+		t.Parallel()
 		if got := onTerminal(t, nil, "TERM=dumb", with("--duration", "1500ms")...); strings.Contains(got, "\x1b") {
 			t.Errorf("escape: %q", got)
 		}
 	})
 	t.Run("--no-color keeps the status line", func(t *testing.T) {
+		t.Parallel()
 		got := onTerminal(t, status, "", with("--no-color")...)
 		if strings.Contains(got, red) || !status.MatchString(got) {
 			t.Errorf("got %q", got)
 		}
 	})
 	t.Run("a command owns the terminal", func(t *testing.T) {
+		t.Parallel()
 		if got := onTerminal(t, nil, "", with("--", "sleep", "1.5")...); strings.Contains(got, "34 packets") {
 			t.Errorf("status line over the command's output: %q", got)
 		}
