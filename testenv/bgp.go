@@ -8,6 +8,7 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -156,5 +157,5 @@ func (b *bird) end() error {
 	if err == nil {
 		err = b.err
 	}
-	return err
+	return errors.Join(err, b.to.Netns.awaitFree("tcp", bgpPort))
 }

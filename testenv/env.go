@@ -174,7 +174,34 @@ func (e *Env) build(ctx context.Context, opts Options) error {
 	if err := errors.Join(all...); err != nil {
 		return err
 	}
+	if err := e.awaitLinks(); err != nil {
+		return err
+	}
 	return e.startServers()
+}
+
+// awaitLinks waits until the links carry packets: a bridge drops what comes by a
+// port that does not forward yet.
+func (e *Env) awaitLinks() error {
+	for _, node := range e.Nodes {
+		if err := errors.Join(node.Netns.waitUp(node.Uplink), e.Underlay.waitUp(node.Name)); err != nil {
+			return fmt.Errorf("%s: %w", node.Name, err)
+		}
+	}
+	for _, pod := range e.Pods {
+		if err := pod.awaitLinks(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitLinks waits for both ends of the pod's veth.
+func (p *Pod) awaitLinks() error {
+	if err := errors.Join(p.Node.Netns.waitUp(p.HostInterface), p.Netns.waitUp("eth0")); err != nil {
+		return fmt.Errorf("pod %s: %w", p.FullName(), err)
+	}
+	return nil
 }
 
 func (e *Env) buildNode(ctx context.Context, node *Node, pods []*Pod, opts Options) error {

@@ -40,13 +40,18 @@ type Applied struct {
 	undo []func() error
 }
 
-// Undo mends what the fault broke, in reverse order. It may be called again.
+// Undo mends what the fault broke, in reverse order. It may be called again, and
+// then tries once more what failed.
 func (a *Applied) Undo() error {
 	var errs []error
+	var left []func() error
 	for _, fn := range slices.Backward(a.undo) {
-		errs = append(errs, fn())
+		if err := fn(); err != nil {
+			errs, left = append(errs, err), append(left, fn)
+		}
 	}
-	a.undo = nil
+	slices.Reverse(left)
+	a.undo = left
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("undo fault %s: %w", a.Fault.Name, err)
 	}

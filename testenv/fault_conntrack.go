@@ -63,7 +63,10 @@ func (e *Env) addSecondInterface(pod *Pod) error {
 	if err := e.plugIn(port); err != nil {
 		return err
 	}
-	return pod.Netns.setUp(secondInterface)
+	if err := pod.Netns.setUp(secondInterface); err != nil {
+		return err
+	}
+	return errors.Join(pod.Netns.waitUp(secondInterface), e.Underlay.waitUp(port))
 }
 
 // routeBy sends what is for a pod of node2 by the second interface, from the

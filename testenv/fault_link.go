@@ -106,6 +106,9 @@ func sourceInterfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
 func uplinkDown(_ context.Context, e *Env, _ flow) (*Applied, error) {
 	node := e.Node(1)
 	return apply(node.Name, down(node.Netns, node.Uplink, func() error {
+		if err := e.Underlay.waitUp(node.Name); err != nil {
+			return err
+		}
 		return node.Netns.addRoute(defaultRoute(node))
 	}))
 }

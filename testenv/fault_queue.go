@@ -41,13 +41,15 @@ func lazyServer(_ context.Context, e *Env, f flow) (*Applied, error) {
 		return a.then(func() error { return e.StopServing(ns, f.Proto, f.Port) }, func() error { return e.Serve(ns, f.Proto, f.Port) })
 	}, func(a *Applied) error {
 		var open sockets
+		// the server that comes back needs the port
+		release := func() error { return errors.Join(open.close(), ns.awaitFree(f.Proto, f.Port)) }
 		return a.then(func() error {
 			err := ns.Do(func() error { return fill(&open, netip.AddrPortFrom(f.dst.IPv4, uint16(f.Port))) })
 			if err != nil {
-				return errors.Join(fmt.Errorf("fill %s port %d of %s: %w", f.Proto, f.Port, f.dst.FullName(), err), open.close())
+				return errors.Join(fmt.Errorf("fill %s port %d of %s: %w", f.Proto, f.Port, f.dst.FullName(), err), release())
 			}
 			return nil
-		}, open.close)
+		}, release)
 	})
 }
 

@@ -82,8 +82,9 @@ func (e *Env) Flood(ctx context.Context, s FloodSpec) (FloodResult, error) {
 	if err := f.open(src.Netns, dst.Netns, netip.AddrPortFrom(to, uint16(s.Port))); err != nil {
 		return FloodResult{}, fmt.Errorf("flood from %s to %s: %w", s.Src, s.Dst, err)
 	}
-	defer f.close()
-	return f.do(ctx, dst.Netns)
+	r, err := f.do(ctx, dst.Netns)
+	f.close()
+	return r, errors.Join(err, dst.Netns.awaitFree("udp", s.Port)) // for the next flood
 }
 
 // flood is one flood on its way.

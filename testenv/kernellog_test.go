@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -107,6 +108,22 @@ func (k *kernelLog) mark(t *testing.T, text string) {
 // Both forms: "location=nf_hook_slow+0xb1/0xe0 reason: NETFILTER_DROP" and, with
 // rx_sk, "rx_sk=(nil) protocol=2048 location=... reason: ...".
 var dropLine = regexp.MustCompile(`kfree_skb: .*location=(\S+)(?: reason: (\S+))?`)
+
+// dropWithin is waited for a drop that must come: a packet under way on a busy
+// machine, or the last of a neighbour's tries, may take longer than its sender
+// waits.
+const dropWithin = 5 * time.Second
+
+// await waits until the drops after the mark are enough, and lists them; after
+// dropWithin it lists what there is.
+func (k *kernelLog) await(t *testing.T, mark string, enough func([]drop) bool) []drop {
+	t.Helper()
+	for deadline := time.Now().Add(dropWithin); ; time.Sleep(20 * time.Millisecond) {
+		if drops := k.since(t, mark); enough(drops) || time.Now().After(deadline) {
+			return drops
+		}
+	}
+}
 
 // since lists the drops after the last line that bears the mark, each kind once.
 func (k *kernelLog) since(t *testing.T, mark string) []drop {

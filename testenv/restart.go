@@ -65,6 +65,9 @@ func (e *Env) StartPod(ctx context.Context, pod *Pod, keep bool) error {
 	if err := e.tuneNeighbors(pod.Node, []*Pod{pod}); err != nil {
 		return err
 	}
+	if err := pod.awaitLinks(); err != nil {
+		return err
+	}
 	for _, key := range defaultServers(ns) {
 		if err := e.Serve(ns, key.proto, key.port); err != nil {
 			return err

@@ -58,17 +58,41 @@ func TestScenarios(t *testing.T) {
 	for _, d := range Dataplanes() {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel() // nearly all of it is waiting for silence
-			plain := newTestEnv(t, Options{Dataplane: d, Nodes: 2})
-			proxied := newTestEnv(t, Options{Dataplane: d, KubeProxy: true})
+			plain := newStand(t, Options{Dataplane: d, Nodes: 2})
+			proxied := newStand(t, Options{Dataplane: d, KubeProxy: true})
 			for _, s := range Scenarios(d) {
-				e := plain
+				on := plain
 				if s.KubeProxy {
-					e = proxied
+					on = proxied
 				}
-				t.Run(strings.TrimPrefix(s.Name, string(d)+"/"), func(t *testing.T) { runScenario(t, e, s, func() {}, func() {}) })
+				on.run(t, s, func(t *testing.T, e *Env) { runScenario(t, e, s, func() {}, func() {}) })
 			}
 		})
 	}
+}
+
+// stand is an environment that many cases use one after the other.
+type stand struct {
+	opts Options
+	env  *Env
+}
+
+func newStand(t *testing.T, opts Options) *stand {
+	t.Helper()
+	return &stand{opts, newTestEnv(t, opts)}
+}
+
+// run makes one case. What one that fails leaves behind is nobody else's: the
+// next gets an environment of its own.
+func (s *stand) run(t *testing.T, of Scenario, test func(t *testing.T, e *Env)) {
+	t.Helper()
+	if t.Run(strings.TrimPrefix(of.Name, string(of.Dataplane)+"/"), func(t *testing.T) { test(t, s.env) }) {
+		return
+	}
+	if err := s.env.Close(); err != nil {
+		t.Error(err)
+	}
+	s.env = newTestEnv(t, s.opts)
 }
 
 // runScenario breaks, sends, mends; before and after enclose the sending.
@@ -105,7 +129,7 @@ func runScenario(t *testing.T, e *Env, s Scenario, before, after func()) {
 func TestKernelAgrees(t *testing.T) {
 	for _, d := range []Dataplane{CalicoLegacy, FlannelNFTables} {
 		t.Run(string(d), func(t *testing.T) {
-			e := newTestEnv(t, Options{Dataplane: d, Nodes: 2, KubeProxy: true})
+			on := newStand(t, Options{Dataplane: d, Nodes: 2, KubeProxy: true})
 			kernel := newKernelLog(t)
 			done := map[string]bool{}
 			for _, s := range Scenarios(d) {
@@ -114,9 +138,9 @@ func TestKernelAgrees(t *testing.T) {
 					continue
 				}
 				done[name] = true
-				t.Run(strings.TrimPrefix(s.Name, string(d)+"/"), func(t *testing.T) {
+				on.run(t, s, func(t *testing.T, e *Env) {
 					var drops []drop
-					runScenario(t, e, s, func() { kernel.mark(t, s.Name) }, func() { drops = kernel.since(t, s.Name) })
+					runScenario(t, e, s, func() { kernel.mark(t, s.Name) }, func() { drops = kernel.await(t, s.Name, s.Expect.explains) })
 					s.Expect.checkDrops(t, drops)
 				})
 			}
@@ -124,20 +148,25 @@ func TestKernelAgrees(t *testing.T) {
 	}
 }
 
-// checkDrops wants one drop that the expectation names. Where the kernel's
-// record names no functions, the reason alone must do.
-func (x Expect) checkDrops(t *testing.T, drops []drop) {
-	t.Helper()
-	t.Logf("the kernel reported %v", drops)
-	for _, d := range drops {
+// explains tells whether one of the drops is one that the expectation names.
+// Where the kernel's record names no functions, the reason alone must do.
+func (x Expect) explains(drops []drop) bool {
+	if len(x.Reasons)+len(x.Functions) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(drops, func(d drop) bool {
 		reasonFits := len(x.Reasons) == 0 || slices.Contains(x.Reasons, d.reason)
 		placeFits := len(x.Functions) == 0 || !d.symbolic() ||
 			slices.ContainsFunc(x.Functions, func(f string) bool { return strings.HasPrefix(d.location, f) })
-		if reasonFits && placeFits {
-			return
-		}
-	}
-	if len(x.Reasons)+len(x.Functions) > 0 {
+		return reasonFits && placeFits
+	})
+}
+
+// checkDrops wants one drop that the expectation names.
+func (x Expect) checkDrops(t *testing.T, drops []drop) {
+	t.Helper()
+	t.Logf("the kernel reported %v", drops)
+	if !x.explains(drops) {
 		t.Errorf("want a drop for one of %v in one of %v; the kernel reported %v", x.Reasons, x.Functions, drops)
 	}
 }

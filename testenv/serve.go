@@ -91,7 +91,8 @@ func (e *Env) Serve(ns *Netns, proto string, port int) error {
 	return nil
 }
 
-// StopServing ends a server that Serve or New started.
+// StopServing ends a server that Serve or New started. After it nobody has the
+// port.
 func (e *Env) StopServing(ns *Netns, proto string, port int) error {
 	key := listenKey{ns.Name, proto, port}
 	e.mu.Lock()
@@ -103,7 +104,7 @@ func (e *Env) StopServing(ns *Netns, proto string, port int) error {
 	delete(e.listeners, key)
 	err := l.close()
 	l.done.Wait()
-	return err
+	return errors.Join(err, ns.awaitFree(proto, port))
 }
 
 func (e *Env) stopServers() {

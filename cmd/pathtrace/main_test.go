@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,9 +32,15 @@ import (
 // fakeEnv names the script that this binary plays instead of testing.
 const fakeEnv = "PATHTRACE_TEST_SESSION"
 
+// realSession is the script that makes nothing up.
+const realSession = "real"
+
 func TestMain(m *testing.M) {
 	// Set but empty counts: running the tests instead would start this again.
 	if script, ok := os.LookupEnv(fakeEnv); ok {
+		if script == realSession {
+			os.Exit(run(os.Args[1:], openTracer))
+		}
 		os.Exit(run(os.Args[1:], func(ctx context.Context, opt options, warn, verbose func(string)) (session, error) {
 			return openFake(ctx, script, opt, warn, verbose)
 		}))
@@ -51,6 +58,7 @@ type fake struct {
 func openFake(ctx context.Context, script string, opt options, warn, verbose func(string)) (session, error) {
 	f := &fake{script, opt, warn}
 	if f.has("slow-open") {
+		fmt.Println("opening")
 		<-ctx.Done()
 		return nil, fmt.Errorf("attach: %w", ctx.Err())
 	}
@@ -121,6 +129,7 @@ func (f *fake) Lost() uint64 { return 0 }
 
 func (f *fake) Close() error {
 	if f.has("slow-close") {
+		fmt.Println("closing")
 		time.Sleep(time.Minute)
 	}
 	return nil
@@ -313,8 +322,10 @@ func outcomes(t *testing.T, trace string) (list []string) {
 	return list
 }
 
+// TestCommand has parts that mostly wait: they do it side by side.
 func TestCommand(t *testing.T) {
 	t.Run("its output stays off standard output, its input is ours", func(t *testing.T) {
+		t.Parallel()
 		cmd := play(t, "delivered", with("-o", "json", "--", "sh", "-c", "cat; echo to stderr >&2")...)
 		cmd.Stdin = strings.NewReader("to stdout\n")
 		r := finish(t, cmd)
@@ -327,10 +338,12 @@ func TestCommand(t *testing.T) {
 		}
 	})
 	t.Run("its failure is told and changes nothing", func(t *testing.T) {
+		t.Parallel()
 		finish(t, play(t, "delivered", with("--", "sh", "-c", "exit 7")...)).want(t, 0, "pathtrace: sh ended with exit status 7\n")
 		finish(t, play(t, "dropped", with("--", "sh", "-c", "kill -9 $$")...)).want(t, 2, "pathtrace: sh was ended by signal 9 (killed)\n")
 	})
 	t.Run("it is stopped when the trace ends first", func(t *testing.T) {
+		t.Parallel()
 		began := time.Now()
 		r := finish(t, play(t, "delivered", with("--duration", "100ms", "--", "sleep", "60")...))
 		r.want(t, 0, "pathtrace: sleep was still running when the trace ended: stopped it\n")
@@ -339,10 +352,12 @@ func TestCommand(t *testing.T) {
 		}
 	})
 	t.Run("one that ignores SIGTERM is killed", func(t *testing.T) {
+		t.Parallel()
 		r := finish(t, play(t, "delivered", with("--duration", "500ms", "--", "sh", "-c", `trap "" TERM; while :; do sleep 0.1; done`)...))
 		r.want(t, 0, "pathtrace: sh was still running when the trace ended: stopped it\n")
 	})
 	t.Run("one that cannot be executed", func(t *testing.T) {
+		t.Parallel()
 		script := filepath.Join(t.TempDir(), "broken")
 		if err := os.WriteFile(script, []byte("not a program"), 0o755); err != nil {
 			t.Fatal(err)
@@ -411,9 +426,10 @@ func TestSignals(t *testing.T) {
 		begin(t, cmd)
 		pid := waitForPID(t, pidFile)
 		send(t, cmd, syscall.SIGTERM)
-		time.Sleep(2 * sameSignal)
-		send(t, cmd, syscall.SIGTERM)
-		if code := end(t, cmd); code != exitInterrupted {
+		stop := keepSending(cmd, syscall.SIGTERM)
+		code := end(t, cmd)
+		stop()
+		if code != exitInterrupted {
 			t.Errorf("exit status %d", code)
 		}
 		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -431,47 +447,42 @@ func TestSignals(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd.Path, cmd.Args = timeout, append([]string{"timeout", "--preserve-status", "1", os.Args[0]}, flow...)
+		// It passes on what it is sent just as it sends its own when time is up.
+		cmd.Path, cmd.Args = timeout, append([]string{"timeout", "--preserve-status", "60", os.Args[0]}, flow...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		r := finish(t, cmd)
-		r.want(t, 2)
-		if !strings.Contains(r.stdout, "forward  1 seen") {
-			t.Errorf("no verdict:\n%s", r.stdout)
+		stdout, _ := begin(t, cmd)
+		send(t, cmd, syscall.SIGTERM)
+		text, err := io.ReadAll(stdout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code := end(t, cmd); code != 2 || !strings.Contains(string(text), "forward  1 seen") {
+			t.Errorf("exit status %d, output:\n%s", code, text)
 		}
 	})
 	t.Run("before ready", func(t *testing.T) {
 		cmd := play(t, "slow-open", flow...)
-		stderr, err := cmd.StderrPipe()
+		stdout, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
 		}
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(300 * time.Millisecond)
+		awaitLine(t, stdout, "opening")
 		send(t, cmd, syscall.SIGINT)
-		text, err := io.ReadAll(stderr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if code := end(t, cmd); code != exitInterrupted || string(text) != "pathtrace: stopped before the trace was ready\n" {
-			t.Errorf("exit status %d, %q", code, text)
+		if code := end(t, cmd); code != exitInterrupted || stderr.String() != "pathtrace: stopped before the trace was ready\n" {
+			t.Errorf("exit status %d, %q", code, stderr.String())
 		}
 	})
 	t.Run("during detaching the verdict stands", func(t *testing.T) {
 		cmd := play(t, "short dropped slow-close", flow...)
 		stdout, _ := begin(t, cmd)
-		lines := bufio.NewReader(stdout)
-		for {
-			line, err := lines.ReadString('\n')
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.HasPrefix(line, "traced for") {
-				break
-			}
+		if told := awaitLine(t, stdout, "closing"); !strings.Contains(told, "\ntraced for") {
+			t.Errorf("no verdict before detaching:\n%s", told)
 		}
-		time.Sleep(200 * time.Millisecond)
 		send(t, cmd, syscall.SIGINT)
 		if code := end(t, cmd); code != 2 {
 			t.Errorf("exit status %d", code)
@@ -479,9 +490,41 @@ func TestSignals(t *testing.T) {
 	})
 }
 
+// keepSending sends a signal again and again until it is told to stop. To a
+// process that is late to hear of the first, one more counts as the same.
+func keepSending(cmd *exec.Cmd, s syscall.Signal) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(2 * sameSignal):
+				_ = cmd.Process.Signal(s) // it may have ended
+			}
+		}
+	}()
+	return func() { close(done) }
+}
+
+// awaitLine reads until a line comes and gives what came before it.
+func awaitLine(t *testing.T, from io.Reader, want string) (before string) {
+	t.Helper()
+	for lines := bufio.NewReader(from); ; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("no line %q in:\n%s%s", want, before, line)
+		}
+		if line == want+"\n" {
+			return before
+		}
+		before += line
+	}
+}
+
 func waitForPID(t *testing.T, path string) int {
 	t.Helper()
-	for range 500 {
+	for range 2000 {
 		var pid int
 		if content, err := os.ReadFile(path); err == nil {
 			if _, err := fmt.Sscanf(string(content), "%d\n", &pid); err == nil {
@@ -556,8 +599,9 @@ func terminal(t *testing.T) (master, slave *os.File) {
 	return master, slave
 }
 
-// onTerminal runs with both streams on a terminal and gives what it showed.
-func onTerminal(t *testing.T, env string, args ...string) string {
+// onTerminal runs with both streams on a terminal and gives what it showed. With
+// until, it is interrupted as soon as it has shown that.
+func onTerminal(t *testing.T, until *regexp.Regexp, env string, args ...string) string {
 	t.Helper()
 	master, slave := terminal(t)
 	cmd := play(t, "dropped", args...)
@@ -569,43 +613,68 @@ func onTerminal(t *testing.T, env string, args ...string) string {
 		t.Fatal(err)
 	}
 	slave.Close()
+	shown := make(chan string, 1)
+	go func() { shown <- readTerminal(master, until, func() { _ = cmd.Process.Signal(syscall.SIGINT) }) }()
 	end(t, cmd)
-	var shown bytes.Buffer
-	_, _ = io.Copy(&shown, master) // ends with EIO when the last writer is gone
-	return shown.String()
+	return <-shown
 }
 
-func TestTerminal(t *testing.T) {
-	const status, clear, red = "\rtracing 1 s · 34 packets · 5 died\x1b[K", "\r\x1b[K", "\x1b[1;31m"
-	t.Run("colour and status", func(t *testing.T) {
-		got := onTerminal(t, "", with("--duration", "1500ms")...)
-		if !strings.Contains(got, status) || !strings.Contains(got, red) {
-			t.Errorf("got %q", got)
+// readTerminal reads until the last writer is gone, and calls seen once when
+// what it read matches.
+func readTerminal(master io.Reader, until *regexp.Regexp, seen func()) string {
+	var shown []byte
+	for buf := make([]byte, 4096); ; {
+		n, err := master.Read(buf)
+		shown = append(shown, buf[:n]...)
+		if until != nil && until.Match(shown) {
+			until = nil
+			seen()
 		}
-		if strings.LastIndex(got, clear) < strings.Index(got, status) || strings.LastIndex(got, clear) > strings.Index(got, "forward ") && strings.Contains(got[strings.LastIndex(got, clear):], status) {
+		if err != nil {
+			return string(shown) // EIO at the end
+		}
+	}
+}
+
+// TestTerminal has parts that mostly wait: they do it side by side.
+func TestTerminal(t *testing.T) {
+	const clear, red = "\r\x1b[K", "\x1b[1;31m"
+	status := regexp.MustCompile("\rtracing [1-9][0-9]* s · 34 packets · 5 died\x1b\\[K")
+	t.Run("colour and status", func(t *testing.T) {
+		t.Parallel()
+		got := onTerminal(t, status, "", flow...)
+		all := status.FindAllStringIndex(got, -1)
+		if len(all) == 0 || !strings.Contains(got, red) {
+			t.Fatalf("got %q", got)
+		}
+		if rest := got[all[len(all)-1][1]:]; !strings.HasPrefix(rest, clear) || !strings.Contains(rest, "VERDICT") {
 			t.Errorf("the status line is not taken away: %q", got)
 		}
 	})
 	for name, env := range map[string]string{"NO_COLOR": "NO_COLOR=1", "dumb": "TERM=dumb"} {
 		t.Run(name, func(t *testing.T) {
-			if got := onTerminal(t, env, with("--duration", "100ms")...); strings.Contains(got, "\x1b[1") {
+			t.Parallel()
+			if got := onTerminal(t, nil, env, with("--duration", "100ms")...); strings.Contains(got, "\x1b[1") {
 				t.Errorf("colour: %q", got)
 			}
 		})
 	}
 	t.Run("dumb has no status line", func(t *testing.T) {
-		if got := onTerminal(t, "TERM=dumb", with("--duration", "1500ms")...); strings.Contains(got, "\x1b") {
+		t.Parallel()
+		if got := onTerminal(t, nil, "TERM=dumb", with("--duration", "1500ms")...); strings.Contains(got, "\x1b") {
 			t.Errorf("escape: %q", got)
 		}
 	})
 	t.Run("--no-color keeps the status line", func(t *testing.T) {
-		got := onTerminal(t, "", with("--no-color", "--duration", "1500ms")...)
-		if strings.Contains(got, red) || !strings.Contains(got, status) {
+		t.Parallel()
+		got := onTerminal(t, status, "", with("--no-color")...)
+		if strings.Contains(got, red) || !status.MatchString(got) {
 			t.Errorf("got %q", got)
 		}
 	})
 	t.Run("a command owns the terminal", func(t *testing.T) {
-		if got := onTerminal(t, "", with("--", "sleep", "1.5")...); strings.Contains(got, "34 packets") {
+		t.Parallel()
+		if got := onTerminal(t, nil, "", with("--", "sleep", "1.5")...); strings.Contains(got, "34 packets") {
 			t.Errorf("status line over the command's output: %q", got)
 		}
 	})

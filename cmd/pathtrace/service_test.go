@@ -9,7 +9,6 @@ package main
 import (
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -39,7 +38,6 @@ func serve(t *testing.T, s testenv.Service) string {
 }
 
 func TestServiceFlow(t *testing.T) {
-	binary := build(t)
 	e, err := testenv.New(t.Context(), testenv.Options{Dataplane: testenv.CalicoNFT, KubeProxy: true})
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +53,7 @@ func TestServiceFlow(t *testing.T) {
 		"-s", "default/client", "-d", "demo/svc/of-the-test", "--probe", fmt.Sprintf("tcp:%d", service.Port),
 	}
 	for _, more := range [][]string{nil, {"-p", fmt.Sprint(service.Port)}} {
-		r := finish(t, exec.CommandContext(t.Context(), binary, append(args, more...)...))
+		r := finish(t, play(t, realSession, append(args, more...)...))
 		front := netip.AddrPortFrom(service.ClusterIP, service.Port)
 		r.want(t, 0, fmt.Sprintf("probe tcp default/client -> %s: connected in ", front))
 		var seen flowSeen
@@ -65,7 +63,7 @@ func TestServiceFlow(t *testing.T) {
 		seen.check(t, front, service.Endpoints[0])
 	}
 	told := inText(args)
-	r := finish(t, exec.CommandContext(t.Context(), binary, told...))
+	r := finish(t, play(t, realSession, told...))
 	for _, want := range []string{
 		fmt.Sprintf(" > %s:%d (%s) [S]", service.ClusterIP, service.Port, titleOf),
 		fmt.Sprintf("nat dst %s:%d (%s) -> %s (default/server)", service.ClusterIP, service.Port, titleOf, service.Endpoints[0]),
@@ -76,7 +74,7 @@ func TestServiceFlow(t *testing.T) {
 			t.Errorf("no %q in:\n%s", want, r.stdout)
 		}
 	}
-	deadBackend(t, e, binary, args, service)
+	deadBackend(t, e, args, service)
 }
 
 // inText makes arguments for JSON ask for text.
@@ -88,12 +86,12 @@ func inText(args []string) []string {
 
 // deadBackend ends the one pod behind the service, whose rules still lead to it:
 // each packet is shown to be translated to it, and to die on the way there.
-func deadBackend(t *testing.T, e *testenv.Env, binary string, args []string, service testenv.Service) {
+func deadBackend(t *testing.T, e *testenv.Env, args []string, service testenv.Service) {
 	t.Helper()
 	if err := e.StopPod(t.Context(), e.Pod("default/server")); err != nil {
 		t.Fatal(err)
 	}
-	r := finish(t, exec.CommandContext(t.Context(), binary, args...))
+	r := finish(t, play(t, realSession, args...))
 	r.want(t, 2, "timed out")
 	var seen flowSeen
 	if err := model.ReadJSON(strings.NewReader(r.stdout), &seen); err != nil {

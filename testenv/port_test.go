@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// A server comes and goes although its socket has copies: each process that this
+// one starts holds one until it executes its program.
+
+package testenv
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// keepSockets copies the sockets that serve a port, as a process that is being
+// started does, and closes the copies when it executes its program, which it is
+// slow to do.
+func keepSockets(t *testing.T, ns *Netns, proto string, port int) {
+	t.Helper()
+	inodes, err := ns.serving(proto, port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var copies sockets
+	for _, inode := range inodes {
+		copies = append(copies, copySocket(t, inode))
+	}
+	if len(copies) == 0 {
+		t.Fatalf("nobody serves %s port %d in %s", proto, port, ns.Name)
+	}
+	executed := make(chan error, 1)
+	time.AfterFunc(200*time.Millisecond, func() { executed <- copies.close() })
+	t.Cleanup(func() {
+		if err := <-executed; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// copySocket duplicates this process's descriptor of a socket.
+func copySocket(t *testing.T, inode string) int {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && target == "socket:["+inode+"]" {
+			fd, err := strconv.Atoi(filepath.Base(link))
+			if err != nil {
+				t.Fatal(err)
+			}
+			copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return copied
+		}
+	}
+	t.Fatalf("socket %s is not this process's", inode)
+	return -1
+}
+
+// TestSlowStart: a fault that takes a port away, or over, works and is undone
+// although a process that is being started still has the socket.
+func TestSlowStart(t *testing.T) {
+	on := newStand(t, Options{Dataplane: FlannelNFTables})
+	for _, name := range []string{"accept-queue-tcp", "socket-buffer-udp", "no-listener-tcp", "no-listener-udp"} {
+		s, err := FindScenario(string(FlannelNFTables) + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		on.run(t, *s, func(t *testing.T, e *Env) {
+			ns, keep := e.Pod(s.Traffic.Dst).Netns, func() {}
+			// the server's socket, and what the fault has put in its place
+			keepSockets(t, ns, s.Traffic.Proto, DefaultPort)
+			if s.Fault != "no-listener" {
+				keep = func() { keepSockets(t, ns, s.Traffic.Proto, DefaultPort) }
+			}
+			runScenario(t, e, *s, func() {}, keep)
+		})
+	}
+}
