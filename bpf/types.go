@@ -2,7 +2,7 @@
 
 package bpf
 
-// The types shared with the kernel half, under the names event.h and flow.h
+// The types shared with the kernel half, under the names event.h and state.h
 // give them. Both objects are compiled from the same headers, so one set of
 // generated types serves both.
 type (
@@ -92,7 +92,7 @@ const (
 	DirReturn  = uint8(FentryDirDIR_RETURN)
 )
 
-// Flags of an entry of the skbs map: enum tracked_flag of flow.h.
+// Flags of an entry of the skbs map: enum tracked_flag of state.h.
 const (
 	TrackedTentative = uint8(FentryTrackedFlagTRACKED_TENTATIVE)
 	TrackedDelivered = uint8(FentryTrackedFlagTRACKED_DELIVERED)
