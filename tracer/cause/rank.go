@@ -28,12 +28,14 @@ type found struct {
 	ids     []uint64
 	also    []string // summaries of further cases with the same cause
 	rank    int      // of the code in the table
+	of      []signature
+	unseen  int // packets taken for it whose rule was not seen
 }
 
 // Findings gives what was found, the cause that explains most packets first. It
 // is to be asked once, when the trace is over.
 func (c *Collector) Findings() []model.Finding {
-	var all []*found
+	var all, unseen []*found
 	for _, k := range c.order {
 		if k.claim == nil {
 			k.claim = c.diagnose(k.first)
@@ -41,9 +43,15 @@ func (c *Collector) Findings() []model.Finding {
 		if k.claim != nil {
 			c.reconsider(k)
 			k.claim.conclude()
-			all = join(all, &found{claim: k.claim, packets: k.packets, ids: k.ids, rank: rankOf(k.claim.code)})
+			f := &found{claim: k.claim, packets: k.packets, ids: k.ids, rank: rankOf(k.claim.code), of: []signature{k.of}}
+			if k.of.ruleUnseen() {
+				unseen = append(unseen, f)
+				continue
+			}
+			all = join(all, f)
 		}
 	}
+	all = absorb(all, unseen)
 	for _, closing := range closings {
 		for _, f := range closing.find(c) {
 			f.claim.code, f.rank = closing.code, rankOf(closing.code)
@@ -117,9 +125,42 @@ func join(all []*found, f *found) []*found {
 		}
 		other.packets += f.packets
 		other.ids = append(other.ids, f.ids...)
+		other.of = append(other.of, f.of...)
 		return all
 	}
 	return append(all, f)
+}
+
+// absorb adds what died in a table without its rule being seen: to the one cause
+// that others died of in that table in the same way. Where there is none, or more
+// than one, it stays a finding of its own.
+func absorb(all, unseen []*found) []*found {
+	known := slices.Clone(all)
+	for _, f := range unseen {
+		var same []*found
+		for _, k := range known {
+			if slices.ContainsFunc(k.of, f.of[0].diedLike) {
+				same = append(same, k)
+			}
+		}
+		if len(same) != 1 {
+			all = join(all, f)
+			continue
+		}
+		same[0].unseen += f.packets
+		same[0].packets += f.packets
+		same[0].ids = append(same[0].ids, f.ids...)
+	}
+	return all
+}
+
+// ruleUnseen tells of a death in a table that no rule is known for.
+func (s signature) ruleUnseen() bool { return s.table != "" && s.hook != "" && s.rule == "" }
+
+// diedLike tells of a death in the same table in the same way, by a rule.
+func (s signature) diedLike(known signature) bool {
+	return known.rule != "" && known.direction == s.direction && known.reason == s.reason && known.hook == s.hook &&
+		known.table == s.table && known.function == s.function && known.netns == s.netns
 }
 
 // sentence makes a summary one: with a capital, unless it begins with a name, and
@@ -155,6 +196,9 @@ func (f *found) finding() model.Finding {
 			break
 		}
 		out.Evidence = append(out.Evidence, "also: "+sentence(also))
+	}
+	if f.unseen > 0 {
+		out.Evidence = append(out.Evidence, fmt.Sprintf("%d more died in the same table the same way; which rule decided them was not seen", f.unseen))
 	}
 	if f.packets > len(out.Packets) && len(out.Packets) > 0 {
 		out.Evidence = append(out.Evidence, fmt.Sprintf("%d packets in all, of which the first are named", f.packets))
