@@ -11,6 +11,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 )
 
 // Functions of event.h's enum fn that the journey treats apart.
@@ -142,7 +143,7 @@ func inNetfilter(d *model.Drop) bool {
 func placeInHook(w *world, c *copyState, e *record, d *model.Drop) {
 	d.Hook, d.Stage = hookOf(e), model.StageNetfilter
 	if chain := cString(e.drop.Chain[:]); chain != "" {
-		d.Backend, d.Table, d.Chain, d.Family = "nft", cString(e.drop.Table[:]), chain, familyName(e.drop.Family)
+		d.Backend, d.Table, d.Chain, d.Family = "nft", cString(e.drop.Table[:]), chain, nfnetlink.Family(e.drop.Family)
 		return
 	}
 	if c.toldDrop(e) {

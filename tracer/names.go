@@ -68,25 +68,6 @@ func hookOf(e *record) string {
 	return hookName(hook)
 }
 
-// familyName: NFPROTO_*, include/uapi/linux/netfilter.h.
-func familyName(nfproto uint8) string {
-	switch nfproto {
-	case unix.NFPROTO_INET:
-		return "inet"
-	case unix.NFPROTO_IPV4:
-		return "ip"
-	case unix.NFPROTO_ARP:
-		return "arp"
-	case unix.NFPROTO_NETDEV:
-		return "netdev"
-	case unix.NFPROTO_BRIDGE:
-		return "bridge"
-	case unix.NFPROTO_IPV6:
-		return "ip6"
-	}
-	return ""
-}
-
 // verdictName: NF_*, include/uapi/linux/netfilter.h. nft and nf_hook_slow put
 // an errno or a queue number above the low byte.
 func verdictName(v uint32) string {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 )
 
 func TestNames(t *testing.T) {
@@ -21,8 +22,8 @@ func TestNames(t *testing.T) {
 		{"netdev ingress", hookIn(unix.NFPROTO_NETDEV, 1), "INGRESS"}, {"netdev egress", hookIn(unix.NFPROTO_NETDEV, 2), "EGRESS"},
 		{"no netdev hook", hookIn(unix.NFPROTO_NETDEV, 0), "hook 255"}, {"unknown netdev hook", hookIn(unix.NFPROTO_NETDEV, 9), "hook 8"},
 
-		{"family inet", familyName(1), "inet"}, {"family ip", familyName(2), "ip"}, {"family arp", familyName(3), "arp"},
-		{"family netdev", familyName(5), "netdev"}, {"family bridge", familyName(7), "bridge"}, {"family ip6", familyName(10), "ip6"}, {"no family", familyName(99), ""},
+		{"family inet", nfnetlink.Family(1), "inet"}, {"family ip", nfnetlink.Family(2), "ip"}, {"family arp", nfnetlink.Family(3), "arp"},
+		{"family netdev", nfnetlink.Family(5), "netdev"}, {"family bridge", nfnetlink.Family(7), "bridge"}, {"family ip6", nfnetlink.Family(10), "ip6"}, {"no family", nfnetlink.Family(99), ""},
 
 		{"hook went on", hookVerdict(1), "accept"}, {"hook dropped", hookVerdict(-1), "drop"}, {"hook kept it", hookVerdict(0), "stolen"},
 		{"drop", verdictName(0), "drop"}, {"drop with errno", verdictName(0xffff0000), "drop"}, {"accept", verdictName(1), "accept"},

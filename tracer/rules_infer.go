@@ -15,6 +15,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/infer"
 	facts "github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 )
@@ -90,7 +91,7 @@ func ruleWords(r model.Rule) string {
 func (p passage) packet() *facts.Packet {
 	e := &p.at
 	ends := endpointsOf(&e.T)
-	q := &facts.Packet{Family: familyName(p.pf), Hook: hookName(p.hook - 1), Src: ends.Src, Dst: ends.Dst, Proto: e.T.Proto,
+	q := &facts.Packet{Family: nfnetlink.Family(p.pf), Hook: hookName(p.hook - 1), Src: ends.Src, Dst: ends.Dst, Proto: e.T.Proto,
 		Length: facts.Known(e.L3len), TTL: facts.Known(e.Ttl), Mark: facts.Known(e.Mark),
 		Fragment: facts.Known(e.Flags&bpf.FlagFragment != 0)}
 	if e.Flags&bpf.FlagEncap != 0 {

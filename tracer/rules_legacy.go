@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/legacy"
 )
 
@@ -85,7 +86,7 @@ func (h *legacyHistory) String() string {
 }
 
 func (b *ruleBook) legacyRuling(e *record) ruling {
-	key := legacyKey{e.Netns, familyName(e.Pf), cString(e.table.Table[:])}
+	key := legacyKey{e.Netns, nfnetlink.Family(e.Pf), cString(e.table.Table[:])}
 	h := b.legacy[key]
 	if h == nil {
 		h = &legacyHistory{}

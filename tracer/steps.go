@@ -11,6 +11,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 )
 
 // steps says what each kind of event adds to a journey. A kind without a row
@@ -87,9 +88,9 @@ func stepTable(j *journey, w *world, c *copyState, e *record) {
 	h.Table = cString(e.table.Table[:])
 	h.Chain = cString(e.table.Chain[:])
 	h.Verdict = verdictName(uint32(e.Result))
-	h.Backend, h.Family = "legacy", familyName(e.Pf)
+	h.Backend, h.Family = "legacy", nfnetlink.Family(e.Pf)
 	if h.Chain != "" {
-		h.Backend, h.Family = "nft", familyName(e.table.Family)
+		h.Backend, h.Family = "nft", nfnetlink.Family(e.table.Family)
 	} else {
 		h.Chain = h.Hook
 	}

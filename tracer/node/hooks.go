@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/pathtrace/pathtrace/tracer/kernel"
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 )
 
 // ErrNoHookDump: the kernel cannot list its hooks, or the module that does
@@ -57,23 +58,9 @@ const (
 	protoIPv6   = 10
 )
 
-// familyName is a family's name as nft writes it.
+// familyName is a family's name as nft writes it, or its number.
 func familyName(proto uint8) string {
-	switch proto {
-	case protoInet:
-		return "inet"
-	case protoIPv4:
-		return "ip"
-	case protoARP:
-		return "arp"
-	case protoNetdev:
-		return "netdev"
-	case protoBridge:
-		return "bridge"
-	case protoIPv6:
-		return "ip6"
-	}
-	return fmt.Sprintf("family %d", proto)
+	return cmp.Or(nfnetlink.Family(proto), fmt.Sprintf("family %d", proto))
 }
 
 // hookNames are the hooks of a packet family by number.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 )
 
 // Attributes of NFT_MSG_NEWGEN (enum nft_gen_attributes), and the first one of
@@ -78,7 +79,7 @@ func (t *commit) note(kind uint16, family uint8, table string) {
 	default:
 		t.others++
 	}
-	name := strings.TrimSpace(nftFamily(family) + " " + table)
+	name := strings.TrimSpace(nfnetlink.Family(family) + " " + table)
 	if len(t.tables) < shownTables && !slices.Contains(t.tables, name) {
 		t.tables = append(t.tables, name)
 	}
@@ -99,23 +100,4 @@ func (t *commit) words() string {
 		return "nothing that is told"
 	}
 	return strings.Join(parts, "; ")
-}
-
-// nftFamily names an address family as nft does (linux/netfilter.h).
-func nftFamily(family uint8) string {
-	switch family {
-	case unix.NFPROTO_INET:
-		return "inet"
-	case unix.NFPROTO_IPV4:
-		return "ip"
-	case unix.NFPROTO_ARP:
-		return "arp"
-	case unix.NFPROTO_NETDEV:
-		return "netdev"
-	case unix.NFPROTO_BRIDGE:
-		return "bridge"
-	case unix.NFPROTO_IPV6:
-		return "ip6"
-	}
-	return ""
 }

@@ -7,6 +7,7 @@ package nft
 // nf_tables_fill_*_info; attributes in linux/netfilter/nf_tables.h).
 
 import (
+	"cmp"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -14,23 +15,9 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 )
 
-// familyName is a family's name as nft writes it.
+// familyName is a family's name as nft writes it, or its number.
 func familyName(proto uint8) string {
-	switch proto {
-	case protoInet:
-		return FamilyInet
-	case protoIPv4:
-		return FamilyIP
-	case protoARP:
-		return FamilyARP
-	case protoNetdev:
-		return FamilyNetdev
-	case protoBridge:
-		return FamilyBridge
-	case protoIPv6:
-		return FamilyIP6
-	}
-	return fmt.Sprintf("family %d", proto)
+	return cmp.Or(nfnetlink.Family(proto), fmt.Sprintf("family %d", proto))
 }
 
 // familyNumber is the number of a family's name.
