@@ -166,7 +166,7 @@ func (s scene) test(t *testing.T) {
 	e := newEnv(t, s.dataplane)
 	p := openPlace(t, e.Node(1).Netns.Path)
 	l := p.listen()
-	before := p.counters()
+	before := l.baseline(p)
 	b := infer.New(t.Context(), p.ns)
 	sum := newScore()
 	traced := map[ruleKey]int{}

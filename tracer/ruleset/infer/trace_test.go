@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -186,6 +187,21 @@ func (l *listener) take() []*traversal {
 		x.gone = time.Now()
 	}
 	return all
+}
+
+// baseline forgets what was traced so far and gives the counters as they stand
+// then: a node says something by itself now and then, and what came between the
+// two would be traced and not counted.
+func (l *listener) baseline(p *place) map[ruleKey]int {
+	l.t.Helper()
+	for before := p.counters(); ; {
+		l.take()
+		now := p.counters()
+		if maps.Equal(before, now) {
+			return now
+		}
+		before = now
+	}
 }
 
 // event takes one message.
