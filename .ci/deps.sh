@@ -56,6 +56,8 @@ need_for_test() {
 	need xz-utils xz
 	need cpio cpio
 	need tshark tshark
+	need wireshark-common capinfos
+	need tcpdump tcpdump
 	need mandoc mandoc
 	need fish fish
 	need zsh zsh
