@@ -7,12 +7,12 @@ package jsonl
 import (
 	"bytes"
 	"encoding/json"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/model/recorded"
 )
 
 // standard is what encoding/json makes of objects.
@@ -31,16 +31,12 @@ func standard(t testing.TB, list []any) string {
 
 func TestAsEncodingJSONDoes(t *testing.T) {
 	lists := map[string][]any{"everything": everything()}
-	files, err := filepath.Glob("../../tracer/cause/testdata/*.jsonl.gz")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no recorded traces: %v", err)
-	}
-	for _, path := range files {
+	for name, trace := range recorded.Traces(t, "../../tracer/cause/testdata", 1) {
 		var got objects
-		if err := model.ReadJSON(strings.NewReader(unpacked(t, path)), &got); err != nil {
+		if err := model.ReadJSON(bytes.NewReader(trace), &got); err != nil {
 			t.Fatal(err)
 		}
-		lists[path] = got
+		lists[name] = got
 	}
 	for name, list := range lists {
 		var got bytes.Buffer

@@ -7,15 +7,14 @@ package jsonl
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/pathtrace/pathtrace/tracer/model/recorded"
 )
 
 // schema compiles the schema, changed by change if that is not nil.
@@ -87,35 +86,13 @@ func validate(t *testing.T, s *jsonschema.Schema, line string) error {
 // What pathtrace printed on testenv's nodes (recorded by package cause's tests).
 func TestSchemaOfRealTraces(t *testing.T) {
 	s := schema(t, strict)
-	files, err := filepath.Glob("../../tracer/cause/testdata/*.jsonl.gz")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no recorded traces: %v", err)
-	}
-	for _, path := range files {
-		for line := range strings.Lines(unpacked(t, path)) {
+	for name, trace := range recorded.Traces(t, "../../tracer/cause/testdata", 1) {
+		for line := range strings.Lines(string(trace)) {
 			if err := validate(t, s, line); err != nil {
-				t.Fatalf("%s: %v\n%s", path, err, line)
+				t.Fatalf("%s: %v\n%s", name, err, line)
 			}
 		}
 	}
-}
-
-func unpacked(t *testing.T, path string) string {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }
 
 // The schema knows every field, and no field that there is not.

@@ -42,7 +42,7 @@ func (nothing) Summary(*model.Summary) error { return nil }
 func packetsOf(b *testing.B, trace string) collect {
 	b.Helper()
 	var c collect
-	if err := model.ReadJSON(bytes.NewReader(recorded(b)[trace]), &c); err != nil {
+	if err := model.ReadJSON(bytes.NewReader(traces(b)[trace]), &c); err != nil {
 		b.Fatal(err)
 	}
 	for _, p := range c.packets {

@@ -7,46 +7,21 @@ package pcapng
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/pathtrace/pathtrace/output/jsonl"
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/model/recorded"
 )
 
-// recorded are the traces that package cause's tests keep: what pathtrace -o
-// json printed on testenv's nodes, broken and healthy.
-func recorded(t testing.TB) map[string][]byte {
-	t.Helper()
-	files, err := filepath.Glob("../../tracer/cause/testdata/*.jsonl.gz")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no recorded traces: %v", err)
-	}
-	traces := map[string][]byte{}
-	for _, file := range files {
-		f, err := os.Open(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		z, err := gzip.NewReader(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(z)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
-		traces[strings.TrimSuffix(filepath.Base(file), ".jsonl.gz")] = text
-	}
-	return traces
+// traces are what package cause's tests keep: what pathtrace -o json printed on
+// testenv's nodes, broken and healthy.
+func traces(t testing.TB) map[string][]byte {
+	return recorded.Traces(t, "../../tracer/cause/testdata", 1)
 }
 
 // memory is a file in memory.
@@ -77,7 +52,7 @@ func readBack(file []byte) (string, error) {
 }
 
 func TestRecordedTracesComeBack(t *testing.T) {
-	for name, lines := range recorded(t) {
+	for name, lines := range traces(t) {
 		for _, opt := range []Options{{}, {All: true, SnapLen: 96}} {
 			got, err := readBack(written(t, lines, opt))
 			if err != nil {
@@ -96,7 +71,7 @@ func TestHundredThousandBlocks(t *testing.T) {
 		t.Skip("takes seconds")
 	}
 	var packets collect
-	for _, lines := range recorded(t) {
+	for _, lines := range traces(t) {
 		if err := model.ReadJSON(bytes.NewReader(lines), &packets); err != nil {
 			t.Fatal(err)
 		}

@@ -66,14 +66,14 @@ func fields(t *testing.T, file []byte, names ...string) [][]string {
 }
 
 func TestTsharkReadsRecordedTraces(t *testing.T) {
-	traces := recorded(t)
-	for i, name := range slices.Sorted(maps.Keys(traces)) {
+	recordings := traces(t)
+	for i, name := range slices.Sorted(maps.Keys(recordings)) {
 		if i%15 != 0 { // each takes tshark a second
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			wantDrops(t, traces[name])
-			wantHops(t, traces[name])
+			wantDrops(t, recordings[name])
+			wantHops(t, recordings[name])
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/model/recorded"
 )
 
 func looks() []look {
@@ -29,7 +30,7 @@ var opened = []string{
 // TestInBrowser opens reports of recorded traces.
 func TestInBrowser(t *testing.T) {
 	b := startBrowser(t)
-	pages := recorded(t)
+	pages := reports(t)
 	for _, name := range opened {
 		path := saved(t, name, pages[name])
 		died := bytes.Contains(pages[name], []byte(`class="badge"`))
@@ -237,7 +238,7 @@ func TestHostileInBrowser(t *testing.T) {
 // script too.
 func TestWithoutScripts(t *testing.T) {
 	b := startBrowser(t)
-	page := recorded(t)[opened[0]]
+	page := reports(t)[opened[0]]
 	from, to := bytes.LastIndex(page, []byte("<script>")), bytes.LastIndex(page, []byte("</script>"))
 	path := saved(t, "report", append(page[:from:from], page[to:]...))
 	b.open(path, looks()[0])
@@ -258,7 +259,7 @@ func TestPictures(t *testing.T) {
 		t.Skip("makes pictures: only with PATHTRACE_PICTURES set")
 	}
 	b := startBrowser(t)
-	page := reportOf(t, filepath.Join("..", "testdata", "calico-nft.rule-drop-return-tcp.jsonl.gz"))
+	page := reportOf(t, recorded.Trace(t, "../testdata", "calico-nft.rule-drop-return-tcp"))
 	path := saved(t, "report", page)
 	for name, shot := range map[string]struct {
 		look

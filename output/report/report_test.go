@@ -134,7 +134,7 @@ func firstDifference(a, b string) string {
 
 // Nothing is loaded: every link stays in the page and leads somewhere in it.
 func TestLinksStayInThePage(t *testing.T) {
-	pages := recorded(t)
+	pages := reports(t)
 	var out bytes.Buffer
 	play(t, New(&out), "x", packet(1, "x", model.Dropped))
 	pages["made"] = out.Bytes()
@@ -159,7 +159,7 @@ func TestLinksStayInThePage(t *testing.T) {
 // The drawings are well-formed SVG with numbers that make sense.
 func TestDrawingsAreWellFormed(t *testing.T) {
 	svg := regexp.MustCompile(`(?s)<svg class="way".*?</svg>`)
-	for name, page := range recorded(t) {
+	for name, page := range reports(t) {
 		drawn := svg.FindAll(page, -1)
 		if len(drawn) < 2 {
 			t.Errorf("%s: %d drawings, want a wide and a narrow one at least", name, len(drawn))

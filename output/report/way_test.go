@@ -4,14 +4,12 @@ package report
 
 import (
 	"bytes"
-	"compress/gzip"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/model/recorded"
 )
 
 // drawn gives the lanes of stories as one line each: the stations, those at which
@@ -79,17 +77,8 @@ func TestWaysRecorded(t *testing.T) {
 		"calico-legacy_ttl-one-icmp": "forward: OUTPUT eth0 calia7a3e029a7b PREROUTING answers forwarding[x] (192.168.166.130)\n" +
 			"return: OUTPUT POSTROUTING calia7a3e029a7b eth0 routing INPUT delivered",
 	} {
-		packed, err := os.Open(filepath.Join("..", "..", "tracer", "cause", "testdata", name+".jsonl.gz"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer packed.Close()
-		trace, err := gzip.NewReader(packed)
-		if err != nil {
-			t.Fatal(err)
-		}
 		w := New(&bytes.Buffer{})
-		if err := model.ReadJSON(trace, w); err != nil {
+		if err := model.ReadJSON(bytes.NewReader(recorded.Trace(t, "../../tracer/cause/testdata", name)), w); err != nil {
 			t.Fatal(err)
 		}
 		if got := drawn(w.stories.list, &w.start.Src, &w.start.Dst); got != want {

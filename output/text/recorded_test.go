@@ -8,45 +8,13 @@ package text
 
 import (
 	"bytes"
-	"compress/gzip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/model/recorded"
 )
-
-// recorded gives the recorded traces by name.
-func recorded(t *testing.T) map[string][]byte {
-	t.Helper()
-	const ending = ".jsonl.gz"
-	paths, err := filepath.Glob(filepath.Join("..", "testdata", "*"+ending))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(paths) < 10 {
-		t.Fatalf("%d recorded traces, want 10 at least", len(paths))
-	}
-	all := map[string][]byte{}
-	for _, path := range paths {
-		packed, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer packed.Close()
-		unpack, err := gzip.NewReader(packed)
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		var trace bytes.Buffer
-		if _, err := trace.ReadFrom(unpack); err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		all[strings.TrimSuffix(filepath.Base(path), ending)] = trace.Bytes()
-	}
-	return all
-}
 
 func shown(t *testing.T, trace []byte, opt Options) string {
 	t.Helper()
@@ -58,7 +26,7 @@ func shown(t *testing.T, trace []byte, opt Options) string {
 }
 
 func TestRecorded(t *testing.T) {
-	for name, trace := range recorded(t) {
+	for name, trace := range recorded.Traces(t, "../testdata", 10) {
 		t.Run(name, func(t *testing.T) {
 			compare(t, filepath.Join("testdata", "recorded", name+".txt"), []byte(shown(t, trace, Options{})))
 		})
@@ -75,7 +43,7 @@ func copied(line string) bool {
 // keeps within the width, and the verdict takes 15 lines: from its first line on it
 // can be pasted alone.
 func TestRecordedFits(t *testing.T) {
-	for name, trace := range recorded(t) {
+	for name, trace := range recorded.Traces(t, "../testdata", 10) {
 		for _, width := range []int{80, 100} {
 			text := shown(t, trace, Options{Width: width})
 			for line := range strings.Lines(text) {
