@@ -11,10 +11,10 @@ import (
 
 // Where both ends are pods of this node, their packets can only begin at these
 // pods' links. The kernel half then leaves all other pods' traffic alone after
-// one look at its link (bpf/flow.h, entry_links), as long as nothing of the flow
+// one look at its link (bpf/state.h, entry_links), as long as nothing of the flow
 // is on its way.
 
-// entryBits is a set of links by hash: ENTRY_BITS of bpf/flow.h.
+// entryBits is a set of links by hash: ENTRY_BITS of bpf/state.h.
 type entryBits [4096 / 32]uint32
 
 func (b *entryBits) add(netns, ifindex uint32) {

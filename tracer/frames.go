@@ -24,7 +24,7 @@ const MaxSnapLen = 65535
 
 const (
 	frameBuffers = 3        // of each CPU: FRAME_BUFFERS of bpf/frame.h
-	plainRing    = 8 << 20  // the ring buffer without packet bytes: max_entries of bpf/flow.h
+	plainRing    = 8 << 20  // the ring buffer without packet bytes: max_entries of bpf/state.h
 	largestRing  = 64 << 20 // bytes
 	// An event and its bytes are sent within one program run: what has not
 	// found its other half after so many frames will not do so any more.

@@ -24,7 +24,7 @@ import (
 // still sent to them is the flow's, and worth telling.
 type flowEnds struct {
 	src, dst endpoint.Endpoint
-	shown    map[bpf.EndKey]uint32 // as the kernel half has them: moved_ends of bpf/flow.h; nil: as it was loaded
+	shown    map[bpf.EndKey]uint32 // as the kernel half has them: moved_ends of bpf/state.h; nil: as it was loaded
 }
 
 // follow takes what was noticed of the ends since it was last asked.

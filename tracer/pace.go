@@ -8,7 +8,7 @@ import (
 )
 
 // A flow may be faster than anybody can read. The kernel half then follows only
-// so many new packets in a window (bpf/flow.h: over_quota) and counts the rest.
+// so many new packets in a window (bpf/track.h: over_quota) and counts the rest.
 // How many is a matter of what user space keeps up with: the quota falls as the
 // ring buffer fills and rises again while it is nearly empty.
 

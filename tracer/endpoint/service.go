@@ -20,7 +20,7 @@ import (
 )
 
 // MaxPrefixes is how many addresses of one family an end may have: the size of
-// the kernel half's lists (bpf/flow.h, struct end).
+// the kernel half's lists (bpf/event.h, struct end).
 const MaxPrefixes = 16
 
 // Service is what stands behind a service's addresses.
