@@ -10,6 +10,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/pflag"
+
+	"github.com/pathtrace/pathtrace/tracer/endpoint/spelling"
 )
 
 // flagError says what pflag found wrong in our words.
@@ -39,30 +41,9 @@ func nearest(set *pflag.FlagSet, name string) string {
 	hint := "see pathtrace --help"
 	best := 3
 	set.VisitAll(func(f *pflag.Flag) {
-		if d := distance(name, f.Name); d < best && len(name) > 2 {
+		if d := spelling.Distance(name, f.Name); d < best && len(name) > 2 {
 			best, hint = d, "did you mean --"+f.Name+"?"
 		}
 	})
 	return hint
-}
-
-// distance is the Levenshtein distance of two short words.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, diagonal+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -13,9 +13,11 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/tracer/endpoint/spelling"
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
-	"golang.org/x/sys/unix"
 )
 
 // errNoInterface: the node has no interface of that name.
@@ -329,7 +331,7 @@ func (v *view) near(name string) string {
 	var likely, longer []string
 	for _, l := range v.links {
 		switch {
-		case distance(name, l.Name) <= min(2, len(name)/3):
+		case spelling.Distance(name, l.Name) <= min(2, len(name)/3):
 			likely = append(likely, l.Name)
 		case len(name) > 2 && strings.HasPrefix(l.Name, name):
 			longer = append(longer, l.Name)
@@ -343,26 +345,4 @@ func (v *view) near(name string) string {
 	}
 	slices.Sort(likely)
 	return ": did you mean " + strings.Join(likely[:min(len(likely), 5)], ", ") + "?"
-}
-
-// distance counts the letters to change, add or drop to make one word of the
-// other (Levenshtein).
-func distance(x, y string) int {
-	row := make([]int, len(y)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(x) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(y) {
-			cost := diagonal
-			if x[i] != y[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(y)]
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/pathtrace/pathtrace/tracer/endpoint/spelling"
 )
 
 // maxProposed bounds how many names one line proposes.
@@ -26,7 +28,7 @@ func meant(name podName, names []podName) string {
 	names = uniqueNames(names)
 	tests := []func(podName) bool{
 		func(n podName) bool { return n.name == name.name },
-		func(n podName) bool { return distance(name.String(), n.String()) <= min(2, len(name.name)/3) },
+		func(n podName) bool { return spelling.Distance(name.String(), n.String()) <= min(2, len(name.name)/3) },
 		func(n podName) bool { return n.namespace == name.namespace && strings.HasPrefix(n.name, name.name+"-") },
 	}
 	var likely []string
