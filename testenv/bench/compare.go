@@ -319,7 +319,7 @@ func medianLife(tool string, lives []Life) ToolLife {
 		CPU:     mid(func(l Life) time.Duration { return l.CPU }),
 	}}
 	for _, l := range lives {
-		out.Peak, out.Hooks = max(out.Peak, l.Peak), max(out.Hooks, l.Hooks)
+		out.Peak, out.Resident, out.Hooks = max(out.Peak, l.Peak), max(out.Resident, l.Resident), max(out.Hooks, l.Hooks)
 	}
 	return out
 }

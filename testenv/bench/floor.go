@@ -80,7 +80,7 @@ func hooksOf(pid int) ([]hook, error) {
 // tracingSpecs are the tracing programs of all backends, by name.
 func tracingSpecs() (map[string]*ebpf.ProgramSpec, error) {
 	specs := map[string]*ebpf.ProgramSpec{}
-	for _, load := range []func() (*ebpf.CollectionSpec, error){bpf.LoadFentry, bpf.LoadTracepoint} {
+	for _, load := range []func() (*ebpf.CollectionSpec, error){bpf.LoadFentry, bpf.LoadTracepoint, bpf.LoadNode} {
 		coll, err := load()
 		if err != nil {
 			return nil, fmt.Errorf("committed BPF object: %w", err)

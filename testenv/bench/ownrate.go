@@ -28,7 +28,8 @@ type OwnRate struct {
 	Told        int     `json:"told"`         // packets told
 	LostEvents  uint64  `json:"lost_events"`  // as the summary has it
 	LostPackets uint64  `json:"lost_packets"` // likewise
-	Silent      int     `json:"silent"`       // sent, but neither told nor counted as lost
+	SampledOut  uint64  `json:"sampled_out"`  // likewise: left out on purpose
+	Silent      int     `json:"silent"`       // sent, but neither told nor counted
 	Life
 }
 
@@ -58,7 +59,8 @@ func (n *Node) OwnRate(ctx context.Context, name, bin string, args []string, pps
 	o.Without, o.With = bare.PPS(), r.PPS()
 	o.Sent, o.Received, o.NoRoom, o.Dropped = r.Sent, r.Received, r.SocketDrops, r.Lost()
 	o.Told, o.LostEvents, o.LostPackets = told, summary.LostEvents, summary.LostPackets
-	o.Silent = max(0, r.Sent-told-int(summary.LostPackets))
+	o.SampledOut = summary.SampledOut
+	o.Silent = max(0, r.Sent-told-int(summary.LostPackets+summary.SampledOut))
 	return o, nil
 }
 

@@ -29,8 +29,10 @@ type Life struct {
 	Verdict time.Duration `json:"verdict_ns"` // from SIGINT until the summary was printed
 	Exit    time.Duration `json:"exit_ns"`    // from SIGINT until the process was gone
 	Peak    int64         `json:"peak_bytes"` // resident memory at its highest
-	CPU     time.Duration `json:"cpu_ns"`     // user and system time
-	Hooks   int           `json:"hooks"`
+	// Resident is the same when it was told to stop: what a long trace settles at.
+	Resident int64         `json:"resident_bytes"`
+	CPU      time.Duration `json:"cpu_ns"` // user and system time
+	Hooks    int           `json:"hooks"`
 }
 
 // processSpec says what to start.
@@ -213,7 +215,7 @@ func (p *process) PID() int { return p.cmd.Process.Pid }
 
 // Stop interrupts the process and waits for its end.
 func (p *process) Stop() (Life, error) {
-	peak, err := peakMemory(p.PID())
+	peak, resident, err := memory(p.PID())
 	if err != nil {
 		p.kill()
 		return Life{}, fmt.Errorf("%s had ended by itself: %w: %s", p.spec.name, err, p.stderr.String())
@@ -232,7 +234,7 @@ func (p *process) Stop() (Life, error) {
 	if p.err != nil {
 		return Life{}, fmt.Errorf("%s: %w: %s", p.spec.name, p.err, p.stderr.String())
 	}
-	return Life{Ready: p.ready, Exit: p.ended.Sub(p.asked), Peak: peak,
+	return Life{Ready: p.ready, Exit: p.ended.Sub(p.asked), Peak: peak, Resident: resident,
 		CPU: p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()}, nil
 }
 
@@ -243,23 +245,33 @@ func (p *process) kill() {
 	<-p.gone
 }
 
-// peakMemory is VmHWM of /proc/PID/status (proc(5)), in bytes. The kernel's own
-// count at the end (ru_maxrss) would be no good: it begins with the parent's.
-func peakMemory(pid int) (int64, error) {
+// memory gives VmHWM and VmRSS of /proc/PID/status (proc(5)), in bytes: the most
+// that was resident, and what is now. The kernel's own count at the end
+// (ru_maxrss) would be no good: it begins with the parent's.
+func memory(pid int) (peak, resident int64, err error) {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("/proc/%d/status: %w", pid, err)
-			}
-			return kb << 10, nil
+		key, rest, _ := strings.Cut(line, ":")
+		if key != "VmHWM" && key != "VmRSS" {
+			continue
+		}
+		kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("/proc/%d/status: %w", pid, err)
+		}
+		if key == "VmHWM" {
+			peak = kb << 10
+		} else {
+			resident = kb << 10
 		}
 	}
-	return 0, fmt.Errorf("/proc/%d/status has no VmHWM: the process has ended", pid)
+	if peak == 0 || resident == 0 {
+		return 0, 0, fmt.Errorf("/proc/%d/status has no VmHWM or no VmRSS: the process has ended", pid)
+	}
+	return peak, resident, nil
 }
 
 // tail keeps the last lines of a stream.
