@@ -90,6 +90,9 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 	if t.reader, err = ringbuf.NewReader(t.att.coll.Maps["events"]); err != nil {
 		return fmt.Errorf("ring buffer: %w", err)
 	}
+	if t.ring, err = newRingWait(t.att.coll.Maps["events"]); err != nil {
+		return err
+	}
 	if t.cfg.SnapLen > 0 {
 		if err := t.findMemory(); err != nil {
 			t.cfg.Verbose("of packets only the linear part can be captured: " + err.Error())

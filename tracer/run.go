@@ -26,6 +26,11 @@ const (
 	settleLimit = 1500 * time.Millisecond
 	drainLimit  = 5 * time.Second
 	tick        = 20 * time.Millisecond
+	// While nothing comes there is little to do: events, moved ends and the end
+	// of the trace wake it, and others need the CPU.
+	idleAfter = 40 * time.Millisecond
+	idleTick  = 250 * time.Millisecond
+	gather    = time.Millisecond // between two looks for more events
 )
 
 // Run hands packets to sink until ctx is done or enough were seen, waits for
@@ -39,12 +44,17 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 	if err := sink.Start(t.start); err != nil {
 		return sum, err
 	}
+	defer context.AfterFunc(ctx, t.ring.wake)()
 	began := time.Now()
 	last := began // of an event
 	nextSweep, nextEnded := began.Add(sweepEvery), began.Add(lookForEnded)
 	var stopping time.Time
 	for {
-		n, err := t.read()
+		wait := tick
+		if stopping.IsZero() && time.Since(last) > idleAfter {
+			wait = idleTick
+		}
+		n, err := t.read(wait)
 		if err != nil {
 			return sum, err
 		}
@@ -117,7 +127,7 @@ func (t *Tracer) drain() error {
 		return err
 	}
 	for limit := time.Now().Add(drainLimit); time.Now().Before(limit); {
-		n, err := t.read()
+		n, err := t.read(tick)
 		if err != nil || n == 0 {
 			return err
 		}
@@ -149,14 +159,38 @@ func (t *Tracer) settled(now, stopping, last time.Time) bool {
 	return now.Sub(last) >= settleQuiet && now.Sub(stopping) >= settleQuiet && t.asm.pending() == 0
 }
 
-// read takes events for one tick.
-func (t *Tracer) read() (int, error) {
-	deadline := time.Now().Add(tick)
-	t.reader.SetDeadline(deadline)
+// wake ends a read that waits.
+func (t *Tracer) wake() {
+	if err := t.reader.Flush(); err != nil {
+		t.cfg.Verbose(fmt.Sprintf("wake the ring buffer's reader: %v", err)) // it wakes by itself in time
+	}
+}
+
+// read waits for events, and takes those that come within a tick until none does.
+// It lets them gather between two looks: a packet makes some twenty within
+// microseconds, and the kernel wakes a reader for each that finds it waiting.
+func (t *Tracer) read(wait time.Duration) (int, error) {
+	if err := t.ring.wait(func() bool { return t.reader.AvailableBytes() > 0 }, wait); err != nil {
+		return 0, err
+	}
+	n := 0
+	for end := time.Now().Add(tick); t.reader.AvailableBytes() > 0 && time.Now().Before(end); {
+		time.Sleep(gather)
+		more, err := t.take(end)
+		if n += more; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// take takes the events that are there, no longer than until an end.
+func (t *Tracer) take(end time.Time) (int, error) {
+	t.reader.SetDeadline(time.Now())
 	var rec ringbuf.Record
 	for n := 0; ; n++ {
 		// while there are events the reader does not look at its deadline
-		if n%64 == 63 && time.Now().After(deadline) {
+		if n%64 == 63 && time.Now().After(end) {
 			return n, nil
 		}
 		err := t.reader.ReadInto(&rec)
@@ -166,23 +200,28 @@ func (t *Tracer) read() (int, error) {
 		if err != nil {
 			return n, fmt.Errorf("ring buffer: %w", err)
 		}
-		if isFrame(rec.RawSample) {
-			if err := t.asm.frames.add(rec.RawSample); err != nil {
-				return n, fmt.Errorf("ring buffer: %w", err)
-			}
-			continue
-		}
-		e, err := decode(rec.RawSample)
-		if err != nil {
+		if err := t.record(rec.RawSample); err != nil {
 			return n, fmt.Errorf("ring buffer: %w", err)
 		}
-		if e.Kind == bpf.KindModule {
-			t.moduleArrived(cString(e.module.Name[:]))
-			continue
-		}
-		e.bytes = t.asm.frames.of(e.Frame)
-		t.asm.add(&e, time.Now())
 	}
+}
+
+// record takes one record of the ring buffer in.
+func (t *Tracer) record(raw []byte) error {
+	if isFrame(raw) {
+		return t.asm.frames.add(raw)
+	}
+	e, err := decode(raw)
+	if err != nil {
+		return err
+	}
+	if e.Kind == bpf.KindModule {
+		t.moduleArrived(cString(e.module.Name[:]))
+		return nil
+	}
+	e.bytes = t.asm.frames.of(e.Frame)
+	t.asm.add(&e, time.Now())
+	return nil
 }
 
 func isTimeout(err error) bool {

@@ -54,6 +54,7 @@ type Tracer struct {
 	att     *attachment
 	br      *brackets
 	reader  *ringbuf.Reader
+	ring    *ringWait
 	start   *model.Start
 	fns     map[uint8]string
 	where   *placeBook
@@ -103,7 +104,7 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 		Src: src.End, Dst: dst.End, Proto: cfg.Proto, Port: cfg.Port, RuleSets: t.rules.Counts()}
 	t.ends.src, t.ends.dst = src, dst
 	if changeable(src, dst) {
-		if t.watch, err = watchEnds(t.ns, cfg.Names, t.where.names, src, dst, t.cfg.Verbose); err != nil {
+		if t.watch, err = watchEnds(t.ns, cfg.Names, t.where.names, src, dst, t.cfg.Verbose, t.ring.wake); err != nil {
 			t.Close()
 			return nil, err
 		}
@@ -241,6 +242,9 @@ func (t *Tracer) detach() error {
 	if t.br != nil {
 		errs = append(errs, t.br.Close())
 	}
+	if t.ring != nil {
+		errs = append(errs, t.ring.Close())
+	}
 	if t.reader != nil {
 		errs = append(errs, t.reader.Close())
 	}
@@ -250,6 +254,6 @@ func (t *Tracer) detach() error {
 	if t.changes != nil {
 		errs = append(errs, t.changes.Close())
 	}
-	t.br, t.reader, t.att, t.changes = nil, nil, nil, nil
+	t.br, t.ring, t.reader, t.att, t.changes = nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }

@@ -34,6 +34,7 @@ type endWatch struct {
 	verbose  func(string)
 	ends     [2]watchedEnd
 	moves    chan move
+	wake     func() // tells the trace that there is a move
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 }
@@ -82,7 +83,7 @@ func (a *allowance) spend(now time.Time, took time.Duration) time.Duration {
 }
 
 // watchEnds starts watching; nil when there is nothing that could change.
-func watchEnds(ns *node.Namespaces, sources endpoint.Sources, names *endpoint.Names, src, dst endpoint.Endpoint, verbose func(string)) (*endWatch, error) {
+func watchEnds(ns *node.Namespaces, sources endpoint.Sources, names *endpoint.Names, src, dst endpoint.Endpoint, verbose func(string), wake func()) (*endWatch, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	changes, err := ns.LinkChanges(ctx)
 	if err != nil {
@@ -92,7 +93,7 @@ func watchEnds(ns *node.Namespaces, sources endpoint.Sources, names *endpoint.Na
 	sources.Warn = nil // what is worth it was said at the start
 	w := &endWatch{
 		resolver: endpoint.NewResolverWith(ns, sources), names: names, verbose: verbose,
-		ends: [2]watchedEnd{{Endpoint: src}, {Endpoint: dst}}, moves: make(chan move), stop: stop,
+		ends: [2]watchedEnd{{Endpoint: src}, {Endpoint: dst}}, moves: make(chan move, 8), wake: wake, stop: stop,
 	}
 	w.done.Add(2)
 	go func() {
@@ -230,6 +231,7 @@ func (w *endWatch) missing(ctx context.Context, i int, at time.Time) {
 func (w *endWatch) send(ctx context.Context, m move) {
 	select {
 	case w.moves <- m:
+		w.wake()
 	case <-ctx.Done():
 	}
 }

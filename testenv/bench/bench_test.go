@@ -129,7 +129,7 @@ func TestTablesOfSavedResults(t *testing.T) {
 	records := append([]Record{{Type: TypeSetting, Setting: &Setting{Label: "native", Kernel: "6.18", CPUs: 2, Size: DefaultSize(), Rounds: 5, Slot: time.Second, Softirqd: true}}},
 		Result{
 			Comparisons: []Comparison{{Tool: "fentry", Kind: TCPStream, Unit: "bytes", Without: 1.25e9, With: 1e9, Ratio: 0.8, Low: 0.7, High: 0.9, CPURatio: 0.85, CPULow: 0.8, CPUHigh: 0.9, Rounds: 5, Disturbed: 1}},
-			Lives:       []ToolLife{{Tool: "fentry", Runs: 5, Life: Life{Ready: 400 * time.Millisecond, Attach: 300 * time.Millisecond, Verdict: 200 * time.Millisecond, Exit: time.Second, Peak: 50 << 20, Resident: 40 << 20, Hooks: 36}}},
+			Lives:       []ToolLife{{Tool: "fentry", Runs: 5, Life: Life{Ready: 400 * time.Millisecond, Attach: 300 * time.Millisecond, Calm: 250 * time.Millisecond, Verdict: 200 * time.Millisecond, Exit: time.Second, Peak: 50 << 20, Resident: 40 << 20, Hooks: 36}}},
 			Unavailable: []Unavailable{{"pwru", "no | kprobes"}},
 		}.Records()...)
 	records = append(records,
@@ -149,7 +149,7 @@ func TestTablesOfSavedResults(t *testing.T) {
 	for _, want := range []string{
 		"**native**: Linux 6.18, 2 CPU(s), calico-legacy, 30 endpoints; 5 rounds, slots of 1s",
 		"| tcp-stream | fentry | 10.00 Gbit/s | 8.00 Gbit/s | **0.80** | 0.70-0.90 | **0.85** | 0.80-0.90 | 5 (1 disturbed) |",
-		"| fentry | 36 | 0.40 s | 0.30 s | 0.20 s | 1.00 s | 40.0 MiB | 50.0 MiB | 0.00 s | 5 |",
+		"| fentry | 36 | 0.40 s | 0.30 s | 0.25 s | 0.20 s | 1.00 s | 40.0 MiB | 50.0 MiB | 0.00 s | 5 |",
 		"| fentry | `tp_kfree_skb` | 2.00 | 130 | 80 | 100 | 1.2% |",
 		"| fentry | 50000/s | 49999/s | 40000/s | 500000 | 498000 | 1000 | 900 (and 7 events) | 100 | 3 |",
 		`| pwru | no \| kprobes |`,

@@ -191,8 +191,12 @@ func (n *Node) toolSlot(ctx context.Context, p Plan, t Tool) (s slot, life Life,
 	if err != nil {
 		return s, life, err
 	}
-	s, err = n.slot(ctx, p, r.PID())
+	calm, err := awaitCalm(ctx, r.PID())
+	if err == nil {
+		s, err = n.slot(ctx, p, r.PID())
+	}
 	life, stopErr := r.Stop()
+	life.Calm = calm
 	return s, life, errors.Join(err, stopErr)
 }
 
@@ -314,6 +318,7 @@ func medianLife(tool string, lives []Life) ToolLife {
 	out := ToolLife{Tool: tool, Runs: len(lives), Life: Life{
 		Ready:   mid(func(l Life) time.Duration { return l.Ready }),
 		Attach:  mid(func(l Life) time.Duration { return l.Attach }),
+		Calm:    mid(func(l Life) time.Duration { return l.Calm }),
 		Verdict: mid(func(l Life) time.Duration { return l.Verdict }),
 		Exit:    mid(func(l Life) time.Duration { return l.Exit }),
 		CPU:     mid(func(l Life) time.Duration { return l.CPU }),

@@ -26,6 +26,7 @@ import (
 type Life struct {
 	Ready   time.Duration `json:"ready_ns"`   // from its start until it was ready
 	Attach  time.Duration `json:"attach_ns"`  // pathtrace's own word on its part of that
+	Calm    time.Duration `json:"calm_ns"`    // from then until it took next to no CPU; it is measured from there
 	Verdict time.Duration `json:"verdict_ns"` // from SIGINT until the summary was printed
 	Exit    time.Duration `json:"exit_ns"`    // from SIGINT until the process was gone
 	Peak    int64         `json:"peak_bytes"` // resident memory at its highest

@@ -21,7 +21,7 @@ type table struct {
 
 var tables = []table{
 	{TypeComparison, "What others keep", []string{"traffic", "with", "without", "with it", "kept", "spread", "kept by CPU time (best parts)", "spread", "rounds"}, comparisonRow},
-	{TypeLife, "What a trace takes", []string{"tool", "hooks", "ready", "of that attaching", "verdict after SIGINT", "gone after SIGINT", "memory in the end", "peak", "CPU", "runs"}, lifeRow},
+	{TypeLife, "What a trace takes", []string{"tool", "hooks", "ready", "of that attaching", "then busy", "verdict after SIGINT", "gone after SIGINT", "memory in the end", "peak", "CPU", "runs"}, lifeRow},
 	{TypeProgram, "Where the time goes (unrelated UDP, by the kernel's own statistics)", []string{"tool", "program", "runs a packet", "ns a run", "of that counting", "own ns a packet", "of a packet's time"}, programRow},
 	{TypeOwnRate, "What the traced flow itself meets", []string{"tool", "asked", "untraced", "traced", "sent", "told", "left out on purpose", "counted as lost", "silently missing", "dropped on the way", "memory in the end", "peak", "CPU"}, ownRateRow},
 	{TypeUnavailable, "Took no part", []string{"tool", "why"}, func(r Record) []string { return []string{r.Unavailable.Tool, r.Unavailable.Why} }},
@@ -122,7 +122,7 @@ func lifeRow(r Record) []string {
 	if l.Verdict > 0 {
 		verdict = seconds(l.Verdict)
 	}
-	return []string{l.Tool, count(l.Hooks), seconds(l.Ready), attach, verdict, seconds(l.Exit), mib(l.Resident), mib(l.Peak), seconds(l.CPU), fmt.Sprint(l.Runs)}
+	return []string{l.Tool, count(l.Hooks), seconds(l.Ready), attach, seconds(l.Calm), verdict, seconds(l.Exit), mib(l.Resident), mib(l.Peak), seconds(l.CPU), fmt.Sprint(l.Runs)}
 }
 
 func programRow(r Record) []string {

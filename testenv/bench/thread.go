@@ -6,6 +6,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -78,6 +79,50 @@ func threadTime(tid int) (time.Duration, error) {
 		return 0, fmt.Errorf("read a thread's CPU time: %w", err)
 	}
 	return time.Duration(ts.Nano()), nil
+}
+
+// processTime is the CPU time of a process, all its threads together.
+func processTime(pid int) (time.Duration, error) {
+	clock := int32(^pid)<<3 | 2 // include/linux/posix-timers_types.h: CPUCLOCK_SCHED
+	var ts unix.Timespec
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		return 0, fmt.Errorf("read the CPU time of process %d: %w", pid, err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+const (
+	calmStep  = 250 * time.Millisecond
+	calmShare = 10 // calm when it takes less than this part of a CPU, or
+	calmLimit = 10 * time.Second
+)
+
+// awaitCalm waits until a process that is ready has done what it has to do
+// besides: reading names, giving memory back. A user's trace lasts longer than
+// that; a slot may not, least of all on an emulated CPU. It gives the time it
+// waited; one that never gets calm is measured as it is.
+func awaitCalm(ctx context.Context, pid int) (time.Duration, error) {
+	began := time.Now()
+	last, err := processTime(pid)
+	if err != nil {
+		return 0, err
+	}
+	for time.Since(began) < calmLimit {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(calmStep):
+		}
+		now, err := processTime(pid)
+		if err != nil {
+			return 0, err
+		}
+		if now-last < calmStep/calmShare {
+			break
+		}
+		last = now
+	}
+	return time.Since(began), nil
 }
 
 // CPUs gives the numbers of the CPUs that this process may use.

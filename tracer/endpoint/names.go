@@ -25,6 +25,10 @@ import (
 // without a name turned up.
 const refreshEvery = 2 * time.Second
 
+// namelessFor is how long a namespace that had no name in a look is not asked
+// for again: most have none, and a look goes through all processes.
+const namelessFor = 10 * time.Second
+
 // Names is a directory of names. It is safe for concurrent use.
 type Names struct {
 	resolver *Resolver
@@ -34,6 +38,7 @@ type Names struct {
 	ends      map[string]endNames   // by the title of the end that told
 	learned   map[netip.Addr]string // by the API
 	refreshed time.Time
+	nameless  map[uint32]time.Time // namespaces without a name, since when
 }
 
 // endNames is what resolving an end told.
@@ -70,13 +75,16 @@ func (n *Names) Place(inode uint32) string {
 	if name, ok := n.place(inode); ok {
 		return name
 	}
-	if n.stale() {
-		if err := n.Refresh(context.Background()); err != nil {
+	if n.stale(inode) {
+		if err := n.refresh(context.Background()); err != nil {
 			n.resolver.opt.Warn("names of new pods: " + err.Error())
 		}
 		if name, ok := n.place(inode); ok {
 			return name
 		}
+		n.mu.Lock()
+		n.nameless[inode] = n.refreshed
+		n.mu.Unlock()
 	}
 	return ns.Place(inode)
 }
@@ -95,11 +103,12 @@ func (n *Names) place(inode uint32) (string, bool) {
 	return "", false
 }
 
-// stale tells that it is time to look again, and counts as having looked.
-func (n *Names) stale() bool {
+// stale tells that it is time to look again for a namespace, and counts as
+// having looked.
+func (n *Names) stale(inode uint32) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if time.Since(n.refreshed) < refreshEvery {
+	if time.Since(n.refreshed) < refreshEvery || time.Since(n.nameless[inode]) < namelessFor {
 		return false
 	}
 	n.refreshed = time.Now()
@@ -140,6 +149,13 @@ func (n *Names) Address(a netip.Addr) (name string, ok bool) {
 
 // Refresh looks at this node again: new pods appear, gone ones vanish.
 func (n *Names) Refresh(ctx context.Context) error {
+	n.mu.Lock()
+	n.nameless = map[uint32]time.Time{}
+	n.mu.Unlock()
+	return n.refresh(ctx)
+}
+
+func (n *Names) refresh(ctx context.Context) error {
 	r := n.resolver
 	r.mu.Lock()
 	defer r.mu.Unlock()

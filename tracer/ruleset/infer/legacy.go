@@ -12,16 +12,24 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 )
 
-// legacyTable is one table of iptables-legacy. The kernel does not tell whether
-// it changed: each read is a version of its own.
+// legacyTable is one table of iptables-legacy.
 type legacyTable struct {
 	table *legacy.Table
 }
 
-func readLegacy(k key) (ruleset, error) {
-	t, err := legacy.Read(k.family, k.table)
+// readLegacy reads a table. The kernel does not tell whether it changed: equal
+// rules are taken for the same version, as they give the same answers.
+func readLegacy(k key, old *legacyTable) (ruleset, error) {
+	var was *legacy.Table
+	if old != nil {
+		was = old.table
+	}
+	t, err := legacy.ReadAgain(k.family, k.table, was)
 	if err != nil {
 		return nil, err
+	}
+	if t == was {
+		return old, nil
 	}
 	return &legacyTable{t}, nil
 }

@@ -156,7 +156,11 @@ var errNoNFT = errors.New("nf_tables is not loaded")
 func again(ctx context.Context, k key, old *version) (ruleset, error) {
 	switch k.backend {
 	case node.BackendLegacy:
-		return readLegacy(k)
+		var was *legacyTable
+		if old != nil {
+			was, _ = old.rules.(*legacyTable)
+		}
+		return readLegacy(k, was)
 	case node.BackendNFT:
 		var was *nftTable
 		if old != nil {

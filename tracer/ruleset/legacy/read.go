@@ -88,7 +88,15 @@ func ReadAll() ([]*Table, error) {
 // Read reads one table of the calling thread's network namespace. It fails with
 // ErrNoTable if the namespace does not have it, with ErrChanging if it would
 // not hold still, and needs CAP_NET_ADMIN.
-func Read(family, name string) (*Table, error) {
+func Read(family, name string) (*Table, error) { return ReadAgain(family, name, nil) }
+
+// ReadAgain is Read for a table that was read before: if the rules are the same,
+// whatever they have counted, it gives old itself. Names of ipsets are not asked
+// for again then, by far the most work: a rule holds a reference to its set,
+// which so can neither be renamed nor destroyed (ip_set_rename and
+// ip_set_destroy, net/netfilter/ipset/ip_set_core.c, since 2.6.39); a swap leaves
+// name and index together.
+func ReadAgain(family, name string, old *Table) (*Table, error) {
 	names, err := Names(family)
 	if err != nil {
 		return nil, err
@@ -103,6 +111,9 @@ func Read(family, name string) (*Table, error) {
 	t, err := s.read(name)
 	if err := errors.Join(err, unix.Close(s.fd)); err != nil {
 		return nil, err
+	}
+	if old != nil && old.Fingerprint() == t.Fingerprint() {
+		return old, nil
 	}
 	if t.usesSets {
 		if t.Sets, err = ipset.ReadNames(); err != nil {
