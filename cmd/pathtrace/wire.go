@@ -15,6 +15,7 @@ func openTracer(ctx context.Context, opt options, warn, verbose func(string)) (s
 	if err := checkPrivileges(); err != nil {
 		return nil, err
 	}
+	saveMemory()
 	t, err := tracer.New(ctx, tracer.Config{
 		Src: opt.src, Dst: opt.dst, Proto: opt.proto, Port: opt.port, Backend: opt.backend,
 		NetnsPath: opt.netns, Names: opt.names, Packets: opt.packets, Sample: opt.sample, SnapLen: opt.snapLen, Version: version(), Warn: warn, Verbose: verbose,
@@ -22,5 +23,6 @@ func openTracer(ctx context.Context, opt options, warn, verbose func(string)) (s
 	if err != nil {
 		return nil, err
 	}
+	limitMemory()
 	return t, nil
 }

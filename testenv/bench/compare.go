@@ -121,7 +121,9 @@ func (n *Node) Compare(ctx context.Context, p Plan) (res Result, err error) {
 		return res, err
 	}
 	for _, kind := range p.Kinds {
-		res.Comparisons = append(res.Comparisons, compare(Nothing, kind, control))
+		if len(control) > 0 { // one round of one tool has none
+			res.Comparisons = append(res.Comparisons, compare(Nothing, kind, control))
+		}
 		for _, t := range tools {
 			res.Comparisons = append(res.Comparisons, compare(t.Name, kind, got[t.Name]))
 		}
