@@ -206,24 +206,29 @@ func (r *runner) judge(ctx context.Context) error {
 	if !r.guard {
 		return nil
 	}
-	worse, err := base.Check(r.label, r.compared)
-	if err != nil || len(worse) == 0 {
-		return err
+	for try := 1; ; try++ {
+		worse, err := base.Check(r.label, r.compared)
+		if err != nil || len(worse) == 0 {
+			return err
+		}
+		for _, line := range worse {
+			r.say(line)
+		}
+		if try == guardTries {
+			return errWorse
+		}
+		r.say("others pay more than the baseline says; measuring once more, to tell chance from change")
+		r.compared = nil
+		if err := r.on(ctx, r.size); err != nil {
+			return err
+		}
 	}
-	r.say("others pay more than the baseline says; measuring once more, to tell chance from change")
-	r.compared = nil
-	if err := r.on(ctx, r.size); err != nil {
-		return err
-	}
-	again, err := base.Check(r.label, r.compared)
-	if err != nil || len(again) == 0 {
-		return err
-	}
-	for _, line := range again {
-		r.say(line)
-	}
-	return errWorse
 }
+
+// guardTries is how often the guard measures before it fails: on a machine that
+// others use too, one run is off by more than what is allowed now and then; a
+// program that became slower is slower in all of them.
+const guardTries = 3
 
 // save adds what was measured to the file of results.
 func (r *runner) save() error {
