@@ -21,6 +21,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/pathtrace/pathtrace/testenv"
 )
 
 // Variable names the folder with the programs that .ci/kubernetes made.
@@ -73,9 +75,13 @@ type Server struct {
 }
 
 // Start starts both programs and returns when the server is ready. It ends with
-// Close, or with this process, however that ends.
+// Close, or with this process, however that ends; the files of one that was killed
+// are removed by the next.
 func Start(ctx context.Context, programs string) (*Server, error) {
-	dir, err := os.MkdirTemp("", "pathtrace-kubernetes-")
+	if _, err := testenv.CleanStale(); err != nil {
+		return nil, err
+	}
+	dir, err := testenv.MakeStateDir("kubernetes")
 	if err != nil {
 		return nil, err
 	}
