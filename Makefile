@@ -21,7 +21,7 @@ export PATH := $(wildcard /usr/lib/llvm-$(CLANG)/bin):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help build generate check-generated fmt-check vet staticcheck check \
-	test test-short test-vm scenarios demo deps-demo deps-test clean FORCE
+	test test-short test-vm test-apiserver scenarios demo deps-demo deps-test clean FORCE
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ build/rulecases.test: FORCE
 
 build/tracer.test: FORCE
 	$(GO) test -c -o $@ ./tracer
+
+build/kubernetes: FORCE
+	.ci/kubernetes $@
 
 generate: ## compile the BPF objects and their Go types again
 	$(GO) generate ./bpf
@@ -76,6 +79,9 @@ test-short: deps-test ## the same without VMs
 
 test-vm: deps-test ## only the scenarios in VMs, on KERNELS="..."
 	@.ci/test --only-vms $(KERNELS)
+
+test-apiserver: deps-test ## only names from a real kube-apiserver, which is built first: minutes, once
+	@.ci/test --apiserver
 
 scenarios: deps-test ## the matrix of causes: code x kernel x kind of node, from real runs here and on KERNELS="..."
 	@.ci/test --scenarios $(KERNELS)

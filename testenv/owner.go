@@ -84,6 +84,16 @@ func (o owner) alive() (bool, error) {
 	return err == nil && start == o.start, err
 }
 
+// MakeStateDir makes a folder for what belongs to this process. CleanStale removes
+// it when the process is gone and did not.
+func MakeStateDir(what string) (string, error) {
+	o, err := self()
+	if err != nil {
+		return "", err
+	}
+	return os.MkdirTemp("", fmt.Sprintf("%s%s-%s-", statePrefix, o, what))
+}
+
 // CleanStale removes the namespaces and state directories of owners that are
 // gone, and returns their names. What a living process owns is left alone.
 func CleanStale() ([]string, error) {

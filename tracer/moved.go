@@ -5,7 +5,8 @@ package tracer
 // This file follows an end to where it is now: the kernel half compares with
 // its new addresses, its new interface is one by which the flow may enter, and
 // its new namespace gets what the old one had. What belonged to namespaces that
-// have ended is let go.
+// have ended is let go. What of the new place is missed up to then, which nothing
+// counts, is in docs/json.md (endpoint-changed).
 
 import (
 	"errors"

@@ -47,10 +47,7 @@ func probeCases(kind testenv.Kind) []probeCase {
 
 func TestProbe(t *testing.T) {
 	p := readPlan(t)
-	for _, d := range []testenv.Dataplane{testenv.CalicoNFT, testenv.FlannelLegacy} {
-		if !slices.Contains(p.dataplanes, d) {
-			continue
-		}
+	for _, d := range p.oneOfEachKind(testenv.CalicoNFT, testenv.FlannelLegacy) {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t, testenv.Options{Dataplane: d})

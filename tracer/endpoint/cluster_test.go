@@ -135,10 +135,10 @@ func TestAPIComesLast(t *testing.T) {
 }
 
 // The kubelet's own credentials are used, found below the host's root through
-// its absolute link.
+// its absolute link. They are good for the node's own pods.
 func TestKubeletsCredentials(t *testing.T) {
 	c := clusterNode(t)
-	server := kubetest.Serve(t, kubetest.NewPod("demo", "web-1", "kp-node2", "192.168.77.11", "10.244.2.10"))
+	server := kubetest.Serve(t, kubetest.NewPod("demo", "web-0", "kp-node", "192.168.77.10", "10.244.1.10"))
 	root := mountedHost(t)
 	if err := errors.Join(os.MkdirAll(root+"/var/lib/kubelet/pki", 0o700), os.Symlink("/var/lib/kubelet/pki/config-1", root+"/var/lib/kubelet/kubeconfig")); err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func TestKubeletsCredentials(t *testing.T) {
 	}
 	put(t, filepath.Join(root, "var/lib/kubelet/pki/config-1"), string(text))
 	r := resolverFor(t, c, "n1", func(s *Sources) { s.HostRoot = root })
-	if e := resolve(t, r, "demo/web-1"); e.Node != "kp-node2" {
+	if e := resolve(t, r, "demo/web-0"); e.Interface != "cali10" {
 		t.Errorf("%+v", e)
 	}
 }

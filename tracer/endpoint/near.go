@@ -22,13 +22,18 @@ type errAbsent struct{ why string }
 func (e errAbsent) Error() string { return e.why }
 
 // meant proposes names: the same one in another namespace, those within two
-// typing errors (fewer in short names), then those that start with it (a
-// Deployment's pods). "" when there is none.
+// typing errors (fewer in short names), nearest first, then those that start with
+// it (a Deployment's pods). "" when there is none.
 func meant(name podName, names []podName) string {
 	names = uniqueNames(names)
+	within := func(most int) func(podName) bool {
+		most = min(most, len(name.name)/3)
+		return func(n podName) bool { return spelling.Distance(name.String(), n.String()) <= most }
+	}
 	tests := []func(podName) bool{
 		func(n podName) bool { return n.name == name.name },
-		func(n podName) bool { return spelling.Distance(name.String(), n.String()) <= min(2, len(name.name)/3) },
+		within(1),
+		within(2),
 		func(n podName) bool { return n.namespace == name.namespace && strings.HasPrefix(n.name, name.name+"-") },
 	}
 	var likely []string

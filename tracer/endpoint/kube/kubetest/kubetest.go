@@ -110,7 +110,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	namespace, kind, name := split(r.URL.Path)
 	if slices.Contains(s.Forbidden, kind) {
-		refuse(w, http.StatusForbidden, "Forbidden", fmt.Sprintf(`%s is forbidden: User "test" cannot get resource %q in API group "" in the namespace %q`, kind, kind, namespace))
+		refuse(w, http.StatusForbidden, "Forbidden", forbidden(r.URL.Path, namespace, kind, name))
 		return
 	}
 	all, err := s.objects(kind)
@@ -132,9 +132,31 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	refuse(w, http.StatusNotFound, "NotFound", fmt.Sprintf("%s %q not found", kind, name))
 }
 
+// forbidden says what the credentials may not do, as RBAC does.
+func forbidden(path, namespace, kind, name string) string {
+	verb, what, group, where := "list", kind, "", fmt.Sprintf("in the namespace %q", namespace)
+	if strings.HasPrefix(path, discoveryV1) {
+		group = "discovery.k8s.io"
+		what += "." + group
+	}
+	if name != "" {
+		verb, what = "get", fmt.Sprintf("%s %q", what, name)
+	}
+	if namespace == "" {
+		where = "at the cluster scope"
+	}
+	return fmt.Sprintf(`%s is forbidden: User "test" cannot %s resource %q in API group %q %s`, what, verb, kind, group, where)
+}
+
+// Where the API's groups begin.
+const (
+	coreV1      = "/api/v1/"
+	discoveryV1 = "/apis/discovery.k8s.io/v1/"
+)
+
 // split takes a path apart: /api/v1/namespaces/NS/KIND/NAME and the like.
 func split(path string) (namespace, kind, name string) {
-	path = strings.TrimPrefix(strings.TrimPrefix(path, "/api/v1/"), "/apis/discovery.k8s.io/v1/")
+	path = strings.TrimPrefix(strings.TrimPrefix(path, coreV1), discoveryV1)
 	words := strings.Split(path, "/")
 	if words[0] == "namespaces" && len(words) > 2 {
 		namespace, words = words[1], words[2:]
