@@ -270,9 +270,11 @@ func (h *nftHistory) refresh(ctx context.Context) (err error) {
 	if err != nil || h.now == was {
 		return err
 	}
-	names, err := ipset.ReadNames()
-	if err != nil && !errors.Is(err, ipset.ErrNoSupport) {
-		return err
+	var names ipset.Names
+	if len(h.now.Tables) > 0 { // most pods have none, and names take longer than rules
+		if names, err = ipset.ReadNames(); err != nil && !errors.Is(err, ipset.ErrNoSupport) {
+			return err
+		}
 	}
 	if len(h.rules) > keptRules {
 		clear(h.rules)

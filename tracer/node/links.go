@@ -157,22 +157,27 @@ func toPrefix(n *net.IPNet) (netip.Prefix, bool) {
 
 // resolvePeers finds out which namespace each link's other end is in.
 func (n *Namespaces) resolvePeers(h *netlink.Handle, inode uint32, links []Link) error {
-	var ids map[int]uint32
+	wanted := map[int]bool{}
 	for i, l := range links {
 		switch {
 		case l.PeerIndex == 0:
-			continue
 		case l.peerID < 0:
 			links[i].PeerNetns = inode
-			continue
+		default:
+			wanted[l.peerID] = true
 		}
-		if ids == nil {
-			var err error
-			if ids, err = n.namespaceIDs(h); err != nil {
-				return err
-			}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	ids, err := n.namespaceIDs(h, wanted)
+	if err != nil {
+		return err
+	}
+	for i, l := range links {
+		if l.PeerIndex != 0 && l.peerID >= 0 {
+			links[i].PeerNetns = ids[l.peerID]
 		}
-		links[i].PeerNetns = ids[l.peerID]
 	}
 	return nil
 }

@@ -193,7 +193,7 @@ func (n *Namespaces) findMembers() (map[uint32]bool, error) {
 	if len(ids) == 0 {
 		return members, nil
 	}
-	byID, err := n.namespaceIDs(n.nodeLink)
+	byID, err := n.namespaceIDs(n.nodeLink, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -209,10 +209,17 @@ func (n *Namespaces) findMembers() (map[uint32]bool, error) {
 func pairKinds(kind string) bool { return kind == "veth" || kind == "netkit" }
 
 // namespaceIDs lists the ids that the handle's namespace has for the known
-// namespaces. Namespaces that go away meanwhile are left out.
-func (n *Namespaces) namespaceIDs(h *netlink.Handle) (map[int]uint32, error) {
+// namespaces: all of them, or, if wanted tells the ids that are asked for, at
+// least those. The node's comes first: it is the one that pods have links to, and
+// on a node of many pods each further question counts. Namespaces that go away
+// meanwhile are left out.
+func (n *Namespaces) namespaceIDs(h *netlink.Handle, wanted map[int]bool) (map[int]uint32, error) {
 	ids := map[int]uint32{}
-	for _, inode := range n.All() {
+	missing := len(wanted)
+	for _, inode := range append([]uint32{n.node.Inode}, n.All()...) {
+		if wanted != nil && missing == 0 {
+			break
+		}
 		file, err := n.open(inode)
 		if errors.Is(err, ErrGone) {
 			continue
@@ -224,9 +231,13 @@ func (n *Namespaces) namespaceIDs(h *netlink.Handle) (map[int]uint32, error) {
 		if err := errors.Join(err, file.Close()); err != nil {
 			return nil, fmt.Errorf("netns %d: ask its id: %w", inode, err)
 		}
-		if id >= 0 { // NETNSA_NSID_NOT_ASSIGNED is -1
-			ids[id] = inode
+		if id < 0 { // NETNSA_NSID_NOT_ASSIGNED is -1
+			continue
 		}
+		if _, known := ids[id]; !known && wanted[id] {
+			missing--
+		}
+		ids[id] = inode
 	}
 	return ids, nil
 }
@@ -234,4 +245,4 @@ func (n *Namespaces) namespaceIDs(h *netlink.Handle) (map[int]uint32, error) {
 // IDs maps the ids that the node's namespace has for other namespaces to their
 // inode numbers, as far as Refresh knows them. The kernel names the origin of
 // what it tells of other namespaces by these ids.
-func (n *Namespaces) IDs() (map[int]uint32, error) { return n.namespaceIDs(n.nodeLink) }
+func (n *Namespaces) IDs() (map[int]uint32, error) { return n.namespaceIDs(n.nodeLink, nil) }
