@@ -159,13 +159,6 @@ func (t *Tracer) settled(now, stopping, last time.Time) bool {
 	return now.Sub(last) >= settleQuiet && now.Sub(stopping) >= settleQuiet && t.asm.pending() == 0
 }
 
-// wake ends a read that waits.
-func (t *Tracer) wake() {
-	if err := t.reader.Flush(); err != nil {
-		t.cfg.Verbose(fmt.Sprintf("wake the ring buffer's reader: %v", err)) // it wakes by itself in time
-	}
-}
-
 // read waits for events, and takes those that come within a tick until none does.
 // It lets them gather between two looks: a packet makes some twenty within
 // microseconds, and the kernel wakes a reader for each that finds it waiting.
