@@ -51,7 +51,8 @@ func (w *ringWait) wait(something func() bool, d time.Duration) error {
 	return nil
 }
 
-// wake ends a wait, or the next one if there is none now.
+// wake ends a wait, or the next one if there is none now; never none, so at times
+// both.
 func (w *ringWait) wake() {
 	w.woken.Store(true)
 	// it fails on a closed file only, which nobody waits for

@@ -250,3 +250,32 @@ func replaceLoop(t *testing.T, p *place, versions []string, stop <-chan struct{}
 		*count++
 	}
 }
+
+// A table that was read before is given back itself as long as its rules are the
+// same, and still says what the tool says: swapped sets leave their names.
+func TestReadAgain(t *testing.T) {
+	p := newPlace(t)
+	p.c.InStdin(p.name, "create a hash:ip\ncreate b hash:ip\nadd b 10.0.0.2\n", "ipset", "restore")
+	head := "*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\n-A OUTPUT -m set --match-set a dst -j DROP\n"
+	p.restore(legacy.IPv4, head+"COMMIT\n")
+	again := func(old *legacy.Table) (now *legacy.Table) {
+		p.do(func() (err error) { now, err = legacy.ReadAgain(legacy.IPv4, "filter", old); return err })
+		return now
+	}
+	first := again(nil)
+	p.c.In(p.name, "ip link set lo up")
+	p.c.In(p.name, "ping -c 1 -W 1 127.0.0.1") // counts
+	p.c.In(p.name, "ipset swap a b")
+	second := again(first)
+	if second != first {
+		t.Error("the same rules were read as others")
+	}
+	if says := p.save(legacy.IPv4, "filter"); !strings.Contains(says, "--match-set a dst") || !strings.Contains(second.Save(), "--match-set a dst") {
+		t.Errorf("the tool says %s, we say %s", says, second.Save())
+	}
+	p.restore(legacy.IPv4, head+"-A OUTPUT -m set --match-set b dst -j ACCEPT\nCOMMIT\n")
+	third := again(second)
+	if third == second || !strings.Contains(third.Save(), "--match-set b dst") {
+		t.Errorf("changed rules were not read: %s", third.Save())
+	}
+}
