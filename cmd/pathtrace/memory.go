@@ -7,37 +7,17 @@ package main
 import (
 	"os"
 	"runtime/debug"
-	"runtime/metrics"
 )
 
-const (
-	// Half of what lives, not all of it again, is the garbage that may stand.
-	garbagePercent = 50
-	// What Go may take, in bytes, before it collects more often. The ring buffer's
-	// mappings (16 MiB without packet bytes) and the program itself (some 18 MiB)
-	// come on top of it: together less than 64 MiB.
-	memoryLimit = 30 << 20
-)
+// garbagePercent is how much garbage may stand beside what lives: half of it, not
+// all of it again. A limit of so many bytes (SetMemoryLimit) would be no good:
+// where a node's rules fill it, Go collects all the time, and packets are told
+// many seconds late.
+const garbagePercent = 50
 
-// saveMemory has garbage collected early. Who set Go's own variables is let have it.
+// saveMemory has garbage collected early. Who set Go's own variable is let have it.
 func saveMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
 	}
-}
-
-// limitMemory bounds a trace that is ready. Where what it has read of the node
-// (large rule sets) fills most of the limit, the limit moves: collecting all the
-// time would cost the node more than the memory.
-func limitMemory() {
-	if os.Getenv("GOMEMLIMIT") != "" {
-		return
-	}
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(live)
-	limit := int64(memoryLimit)
-	if live[0].Value.Kind() == metrics.KindUint64 {
-		limit = max(limit, 2*int64(live[0].Value.Uint64()))
-	}
-	debug.SetMemoryLimit(limit)
 }

@@ -23,6 +23,5 @@ func openTracer(ctx context.Context, opt options, warn, verbose func(string)) (s
 	if err != nil {
 		return nil, err
 	}
-	limitMemory()
 	return t, nil
 }
