@@ -74,19 +74,20 @@ func threadTime(tid int) (time.Duration, error) {
 	if tid != self {
 		clock = int32(^tid)<<3 | 6 // include/linux/posix-timers_types.h: CPUCLOCK_SCHED | CPUCLOCK_PERTHREAD_MASK
 	}
-	var ts unix.Timespec
-	if err := unix.ClockGettime(clock, &ts); err != nil {
-		return 0, fmt.Errorf("read a thread's CPU time: %w", err)
-	}
-	return time.Duration(ts.Nano()), nil
+	return cpuTime(clock, "a thread")
 }
 
 // processTime is the CPU time of a process, all its threads together.
 func processTime(pid int) (time.Duration, error) {
 	clock := int32(^pid)<<3 | 2 // include/linux/posix-timers_types.h: CPUCLOCK_SCHED
+	return cpuTime(clock, fmt.Sprintf("process %d", pid))
+}
+
+// cpuTime reads a clock of what is named for an error.
+func cpuTime(clock int32, of string) (time.Duration, error) {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(clock, &ts); err != nil {
-		return 0, fmt.Errorf("read the CPU time of process %d: %w", pid, err)
+		return 0, fmt.Errorf("read the CPU time of %s: %w", of, err)
 	}
 	return time.Duration(ts.Nano()), nil
 }

@@ -156,17 +156,17 @@ var errNoNFT = errors.New("nf_tables is not loaded")
 func again(ctx context.Context, k key, old *version) (ruleset, error) {
 	switch k.backend {
 	case node.BackendLegacy:
-		var was *legacyTable
-		if old != nil {
-			was, _ = old.rules.(*legacyTable)
-		}
-		return readLegacy(k, was)
+		return readLegacy(k, rulesOf[*legacyTable](old))
 	case node.BackendNFT:
-		var was *nftTable
-		if old != nil {
-			was, _ = old.rules.(*nftTable)
-		}
-		return readNFT(ctx, k, was)
+		return readNFT(ctx, k, rulesOf[*nftTable](old))
 	}
 	return nil, fmt.Errorf("backend %q: want %s or %s", k.backend, node.BackendLegacy, node.BackendNFT)
+}
+
+// rulesOf gives a version's rules, nil where there is none.
+func rulesOf[T ruleset](v *version) (rules T) {
+	if v != nil {
+		rules, _ = v.rules.(T)
+	}
+	return rules
 }
