@@ -117,7 +117,7 @@ type tablePeek func(table uint64) (content, generation uint64, err error)
 
 func newRuleBook(ctx context.Context, ns *node.Namespaces, verbose func(string)) *ruleBook {
 	ctx = context.WithoutCancel(ctx) // packets are told after the trace was told to stop
-	return &ruleBook{ctx: ctx, ns: ns, verbose: verbose, inUse: make(map[string]bool),
+	return &ruleBook{ctx: ctx, ns: ns, verbose: verbose, now: clock{}.now, inUse: make(map[string]bool),
 		legacy: make(map[legacyKey]*legacyHistory), nft: make(map[uint32]*nftHistory), books: make(map[uint32]*meaning.Book), infer: infer.New(ctx, ns)}
 }
 

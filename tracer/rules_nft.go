@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ import (
 type nftHistory struct {
 	now     *nft.Ruleset
 	rules   map[nftRuleKey]nftRule
+	bases   map[nftRuleKey][]baseSpan // of base chains, as they were, the newest last
 	told    map[nftRuleKey]model.Rule // as they are told; until the next read, which may number them anew
 	asked   time.Time                 // when it was last looked for changes
 	cost    time.Duration             // of the last read
@@ -33,7 +35,15 @@ type nftHistory struct {
 	noted   *nft.Ruleset // whose expressions are known
 }
 
-type nftRuleKey struct{ table, rule uint64 }
+type nftRuleKey struct{ table, rule uint64 } // or, of bases, the chain
+
+// baseSpan is a base chain while its policy was the same: unlike a rule's, that
+// changes in place. It was read so at both times (the kernel's clock).
+type baseSpan struct {
+	table       *nft.Table
+	chain       *nft.Chain
+	first, last uint64
+}
 
 // nftRule is a rule with what its text needs: the rule set it was read with, its
 // table, and the names of ipsets.
@@ -51,6 +61,10 @@ const (
 	nftPollShare = 1
 	// keptRules bounds the rules that are remembered.
 	keptRules = 200_000
+	// keptPolicies bounds the changes of one chain's policy that are remembered,
+	// keptBases the base chains.
+	keptPolicies = 32
+	keptBases    = 1000
 )
 
 func (b *ruleBook) nftRuling(e *record) ruling {
@@ -98,25 +112,27 @@ func (b *ruleBook) decide(h *nftHistory, e *record, r ruling, last *nft.Rule) ru
 		}
 		return r
 	}
-	chain := h.chain(ev.Address, ev.ChainHandle)
-	if chain == nil {
+	key := nftRuleKey{ev.Address, ev.ChainHandle}
+	base := h.base(key, kernel, e.Ts)
+	if base == nil {
 		if err := b.readNFT(e.Netns, h); err != nil {
 			return unknownRules("%v", err)
 		}
-		chain = h.chain(ev.Address, ev.ChainHandle)
+		base = h.base(key, kernel, e.Ts)
 	}
 	switch {
-	case chain == nil:
+	case len(h.bases[key]) == 0:
 		return unknownRules("chain %s was gone before it could be read", cString(ev.Chain[:]))
 	case kernel != "accept" && !b.allRan(e.Ts):
 		return unknownRules("no rule seen to decide, but the kernel left programs out at the time: one may have")
 	case len(b.unseen) > 0 && kernel != "accept":
 		return unknownRules("no rule seen to decide, but rules that end with %s cannot be seen here", strings.Join(b.unseen, ", "))
-	case chain.Policy != kernel:
-		return unknownRules("no rule seen to decide, and the verdict %s is not the policy of chain %s", kernel, chain.Name)
+	case base == nil:
+		return unknownRules("no rule seen to decide, and %s was not read as the policy of chain %s then", kernel, cString(ev.Chain[:]))
 	}
+	chain := base.chain
 	policy := model.Rule{Family: chain.Family, Table: chain.Table, Chain: chain.Name, Text: "policy " + chain.Policy}
-	if text, ok := iptnft.Policy(h.table(ev.Address), chain); ok {
+	if text, ok := iptnft.Policy(base.table, chain); ok {
 		policy.Text = text
 	}
 	r.rules = append(r.rules, policy)
@@ -217,7 +233,7 @@ func (r nftRule) element(regs *bpf.MapKey) string {
 }
 
 func newNFTHistory() *nftHistory {
-	return &nftHistory{rules: make(map[nftRuleKey]nftRule), told: make(map[nftRuleKey]model.Rule)}
+	return &nftHistory{rules: make(map[nftRuleKey]nftRule), bases: make(map[nftRuleKey][]baseSpan), told: make(map[nftRuleKey]model.Rule)}
 }
 
 // nftOf gives the history of a namespace.
@@ -233,7 +249,11 @@ func (b *ruleBook) nftOf(netns uint32) *nftHistory {
 // readNFT brings the history up to date.
 func (b *ruleBook) readNFT(netns uint32, h *nftHistory) error {
 	h.asked = time.Now()
+	from := b.now()
 	err := b.in(netns, func() error { return h.refresh(b.ctx) })
+	if err == nil {
+		h.keepBases(from, b.now())
+	}
 	h.cost = time.Since(h.asked)
 	b.noteExpressions(h)
 	return err
@@ -290,24 +310,48 @@ func (h *nftHistory) refresh(ctx context.Context) (err error) {
 	return nil
 }
 
-func (h *nftHistory) table(handle uint64) *nft.Table {
-	if h.now == nil {
-		return nil
+// keepBases notes the base chains of what was read between two times. The newest
+// span of a chain that is gone stays as it was.
+func (h *nftHistory) keepBases(from, to uint64) {
+	if len(h.bases) > keptBases {
+		clear(h.bases)
 	}
 	for _, t := range h.now.Tables {
-		if t.Handle == handle {
-			return t
+		for _, c := range t.Chains {
+			if !c.Base() {
+				continue
+			}
+			key := nftRuleKey{t.Handle, c.Handle}
+			spans := h.bases[key]
+			if n := len(spans); n > 0 && spans[n-1].chain.Policy == c.Policy {
+				spans[n-1].table, spans[n-1].chain, spans[n-1].last = t, c, from
+				continue
+			}
+			if len(spans) >= keptPolicies {
+				spans = spans[1:]
+			}
+			// it was read so at some time in between
+			h.bases[key] = append(spans, baseSpan{t, c, to, from})
 		}
 	}
-	return nil
 }
 
-func (h *nftHistory) chain(table, handle uint64) *nft.Chain {
-	if t := h.table(table); t != nil {
-		for _, c := range t.Chains {
-			if c.Handle == handle {
-				return c
-			}
+// base gives the base chain as it may have been at a time, with the policy that
+// the packet met: between two reads that differ it changed at a time that is not
+// known, and behind the last one it may have.
+func (h *nftHistory) base(key nftRuleKey, policy string, at uint64) *baseSpan {
+	spans := h.bases[key]
+	for i := range spans {
+		s := &spans[i]
+		since, until := uint64(0), uint64(math.MaxUint64)
+		if i > 0 {
+			since = spans[i-1].last
+		}
+		if i+1 < len(spans) {
+			until = spans[i+1].first
+		}
+		if s.chain.Policy == policy && since <= at && at <= until {
+			return s
 		}
 	}
 	return nil

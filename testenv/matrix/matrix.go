@@ -60,6 +60,23 @@ func Read(in io.Reader, results []Result) ([]Result, error) {
 	return results, lines.Err()
 }
 
+// HealthyTwin ends the name of a scenario's healthy traffic.
+const HealthyTwin = ", healthy"
+
+// Wrong lists the scenarios of which something was missed or made up, by the
+// names that they have as tests.
+func Wrong(results []Result) (names []string) {
+	for _, r := range results {
+		if len(r.Alarms) == 0 && (r.Code == "" || r.Confidence != "") {
+			continue
+		}
+		if name := strings.TrimSuffix(r.Scenario, HealthyTwin); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // verdict is how well a fault was told; the greater is the worse.
 type verdict int
 

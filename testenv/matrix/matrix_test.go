@@ -4,6 +4,7 @@ package matrix
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -52,5 +53,19 @@ false alarm: flannel-nft/healthy-udp: found left-node
 	}
 	if totals, err := Table(&out, good, nil); err != nil || !totals.Good() {
 		t.Errorf("all told, but %v, %v", totals, err)
+	}
+}
+
+// What was told wrong is named as its test is, also when it was found of the
+// healthy traffic after the fault.
+func TestWrong(t *testing.T) {
+	twin := `result {"kernel":"6.12","backend":"fentry","scenario":"flannel-nft/mtu-icmp, healthy","alarms":["ttl"]}`
+	results, err := Read(strings.NewReader(output+twin), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"flannel-nft/mtu-icmp", "flannel-nft/healthy-udp"}
+	if got := Wrong(results); !slices.Equal(got, want) {
+		t.Errorf("wrong: %q, want %q", got, want)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/matrix"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -316,7 +317,7 @@ func (ses *session) run(t tester, e *testenv.Env, s testenv.Scenario) {
 		from := time.Now()
 		twin = runHealthy(t, ctx, e, s)
 		settle(ses.p)
-		ses.episodes = append(ses.episodes, episode{name: s.Name + ", healthy", from: from, to: time.Now()})
+		ses.episodes = append(ses.episodes, episode{name: s.Name + matrix.HealthyTwin, from: from, to: time.Now()})
 		if !ses.shared() {
 			ses.end(t)
 		}
