@@ -47,19 +47,21 @@ func unknownRules(format string, args ...any) ruling {
 // ruleBook holds the rule sets of the node's namespaces, old ones too while
 // packets may still be told by them.
 type ruleBook struct {
-	ctx     context.Context
-	ns      *node.Namespaces
-	peek    tablePeek
-	legacy  map[legacyKey]*legacyHistory
-	nft     map[uint32]*nftHistory
-	books   map[uint32]*meaning.Book
-	infer   *infer.Book
-	budget  budget
-	wall    func(uint64) time.Time // of the kernel's clock
-	inUse   map[string]bool        // nft expressions that rules end with, anywhere on the node
-	fresh   []string               // those of them that were not asked for yet
-	counts  model.RuleSets         // of the node's own namespace, at the start
-	verbose func(string)
+	ctx       context.Context
+	ns        *node.Namespaces
+	peek      tablePeek
+	legacy    map[legacyKey]*legacyHistory
+	nft       map[uint32]*nftHistory
+	books     map[uint32]*meaning.Book
+	epoch     int // counts the rule sets that were read, new or changed
+	sentences sentences
+	infer     *infer.Book
+	budget    budget
+	wall      func(uint64) time.Time // of the kernel's clock
+	inUse     map[string]bool        // nft expressions that rules end with, anywhere on the node
+	fresh     []string               // those of them that were not asked for yet
+	counts    model.RuleSets         // of the node's own namespace, at the start
+	verbose   func(string)
 	// unseen lists nft expressions in use that the kernel half does not listen to.
 	unseen []string
 	// completeSince is when it last began to listen to one more (kernel clock):

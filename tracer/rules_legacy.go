@@ -160,6 +160,7 @@ func (b *ruleBook) readLegacy(key legacyKey, h *legacyHistory) error {
 		return nil // replaced under way: the next tick reads it again
 	}
 	h.keep(content, generation, t)
+	b.epoch++
 	return nil
 }
 

@@ -6,7 +6,9 @@ package tracer
 // whoever wrote it: the policy, the service, the rule that set the mark it tests.
 
 import (
+	"encoding/binary"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -24,8 +26,53 @@ func (b *ruleBook) Explain(p *model.Packet) {
 	if p.Outcome == model.Rejected {
 		path.Verdict = "reject"
 	}
-	rule.Meaning = b.bookOf(p.Drop.Netns).Explain(path).Sentence
+	rule.Meaning = b.sentence(p.Drop.Netns, path)
 	p.Drop.Rule = &rule
+}
+
+// sentences are those said before: most packets of a flow die alike, and to
+// explain one asks for whole chains.
+type sentences struct {
+	since  time.Time // the oldest; they are said anew after chainsValid
+	epoch  int       // of the rules that were read
+	said   map[string]string
+	buffer []byte // of the key
+}
+
+// keptSentences bounds those that are remembered.
+const keptSentences = 1024
+
+// sentence says what the deciding rule of a path means, as the node's chains
+// were read last.
+func (b *ruleBook) sentence(netns uint32, path meaning.Path) string {
+	s := &b.sentences
+	if s.said == nil || s.epoch != b.epoch || len(s.said) >= keptSentences || time.Since(s.since) > chainsValid {
+		*s = sentences{since: time.Now(), epoch: b.epoch, said: make(map[string]string), buffer: s.buffer}
+	}
+	s.buffer = appendPath(binary.NativeEndian.AppendUint32(s.buffer[:0], netns), path)
+	if said, ok := s.said[string(s.buffer)]; ok {
+		return said
+	}
+	key := string(s.buffer)
+	said := b.bookOf(netns).Explain(path).Sentence
+	s.said[key] = said
+	return said
+}
+
+// appendPath writes all that a path's meaning depends on.
+func appendPath(key []byte, p meaning.Path) []byte {
+	add := func(words ...string) {
+		for _, w := range words {
+			key = binary.NativeEndian.AppendUint32(key, uint32(len(w)))
+			key = append(key, w...)
+		}
+	}
+	add(p.Verdict, p.In, p.Out)
+	for _, r := range p.Rules {
+		add(r.Backend, r.Family, r.Table, r.Chain, strconv.Itoa(r.Number), r.Text, r.Element)
+		add(r.Comments...)
+	}
+	return key
 }
 
 // bookOf gives what is known of a namespace's chains.

@@ -249,10 +249,13 @@ func (b *ruleBook) nftOf(netns uint32) *nftHistory {
 // readNFT brings the history up to date.
 func (b *ruleBook) readNFT(netns uint32, h *nftHistory) error {
 	h.asked = time.Now()
-	from := b.now()
+	from, was := b.now(), h.now
 	err := b.in(netns, func() error { return h.refresh(b.ctx) })
 	if err == nil {
 		h.keepBases(from, b.now())
+	}
+	if h.now != was {
+		b.epoch++
 	}
 	h.cost = time.Since(h.asked)
 	b.noteExpressions(h)

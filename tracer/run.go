@@ -85,7 +85,7 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 		if t.rules.evals {
 			t.moreExpressions()
 		}
-		if t.pace.adapt(now, t.reader.AvailableBytes(), t.reader.BufferSize()) {
+		if t.pace.due(now) && t.pace.adapt(t.load(now)) {
 			if err := t.setQuota(); err != nil {
 				return sum, err
 			}
