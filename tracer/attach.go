@@ -219,6 +219,20 @@ func newAttachment(k *kernel.Kernel, spec *ebpf.CollectionSpec, plan []hook, ext
 	return a, nil
 }
 
+// trim lets go of what is not loaded again: the programs of a backend take some
+// megabytes. Those that wait for a module stay, and those that later names.
+func (a *attachment) trim(later []hook) {
+	stays := make(map[string]bool)
+	for _, h := range append(later, a.waiting...) {
+		stays[h.prog] = true
+	}
+	for name, p := range a.spec.Programs {
+		if !stays[name] {
+			p.Instructions = nil
+		}
+	}
+}
+
 // choose keeps the hooks that can be had and notes why for the others.
 func (a *attachment) choose(plan []hook) []hook {
 	var chosen []hook

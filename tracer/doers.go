@@ -71,6 +71,7 @@ func openDoers(k *kernel.Kernel, functions bool, verbose, took func(string)) (*d
 	if d.att, err = newAttachment(k, spec, plan, nil, verbose, took); err != nil {
 		return nil, err
 	}
+	d.att.trim(nil)
 	if d.reader, err = ringbuf.NewReader(d.att.coll.Maps["changes"]); err != nil {
 		return nil, errors.Join(fmt.Errorf("ring buffer: %w", err), d.Close())
 	}

@@ -70,11 +70,17 @@ func evals() []eval {
 	}
 }
 
-// evalHooks gives the rows of the plan for some expressions.
+// evalHooks gives the rows of the plan for some expressions, allEvalHooks for all.
 func evalHooks(exprs []string) []hook {
+	return evalRows(func(expr string) bool { return slices.Contains(exprs, expr) })
+}
+
+func allEvalHooks() []hook { return evalRows(func(string) bool { return true }) }
+
+func evalRows(of func(expr string) bool) []hook {
 	var hooks []hook
 	for _, e := range evals() {
-		if slices.Contains(exprs, e.expr) {
+		if of(e.expr) {
 			hooks = append(hooks, hook{prog: e.function + "_out", module: e.module, arg: 2, typ: typePktinfo,
 				loses: "nft rules that end with " + e.expr, quiet: true})
 		}

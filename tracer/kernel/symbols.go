@@ -8,6 +8,7 @@ package kernel
 // 250,000 of them and a node has better uses for its memory.
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"errors"
@@ -61,63 +62,37 @@ func LoadSymbols() (*Symbols, error) {
 // Reload reads the list again, for modules and BPF programs that came later.
 // On failure the former list stays in use.
 func (s *Symbols) Reload() error {
-	raw, err := readSymbols(s.path)
-	if err != nil {
+	b := &symbolBuilder{table: &symbolTable{modules: []string{""}, hidden: true}, modules: map[string]uint16{"": 0}}
+	if err := eachSymbol(s.path, b.add); err != nil {
 		return err
 	}
-	t, err := parseSymbols(raw)
-	if err != nil {
-		return fmt.Errorf("%s: %w", s.path, err)
-	}
-	s.table.Store(t)
+	s.table.Store(b.done())
 	return nil
 }
 
-// readSymbols reads the whole list. The file tells no size and grows with the
-// kernel: start with what a distribution kernel needs.
-func readSymbols(path string) ([]byte, error) {
+// eachSymbol hands over the lines of a list, one by one: the whole is 5 to 20 MiB.
+// A line is valid until the next.
+func eachSymbol(path string, take func(line []byte) error) (err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w (needs CONFIG_KALLSYMS=y): functions cannot be named", path, ErrNoSymbols)
+		return fmt.Errorf("%s: %w (needs CONFIG_KALLSYMS=y): functions cannot be named", path, ErrNoSymbols)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read kernel symbols: %w", err)
+		return fmt.Errorf("read kernel symbols: %w", err)
 	}
 	defer f.Close()
-	buf := bytes.NewBuffer(make([]byte, 0, 12<<20))
-	if _, err := buf.ReadFrom(f); err != nil {
-		return nil, fmt.Errorf("read kernel symbols: %s: %w", path, err)
-	}
-	return buf.Bytes(), nil
-}
-
-// parseSymbols keeps the text symbols of a list.
-func parseSymbols(raw []byte) (*symbolTable, error) {
-	b := &symbolBuilder{
-		table: &symbolTable{
-			modules: []string{""},
-			entries: make([]symbol, 0, bytes.Count(raw, []byte{'\n'})+1),
-			hidden:  true,
-		},
-		names:   make([]byte, 0, len(raw)*3/5),
-		modules: map[string]uint16{"": 0},
-	}
-	for number := 1; len(raw) > 0; number++ {
-		line := raw
-		if end := bytes.IndexByte(raw, '\n'); end >= 0 {
-			line, raw = raw[:end], raw[end+1:]
-		} else {
-			raw = nil
-		}
-		if err := b.add(line); err != nil {
-			return nil, fmt.Errorf("line %d: %w", number, err)
+	lines := bufio.NewScanner(f)
+	number := 0
+	for lines.Scan() {
+		number++
+		if err := take(lines.Bytes()); err != nil {
+			return fmt.Errorf("%s: line %d: %w", path, number, err)
 		}
 	}
-	t := b.table
-	t.names = string(b.names)
-	t.entries = slices.Clone(t.entries)
-	slices.SortStableFunc(t.entries, func(x, y symbol) int { return cmp.Compare(x.addr, y.addr) })
-	return t, nil
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("read kernel symbols: %s: line %d: %w", path, number+1, err)
+	}
+	return nil
 }
 
 // symbolBuilder gathers a table line by line.
@@ -125,6 +100,15 @@ type symbolBuilder struct {
 	table   *symbolTable
 	names   []byte
 	modules map[string]uint16
+}
+
+// done gives the table, without room to spare.
+func (b *symbolBuilder) done() *symbolTable {
+	t := b.table
+	t.names = string(b.names)
+	t.entries = slices.Clone(t.entries)
+	slices.SortStableFunc(t.entries, func(x, y symbol) int { return cmp.Compare(x.addr, y.addr) })
+	return t
 }
 
 // add takes one line: "ffffffff81000000 T _stext" or "... t name\t[module]".
@@ -283,24 +267,32 @@ func (t *symbolTable) name(e symbol) string { return t.names[e.name : e.name+uin
 // has a text symbol of that name. It is the way to ask whether a part of the
 // kernel is there without waking it up. It needs no addresses, so hidden ones
 // do not matter.
-func HasBuiltin(names ...string) (map[string]bool, error) {
-	raw, err := readSymbols(procKallsyms)
-	if err != nil {
-		return nil, err
-	}
+func HasBuiltin(names ...string) (map[string]bool, error) { return builtins(procKallsyms, names) }
+
+func builtins(path string, names []string) (map[string]bool, error) {
 	found := make(map[string]bool, len(names))
 	for _, name := range names {
-		found[name] = hasBuiltin(raw, name)
+		found[name] = false
+	}
+	err := eachSymbol(path, func(line []byte) error {
+		name := builtin(line)
+		if _, asked := found[string(name)]; asked {
+			found[string(name)] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return found, nil
 }
 
-// hasBuiltin searches a list for a text symbol outside modules.
-func hasBuiltin(raw []byte, name string) bool {
-	for _, kind := range []string{" t ", " T ", " w ", " W "} {
-		if want := []byte(kind + name); bytes.Contains(raw, append(want, '\n')) || bytes.HasSuffix(raw, want) {
-			return true
-		}
+// builtin gives the name of a text symbol outside modules that a line has; nil:
+// it has none.
+func builtin(line []byte) []byte {
+	_, rest, _ := bytes.Cut(line, []byte{' '})
+	if len(rest) < 3 || rest[1] != ' ' || bytes.IndexByte([]byte("tTwW"), rest[0]) < 0 || bytes.IndexByte(rest, '\t') >= 0 {
+		return nil
 	}
-	return false
+	return rest[2:]
 }
