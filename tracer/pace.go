@@ -44,7 +44,7 @@ type load struct {
 }
 
 // newPace takes what the user asked for: packets a second, 0 as many as can be
-// read, -1 all.
+// told, -1 all.
 func newPace(asked int) pace {
 	switch {
 	case asked < 0:

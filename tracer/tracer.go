@@ -34,7 +34,7 @@ type Config struct {
 	Port      uint16 // of Dst; 0 all
 	Backend   string // auto, fentry, tracepoint
 	NetnsPath string // the node's network namespace; "" the process's own
-	Sample    int    // follow at most so many new packets a second; 0 as many as can be read, -1 all
+	Sample    int    // follow at most so many new packets a second; 0 as many as half a CPU can tell, -1 all
 	Packets   int    // stop after this many packets whose fate is known; 0 no limit
 	SnapLen   int    // bytes of every packet to take at every hop, up to MaxSnapLen; 0 none
 	Version   string

@@ -42,7 +42,7 @@ type options struct {
 	port      uint16 // 0: any
 	duration  time.Duration
 	packets   int
-	sample    int // packets a second: 0 as many as can be read, -1 all
+	sample    int // packets a second: 0 as many as half a CPU can tell, -1 all
 	format    output.Format
 	dropsOnly bool
 	backend   string

@@ -45,7 +45,7 @@ func usages() []usage {
 		{"proto", "P", "Only packets of this protocol: " + list(protocols()) + ". icmp covers ICMPv6 too.", manual.Choice, protocols()},
 		{"duration", "D", "Stop after this time, such as 10s, 2m or 500ms. Without it, --packets, --probe or a command, the trace lasts until Ctrl-C.", manual.Free, nil},
 		{"packets", "N", "Stop after so many packets whose fate is known.", manual.Free, nil},
-		{"sample", "N", "Follow so many packets a second at most; all follows every one, auto (the default) as many as can be read. What is left out is counted exactly.", manual.Choice, []string{"auto", "all"}},
+		{"sample", "N", "Follow so many packets a second at most; all follows every one, auto (the default) as many as half a CPU can tell. What is left out is counted exactly.", manual.Choice, []string{"auto", "all"}},
 		{"probe", "PROBE", "Send the packet that reproduces the problem from inside the source pod: icmp, tcp:PORT or udp:PORT. The trace ends with it.", manual.Choice, []string{"icmp", "tcp:", "udp:"}},
 		{"output", "FORMAT", "text tells the story of the packets, wide every hop of each with function, buffer, mark and conntrack state, json is one object a line. text is the default.", manual.Choice, formatNames()},
 		{"drops-only", "", "Leave out packets that were delivered, or left the node in good order. They are counted all the same.", manual.Free, nil},

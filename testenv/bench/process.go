@@ -13,13 +13,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/pathtrace/pathtrace/testenv"
 )
 
 // Life is what one process took.
@@ -216,7 +216,7 @@ func (p *process) PID() int { return p.cmd.Process.Pid }
 
 // Stop interrupts the process and waits for its end.
 func (p *process) Stop() (Life, error) {
-	peak, resident, err := memory(p.PID())
+	peak, resident, err := testenv.Memory(p.PID())
 	if err != nil {
 		p.kill()
 		return Life{}, fmt.Errorf("%s had ended by itself: %w: %s", p.spec.name, err, p.stderr.String())
@@ -244,35 +244,6 @@ func (p *process) kill() {
 	// it may have ended by itself, which is as good
 	_ = p.cmd.Process.Kill()
 	<-p.gone
-}
-
-// memory gives VmHWM and VmRSS of /proc/PID/status (proc(5)), in bytes: the most
-// that was resident, and what is now. The kernel's own count at the end
-// (ru_maxrss) would be no good: it begins with the parent's.
-func memory(pid int) (peak, resident int64, err error) {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
-	if err != nil {
-		return 0, 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		key, rest, _ := strings.Cut(line, ":")
-		if key != "VmHWM" && key != "VmRSS" {
-			continue
-		}
-		kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-		if err != nil {
-			return 0, 0, fmt.Errorf("/proc/%d/status: %w", pid, err)
-		}
-		if key == "VmHWM" {
-			peak = kb << 10
-		} else {
-			resident = kb << 10
-		}
-	}
-	if peak == 0 || resident == 0 {
-		return 0, 0, fmt.Errorf("/proc/%d/status has no VmHWM or no VmRSS: the process has ended", pid)
-	}
-	return peak, resident, nil
 }
 
 // tail keeps the last lines of a stream.

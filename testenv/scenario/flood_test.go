@@ -57,6 +57,10 @@ func flood(t *testing.T, p plan, e *testenv.Env, spec testenv.FloodSpec, ways []
 		t.Fatal(err)
 	}
 	arrived := datagrams(t, e.Pod(spec.Dst).Netns) - before
+	peak, _, err := testenv.Memory(tr.cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
 	interrupted := time.Now()
 	tr.signal(t, syscall.SIGINT)
 	status := tr.wait(t, p.detach()+5*time.Second)
@@ -74,7 +78,32 @@ func flood(t *testing.T, p plan, e *testenv.Env, spec testenv.FloodSpec, ways []
 	if want := a.summary.ExitStatus(); status != want {
 		t.Errorf("exit status %d, want %d", status, want)
 	}
+	if sample == "auto" && !p.slow() {
+		sparing(t, tr, time.Duration(a.summary.DurationMS)*time.Millisecond, peak)
+	}
 	return a.summary
+}
+
+// What a trace may take of this machine, whatever the rate of its flow: half a
+// CPU while it runs and a second to start, with as much again for a machine that
+// has others to serve; and so much memory at most.
+const (
+	sparingCPU    = 0.5
+	sparingStart  = time.Second
+	sparingMemory = 72 << 20 // bytes
+)
+
+// sparing wants a trace that has ended to have left the node to others.
+func sparing(t *testing.T, tr *process, d time.Duration, peak int64) {
+	t.Helper()
+	took := tr.cmd.ProcessState.UserTime() + tr.cmd.ProcessState.SystemTime()
+	if most := 2 * (sparingStart + time.Duration(sparingCPU*float64(d))); took > most {
+		t.Errorf("a trace of %v took %v of a CPU, at most %v was wanted", d, took, most)
+	}
+	t.Logf("a trace of %v took %v of a CPU and %d KiB", d, took, peak>>10)
+	if peak > sparingMemory {
+		t.Errorf("a trace took up to %d KiB of memory, at most %d was wanted", peak>>10, sparingMemory>>10)
+	}
 }
 
 // quietWays gives the ways that packets of the flow take through this node while
