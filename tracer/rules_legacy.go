@@ -149,7 +149,12 @@ func (b *ruleBook) readLegacy(key legacyKey, h *legacyHistory) error {
 	if err != nil {
 		return err
 	}
-	if err := b.in(key.netns, func() (err error) { t, err = legacy.Read(key.family, key.table); return err }); err != nil {
+	// equal rules are kept once: at a node of 500 pods a table is 10 MB
+	var was *legacy.Table
+	if n := len(h.versions); n > 0 {
+		was = h.versions[n-1].table
+	}
+	if err := b.in(key.netns, func() (err error) { t, err = legacy.ReadAgain(key.family, key.table, was); return err }); err != nil {
 		return err
 	}
 	again, still, err := b.peek(h.address)

@@ -12,6 +12,11 @@ import (
 // Fingerprint is equal for two tables with the same rules in the same places,
 // whatever they have counted.
 func (t *Table) Fingerprint() [sha256.Size]byte {
+	t.printing.Do(func() { t.print = t.hash() })
+	return t.print
+}
+
+func (t *Table) hash() [sha256.Size]byte {
 	h := sha256.New()
 	h.Write([]byte(t.Family + " " + t.Name))
 	var hooks []byte

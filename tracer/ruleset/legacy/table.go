@@ -13,11 +13,13 @@
 package legacy
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"sort"
+	"sync"
 
 	"github.com/pathtrace/pathtrace/tracer/ruleset/xt"
 )
@@ -128,6 +130,9 @@ type Table struct {
 	usesSets bool // some rule has the set match or the SET target
 	layout   layout
 	blob     []byte
+
+	printing sync.Once // of print: the fingerprint, hashed when it is asked for first
+	print    [sha256.Size]byte
 }
 
 // Has tells whether the table has a chain for a hook.
