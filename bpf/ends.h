@@ -103,12 +103,13 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, u64 location,
 {
 	struct net_device *dev, *out;
 	struct event_drop *e;
-	struct pkt p = {};
+	struct pkt p;
 	struct tracked *t;
 	u64 key = (u64)skb;
 
 	if (!may_be_ip(skb->protocol))
 		return 0;
+	__builtin_memset(&p, 0, sizeof(p));
 	/* in a UDP socket's queue the member holds something else (dev_scratch) */
 	dev = BPF_CORE_READ(skb, dev);
 	if (dev && !netns_of(dev))
@@ -172,7 +173,7 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, u64 location,
 static __always_inline int on_end(struct sk_buff *skb, u8 fn)
 {
 	struct tracked *t;
-	struct pkt p = {};
+	struct pkt p;
 	u64 key = (u64)skb;
 
 	if (!in_flight)
@@ -180,6 +181,7 @@ static __always_inline int on_end(struct sk_buff *skb, u8 fn)
 	t = bpf_map_lookup_elem(&skbs, &key);
 	if (!t)
 		return 0;
+	__builtin_memset(&p, 0, sizeof(p));
 	/*
 	 * Freed unseen before, and another packet's now? The allocator hands out
 	 * the same skb with the same buffer again, so neither address tells.
@@ -203,7 +205,7 @@ static __always_inline int on_end(struct sk_buff *skb, u8 fn)
 static __always_inline int on_sight(struct sk_buff *skb, struct net_device *dev,
 				    u8 kind, u8 fn, s32 result)
 {
-	struct pkt p = {};
+	struct pkt p;
 	struct tracked *t = seen(skb, &p);
 
 	if (!t)
@@ -222,7 +224,7 @@ static __always_inline void delivered(struct tracked *t)
 static __always_inline int on_deliver(struct sk_buff *skb,
 				      struct net_device *dev, u8 fn)
 {
-	struct pkt p = {};
+	struct pkt p;
 	struct tracked *t = seen(skb, &p);
 
 	if (!t || p.encap)

@@ -34,12 +34,14 @@ static __always_inline int on_hook_enter(struct sk_buff *skb,
 					 int local_out)
 {
 	struct tracked *t;
-	struct pkt p = {};
+	struct pkt p;
 
-	if (local_out)
+	if (local_out) {
+		__builtin_memset(&p, 0, sizeof(p));
 		t = enter(skb, network_header(skb), hook_dev(st), &p, 1);
-	else
+	} else {
 		t = seen(skb, &p);
+	}
 	if (t)
 		enter_hook(t, st);
 	return 0;
@@ -50,7 +52,7 @@ static __always_inline int on_hook_exit(struct sk_buff *skb,
 					const struct nf_hook_state *st, s32 ret,
 					u8 fn)
 {
-	struct pkt p = {};
+	struct pkt p;
 	struct tracked *t = seen(skb, &p);
 	int r;
 
@@ -101,7 +103,7 @@ static __always_inline int on_table(struct sk_buff *skb, struct xt_table *table,
 				    u8 fn)
 {
 	struct traversal *v = on_rules_exit(skb, table);
-	struct pkt p = {};
+	struct pkt p;
 	struct tracked *t = seen(skb, &p);
 
 	if (!t)
@@ -118,7 +120,7 @@ static __always_inline int on_chain_enter(struct nft_pktinfo *pkt,
 					  struct nft_chain *chain)
 {
 	struct tracked *t;
-	struct pkt p = {};
+	struct pkt p;
 
 	if (!in_flight)
 		return 0;
@@ -140,7 +142,7 @@ static __always_inline int on_chain_exit(struct nft_pktinfo *pkt,
 	struct net_device *dev;
 	struct event_table *ev;
 	struct sk_buff *skb;
-	struct pkt p = {};
+	struct pkt p;
 	struct tracked *t;
 
 	if (!in_flight)
@@ -213,7 +215,7 @@ static __always_inline int tell_conntrack(struct tracked *t, struct pkt *p,
 static __always_inline int on_conntrack(struct sk_buff *skb,
 					const struct nf_hook_state *st, u8 fn)
 {
-	struct pkt p = {};
+	struct pkt p;
 	struct tracked *t = seen(skb, &p);
 
 	return t ? tell_conntrack(t, &p, skb, st, fn) : 0;

@@ -50,7 +50,7 @@ static __always_inline int tell_route(struct tracked *t, struct pkt *p,
 /* An input route was looked up: ret is the function's own result. */
 static __always_inline int on_route(struct sk_buff *skb, s32 ret, u8 fn)
 {
-	struct pkt p = {};
+	struct pkt p;
 	struct tracked *t = seen(skb, &p);
 
 	return t ? tell_route(t, &p, skb, ret, fn) : 0;
@@ -68,7 +68,7 @@ static __always_inline int on_fib_lookup(u32 table, const struct flowi4 *flp,
 	struct net_device *out;
 	struct current *c;
 	struct tracked *t;
-	struct pkt p = {};
+	struct pkt p;
 	u32 zero = 0;
 	u64 key;
 
@@ -90,6 +90,7 @@ static __always_inline int on_fib_lookup(u32 table, const struct flowi4 *flp,
 		lost(t);
 		return 0;
 	}
+	__builtin_memset(&p, 0, sizeof(p));
 	p.l3.t = t->t;
 	fill(&e->e, t, &p, BPF_CORE_READ((struct sk_buff *)key, dev),
 	     KIND_FIB, fn);
@@ -126,15 +127,17 @@ static __always_inline int on_neigh(struct sk_buff *skb, struct neighbour *n,
 {
 	int origin = skb->skb_iif == 0;
 	struct event_neigh *e;
-	struct pkt p = {};
+	struct pkt p;
 	struct tracked *t;
 
 	if (!in_flight && (!origin || !may_enter_by(n->dev)))
 		return 0;
-	if (origin)
+	if (origin) {
+		__builtin_memset(&p, 0, sizeof(p));
 		t = enter(skb, network_header(skb), BPF_CORE_READ(n, dev), &p, 1);
-	else
+	} else {
 		t = seen(skb, &p);
+	}
 	if (!t)
 		return 0;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);

@@ -21,7 +21,7 @@ static __always_inline int bracket(struct bpf_nf_ctx *ctx, u8 index, int last)
 {
 	const struct nf_hook_state *st = ctx->state;
 	struct sk_buff *skb = ctx->skb;
-	struct pkt p = {};
+	struct pkt p;
 	struct tracked *t;
 	u64 nfct, dst;
 	u8 hook;
@@ -32,6 +32,7 @@ static __always_inline int bracket(struct bpf_nf_ctx *ctx, u8 index, int last)
 		return NF_ACCEPT;
 	if (hook == NF_INET_LOCAL_OUT && (index == 0 || last)) {
 		/* local output begins here: an entry point */
+		__builtin_memset(&p, 0, sizeof(p));
 		t = enter(skb, network_header(skb), hook_dev(st), &p, 1);
 	} else {
 		t = seen(skb, &p);

@@ -246,7 +246,8 @@ SUBPROG int recheck(struct tracked *t, struct pkt *p, u64 nh)
 
 /*
  * The entry of an skb at a hook that is no entry point; p is filled. 0 when it
- * is not traced. This is the only way for such hooks to get at a packet.
+ * is not traced: then p is not touched, which would cost all other packets
+ * most of what they pay. This is the only way for such hooks to get at a packet.
  */
 static __always_inline struct tracked *seen(struct sk_buff *skb, struct pkt *p)
 {
@@ -258,6 +259,7 @@ static __always_inline struct tracked *seen(struct sk_buff *skb, struct pkt *p)
 	t = bpf_map_lookup_elem(&skbs, &key);
 	if (!t)
 		return 0;
+	__builtin_memset(p, 0, sizeof(*p));
 	if (!recheck(t, p, network_header(skb))) {
 		__sync_fetch_and_add(&stats.stale, 1);
 		forget(key, t);
