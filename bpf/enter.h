@@ -163,8 +163,7 @@ static __always_inline int foreign(struct sk_buff *skb, u64 nh)
 	return !in_flight || !bpf_map_lookup_elem(&skbs, &key);
 }
 
-static __always_inline int on_transmit(struct sk_buff *skb,
-				       struct net_device *dev, u8 fn)
+OURS int on_transmit(struct sk_buff *skb, struct net_device *dev, u8 fn)
 {
 	u64 nh = network_header(skb);
 	struct tracked *t;
@@ -185,7 +184,7 @@ static __always_inline int on_transmit(struct sk_buff *skb,
 	return emit(t, &p, BPF_CORE_READ(skb, dev), KIND_TRANSMIT, fn, 0);
 }
 
-static __always_inline int on_receive(struct sk_buff *skb, u8 fn)
+OURS int on_receive(struct sk_buff *skb, u8 fn)
 {
 	/* as plain numbers, which global functions take */
 	struct net_device *dev = BPF_CORE_READ(skb, dev);

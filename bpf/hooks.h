@@ -5,7 +5,8 @@
  * on_*() is the body of a hook; fentry.bpf.c and tracepoint.bpf.c bind bodies
  * to attach points. Entry points (transmit, receive, drop; for what this host
  * sends also OUTPUT and neighbour resolution) match every packet;
- * all other bodies return at once while nothing of the flow is in flight.
+ * all other bodies, or the programs that call them, return at once while nothing
+ * of the flow is in flight.
  */
 #ifndef PATHTRACE_HOOKS_H
 #define PATHTRACE_HOOKS_H

@@ -19,6 +19,12 @@
  */
 #define SUBPROG __noinline
 
+/*
+ * What is done for a packet of ours, apart from the look whether it may be one:
+ * so the program that all packets meet needs no stack and saves no registers.
+ */
+#define OURS static __noinline
+
 /* What the IP header tells. */
 struct layer3 {
 	struct tuple t; /* without ports */

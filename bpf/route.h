@@ -58,11 +58,11 @@ static __always_inline int on_route(struct sk_buff *skb, s32 ret, u8 fn)
 
 /*
  * One routing table was asked. No skb is at hand: it is the one this CPU
- * received last if the addresses asked for are its own.
+ * received last if the addresses asked for are its own. The caller has looked at
+ * the gate.
  */
-static __always_inline int on_fib_lookup(u32 table, const struct flowi4 *flp,
-					 const struct fib_nh_common *nhc,
-					 s32 err, u8 fn)
+OURS int on_fib_lookup(u32 table, const struct flowi4 *flp, const struct fib_nh_common *nhc,
+		       s32 err, u8 fn)
 {
 	struct event_route *e;
 	struct net_device *out;
@@ -72,8 +72,6 @@ static __always_inline int on_fib_lookup(u32 table, const struct flowi4 *flp,
 	u32 zero = 0;
 	u64 key;
 
-	if (!in_flight)
-		return 0;
 	c = bpf_map_lookup_elem(&currents, &zero);
 	if (!c || !c->skb || BPF_CORE_READ(flp, daddr) != c->daddr ||
 	    BPF_CORE_READ(flp, saddr) != c->saddr)

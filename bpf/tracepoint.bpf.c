@@ -17,7 +17,7 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-static __always_inline int bracket(struct bpf_nf_ctx *ctx, u8 index, int last)
+OURS int bracket_ours(struct bpf_nf_ctx *ctx, u8 index, int last)
 {
 	const struct nf_hook_state *st = ctx->state;
 	struct sk_buff *skb = ctx->skb;
@@ -26,10 +26,7 @@ static __always_inline int bracket(struct bpf_nf_ctx *ctx, u8 index, int last)
 	u64 nfct, dst;
 	u8 hook;
 
-	/* other traffic comes by here too, and has to be let go at once */
 	hook = st->hook;
-	if (!in_flight && (hook != NF_INET_LOCAL_OUT || (index && !last) || !may_enter_by(st->out)))
-		return NF_ACCEPT;
 	if (hook == NF_INET_LOCAL_OUT && (index == 0 || last)) {
 		/* local output begins here: an entry point */
 		__builtin_memset(&p, 0, sizeof(p));
@@ -65,6 +62,15 @@ static __always_inline int bracket(struct bpf_nf_ctx *ctx, u8 index, int last)
 	if (!last)
 		begin_rules(t, st, index);
 	return NF_ACCEPT;
+}
+
+/* Other traffic comes by here too, and has to be let go at once. */
+static __always_inline int bracket(struct bpf_nf_ctx *ctx, u8 index, int last)
+{
+	if (!in_flight && (ctx->state->hook != NF_INET_LOCAL_OUT || (index && !last) ||
+			   !may_enter_by(ctx->state->out)))
+		return NF_ACCEPT;
+	return bracket_ours(ctx, index, last);
 }
 
 /*

@@ -48,13 +48,15 @@ int BPF_PROG(tp_kfree_skb, struct sk_buff *skb, void *location)
 SEC("tp_btf/consume_skb")
 int BPF_PROG(tp_consume_skb, struct sk_buff *skb)
 {
-	return on_end(skb, FN_consume_skb);
+	return in_flight ? on_end(skb, FN_consume_skb) : 0;
 }
 
 SEC("tp_btf/fib_table_lookup")
 int BPF_PROG(tp_fib_table_lookup, u32 table, const struct flowi4 *flp,
 	     const struct fib_nh_common *nhc, int err)
 {
+	if (!in_flight)
+		return 0;
 	return on_fib_lookup(table, flp, nhc, err, FN_fib_table_lookup);
 }
 
