@@ -69,7 +69,7 @@ func appendPath(key []byte, p meaning.Path) []byte {
 	}
 	add(p.Verdict, p.In, p.Out)
 	for _, r := range p.Rules {
-		add(r.Backend, r.Family, r.Table, r.Chain, strconv.Itoa(r.Number), r.Text, r.Element)
+		add(r.Backend, r.Family, r.Table, r.Chain, strconv.Itoa(r.Number), r.Text, r.Element, strconv.Itoa(len(r.Comments)))
 		add(r.Comments...)
 	}
 	return key

@@ -72,7 +72,7 @@ func (s *Symbols) Reload() error {
 
 // eachSymbol hands over the lines of a list, one by one: the whole is 5 to 20 MiB.
 // A line is valid until the next.
-func eachSymbol(path string, take func(line []byte) error) (err error) {
+func eachSymbol(path string, take func(line []byte) error) error {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%s: %w (needs CONFIG_KALLSYMS=y): functions cannot be named", path, ErrNoSymbols)
