@@ -87,11 +87,11 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 	if t.att, err = newAttachment(t.kern, spec, plan, unattached(links, t.cfg.SnapLen > 0), t.cfg.Verbose, t.stopwatch()); err != nil {
 		return err
 	}
+	var later []hook
 	if b.evals {
-		t.att.trim(allEvalHooks())
-	} else {
-		t.att.trim(nil)
+		later = allEvalHooks()
 	}
+	t.att.trim(later)
 	if t.reader, err = ringbuf.NewReader(t.att.coll.Maps["events"]); err != nil {
 		return fmt.Errorf("ring buffer: %w", err)
 	}

@@ -4,7 +4,6 @@ package tracer
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -36,10 +35,9 @@ type legacyHistory struct {
 }
 
 type legacyVersion struct {
-	content     uint64 // 0: read before a packet told the address
-	generation  uint64
-	table       *legacy.Table
-	fingerprint [sha256.Size]byte
+	content    uint64 // 0: read before a packet told the address
+	generation uint64
+	table      *legacy.Table
 	// rulings are those made before: packets of a flow mostly take the same way.
 	rulings map[string]ruling
 }
@@ -69,7 +67,7 @@ func (h *legacyHistory) between(content, generation uint64) *legacyVersion {
 			if later.content != content && v.content != 0 {
 				break // it had other contents in between
 			}
-			if later.content == content && later.generation >= generation && later.fingerprint == v.fingerprint {
+			if later.content == content && later.generation >= generation && later.table.Fingerprint() == v.table.Fingerprint() {
 				return later
 			}
 		}
@@ -170,7 +168,7 @@ func (b *ruleBook) readLegacy(key legacyKey, h *legacyHistory) error {
 }
 
 func (h *legacyHistory) keep(content, generation uint64, t *legacy.Table) {
-	h.versions = append(h.versions, &legacyVersion{content, generation, t, t.Fingerprint(), make(map[string]ruling)})
+	h.versions = append(h.versions, &legacyVersion{content, generation, t, make(map[string]ruling)})
 	if n := len(h.versions) - keptVersions; n > 0 {
 		h.versions = slices.Delete(h.versions, 0, n)
 	}

@@ -46,7 +46,7 @@ const keptSentences = 1024
 // were read last.
 func (b *ruleBook) sentence(netns uint32, path meaning.Path) string {
 	s := &b.sentences
-	if s.said == nil || s.epoch != b.epoch || len(s.said) >= keptSentences || time.Since(s.since) > chainsValid {
+	if s.epoch != b.epoch || len(s.said) >= keptSentences || time.Since(s.since) > chainsValid {
 		*s = sentences{since: time.Now(), epoch: b.epoch, said: make(map[string]string), buffer: s.buffer}
 	}
 	s.buffer = appendPath(binary.NativeEndian.AppendUint32(s.buffer[:0], netns), path)

@@ -31,18 +31,20 @@ type nftHistory struct {
 	told    map[nftRuleKey]model.Rule // as they are told; until the next read, which may number them anew
 	asked   time.Time                 // when it was last looked for changes
 	cost    time.Duration             // of the last read
+	read    uint64                    // when the last good read began (kernel clock)
 	failing bool
 	noted   *nft.Ruleset // whose expressions are known
 }
 
 type nftRuleKey struct{ table, rule uint64 } // or, of bases, the chain
 
-// baseSpan is a base chain while its policy was the same: unlike a rule's, that
-// changes in place. It was read so at both times (the kernel's clock).
+// baseSpan is a base chain while its policy was the same: unlike a rule, that
+// changes in place. It did so between two times of the kernel's clock: when it was
+// last read otherwise (0: never was), and when it was first read so.
 type baseSpan struct {
-	table       *nft.Table
-	chain       *nft.Chain
-	first, last uint64
+	table        *nft.Table
+	chain        *nft.Chain
+	since, first uint64
 }
 
 // nftRule is a rule with what its text needs: the rule set it was read with, its
@@ -114,7 +116,7 @@ func (b *ruleBook) decide(h *nftHistory, e *record, r ruling, last *nft.Rule) ru
 	}
 	key := nftRuleKey{ev.Address, ev.ChainHandle}
 	base := h.base(key, kernel, e.Ts)
-	if base == nil {
+	if base == nil && h.read < e.Ts { // what was read since would tell no more
 		if err := b.readNFT(e.Netns, h); err != nil {
 			return unknownRules("%v", err)
 		}
@@ -251,11 +253,14 @@ func (b *ruleBook) readNFT(netns uint32, h *nftHistory) error {
 	h.asked = time.Now()
 	from, was := b.now(), h.now
 	err := b.in(netns, func() error { return h.refresh(b.ctx) })
-	if err == nil {
-		h.keepBases(from, b.now())
-	}
 	if h.now != was {
 		b.epoch++
+	}
+	if err == nil {
+		if h.now != was {
+			h.keepBases(b.now())
+		}
+		h.read = from
 	}
 	h.cost = time.Since(h.asked)
 	b.noteExpressions(h)
@@ -313,9 +318,9 @@ func (h *nftHistory) refresh(ctx context.Context) (err error) {
 	return nil
 }
 
-// keepBases notes the base chains of what was read between two times. The newest
-// span of a chain that is gone stays as it was.
-func (h *nftHistory) keepBases(from, to uint64) {
+// keepBases notes the base chains of a rule set that is not the one of the last
+// read, and was read by a time. A chain that is gone stays as it was.
+func (h *nftHistory) keepBases(by uint64) {
 	if len(h.bases) > keptBases {
 		clear(h.bases)
 	}
@@ -326,15 +331,18 @@ func (h *nftHistory) keepBases(from, to uint64) {
 			}
 			key := nftRuleKey{t.Handle, c.Handle}
 			spans := h.bases[key]
-			if n := len(spans); n > 0 && spans[n-1].chain.Policy == c.Policy {
-				spans[n-1].table, spans[n-1].chain, spans[n-1].last = t, c, from
-				continue
+			var since uint64
+			if n := len(spans); n > 0 {
+				if spans[n-1].chain.Policy == c.Policy {
+					spans[n-1].table, spans[n-1].chain = t, c
+					continue
+				}
+				since = h.read
 			}
 			if len(spans) >= keptPolicies {
 				spans = spans[1:]
 			}
-			// it was read so at some time in between
-			h.bases[key] = append(spans, baseSpan{t, c, to, from})
+			h.bases[key] = append(spans, baseSpan{t, c, since, by})
 		}
 	}
 }
@@ -346,14 +354,11 @@ func (h *nftHistory) base(key nftRuleKey, policy string, at uint64) *baseSpan {
 	spans := h.bases[key]
 	for i := range spans {
 		s := &spans[i]
-		since, until := uint64(0), uint64(math.MaxUint64)
-		if i > 0 {
-			since = spans[i-1].last
-		}
+		until := uint64(math.MaxUint64)
 		if i+1 < len(spans) {
 			until = spans[i+1].first
 		}
-		if s.chain.Policy == policy && since <= at && at <= until {
+		if s.chain.Policy == policy && s.since <= at && at <= until {
 			return s
 		}
 	}

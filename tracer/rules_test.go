@@ -49,7 +49,8 @@ func TestPolicyThatChanged(t *testing.T) {
 			table.Chains = append(table.Chains, &nft.Chain{Hook: "FORWARD", Handle: uint64(i + 1), Policy: p})
 		}
 		h.now = &nft.Ruleset{Tables: []*nft.Table{table}}
-		h.keepBases(from, to)
+		h.keepBases(to)
+		h.read = from
 	}
 	read(10, 12, "accept")
 	read(20, 22, "accept")

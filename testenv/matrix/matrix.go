@@ -67,7 +67,7 @@ const HealthyTwin = ", healthy"
 // names that they have as tests.
 func Wrong(results []Result) (names []string) {
 	for _, r := range results {
-		if len(r.Alarms) == 0 && (r.Code == "" || r.Confidence != "") {
+		if len(r.Alarms) == 0 && (r.Code == "" || r.verdict() != miss) {
 			continue
 		}
 		if name := strings.TrimSuffix(r.Scenario, HealthyTwin); !slices.Contains(names, name) {

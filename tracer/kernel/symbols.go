@@ -111,10 +111,24 @@ func (b *symbolBuilder) done() *symbolTable {
 	return t
 }
 
+// splitSymbol takes a line apart: address, type, name, and for modules the module
+// in brackets. The name is nil if the line is none.
+func splitSymbol(line []byte) (addr []byte, kind byte, name, module []byte) {
+	addr, rest, ok := bytes.Cut(line, []byte{' '})
+	if !ok || len(rest) < 3 || rest[1] != ' ' {
+		return nil, 0, nil, nil
+	}
+	name, module, _ = bytes.Cut(rest[2:], []byte{'\t'})
+	return addr, rest[0], name, module
+}
+
+// isText tells the types of functions, weak ones too.
+func isText(kind byte) bool { return kind == 't' || kind == 'T' || kind == 'w' || kind == 'W' }
+
 // add takes one line: "ffffffff81000000 T _stext" or "... t name\t[module]".
 func (b *symbolBuilder) add(line []byte) error {
-	addrText, rest, ok := bytes.Cut(line, []byte{' '})
-	if !ok || len(rest) < 3 || rest[1] != ' ' {
+	addrText, kind, name, module := splitSymbol(line)
+	if name == nil {
 		return fmt.Errorf("%q is no symbol", line)
 	}
 	addr, err := parseHex(addrText)
@@ -124,12 +138,9 @@ func (b *symbolBuilder) add(line []byte) error {
 	if addr != 0 {
 		b.table.hidden = false
 	}
-	switch rest[0] {
-	case 't', 'T', 'w', 'W':
-	default:
+	if !isText(kind) {
 		return nil
 	}
-	name, module, _ := bytes.Cut(rest[2:], []byte{'\t'})
 	if len(name) > 1<<16-1 || len(b.names)+len(name) > 1<<32-1 {
 		return fmt.Errorf("symbol name of %d bytes is too long", len(name))
 	}
@@ -290,9 +301,8 @@ func builtins(path string, names []string) (map[string]bool, error) {
 // builtin gives the name of a text symbol outside modules that a line has; nil:
 // it has none.
 func builtin(line []byte) []byte {
-	_, rest, _ := bytes.Cut(line, []byte{' '})
-	if len(rest) < 3 || rest[1] != ' ' || bytes.IndexByte([]byte("tTwW"), rest[0]) < 0 || bytes.IndexByte(rest, '\t') >= 0 {
-		return nil
+	if _, kind, name, module := splitSymbol(line); isText(kind) && module == nil {
+		return name
 	}
-	return rest[2:]
+	return nil
 }
