@@ -114,9 +114,7 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, u64 location,
 	dev = BPF_CORE_READ(skb, dev);
 	if (dev && !netns_of(dev))
 		dev = 0;
-	t = 0;
-	if (in_flight)
-		t = bpf_map_lookup_elem(&skbs, &key);
+	t = entry_of(key);
 	/*
 	 * While headers are pushed or pulled the network header may be off:
 	 * a known skb is believed then, an unknown one is not ours.
@@ -213,12 +211,6 @@ static __always_inline int on_sight(struct sk_buff *skb, struct net_device *dev,
 		    result);
 }
 
-static __always_inline void delivered(struct tracked *t)
-{
-	t->flags |= TRACKED_DELIVERED;
-	end_head(t->head, t->id);
-}
-
 /* The skb reached its receiver; deliveries of a tunnel's outer packet do not count. */
 static __always_inline int on_deliver(struct sk_buff *skb,
 				      struct net_device *dev, u8 fn)
@@ -233,13 +225,27 @@ static __always_inline int on_deliver(struct sk_buff *skb,
 		    KIND_DELIVER, fn, 0);
 }
 
+/*
+ * What the stack itself answers, a reset or an ICMP error, and to which packet:
+ * its receiver may have it by now.
+ */
+static __always_inline int on_answer(struct sk_buff *skb, u8 fn, s32 result)
+{
+	struct pkt p;
+	struct tracked *t = seen_late(skb, &p);
+
+	if (!t)
+		return 0;
+	return emit(t, &p, BPF_CORE_READ(skb, dev), KIND_ANSWER, fn, result);
+}
+
 /* The receive function has returned and kept the skb: nothing more will be said. */
 static __always_inline int on_delivered(struct sk_buff *skb)
 {
 	struct tracked *t;
 	u64 key = (u64)skb;
 
-	if (!in_flight)
+	if (!arrived)
 		return 0;
 	t = bpf_map_lookup_elem(&skbs, &key);
 	if (t && (t->flags & TRACKED_DELIVERED))

@@ -93,14 +93,14 @@ static __always_inline struct tracked *enter(struct sk_buff *skb, u64 nh,
 {
 	u32 tentative = 0;
 	u64 key = (u64)skb, head = (u64)BPF_CORE_READ(skb, head);
-	struct tracked *t = 0;
+	struct tracked *t;
 	int dir;
 
 	if (!armed)
 		return 0;
+	__builtin_memset(p, 0, sizeof(*p));
 	dir = match(nh, p, &tentative);
-	if (in_flight)
-		t = bpf_map_lookup_elem(&skbs, &key);
+	t = entry_of(key);
 	if (t) {
 		/* equal bytes again where packets begin: sent again */
 		int again = origin && ((t->flags & TRACKED_DELIVERED) ||
@@ -168,13 +168,10 @@ OURS int on_transmit(struct sk_buff *skb, struct net_device *dev, u8 fn)
 	u64 nh = network_header(skb);
 	struct tracked *t;
 	struct pkt p;
-	int origin;
 
 	if (!may_be_ip(skb->protocol) || foreign(skb, nh))
 		return 0;
-	__builtin_memset(&p, 0, sizeof(p));
-	origin = BPF_CORE_READ(skb, skb_iif) == 0;
-	t = enter(skb, nh, dev, &p, origin && !p.encap);
+	t = enter(skb, nh, dev, &p, BPF_CORE_READ(skb, skb_iif) == 0);
 	if (!t)
 		return 0;
 	t->hook = 0;
@@ -195,7 +192,6 @@ OURS int on_receive(struct sk_buff *skb, u8 fn)
 
 	if (!may_be_ip(proto) || foreign(skb, nh))
 		return 0;
-	__builtin_memset(&p, 0, sizeof(p));
 	if (proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD))
 		nh += 4; /* tag still in the data */
 	t = enter(skb, nh, dev, &p, from_outside(dev));

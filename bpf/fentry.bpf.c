@@ -303,33 +303,28 @@ DELIVER(sctp_rcv, 0)
 /* --- answers of the stack itself --- */
 
 /* up to 6.9 the tracepoint tcp_send_reset is silent where there is no socket */
-SIGHT(tcp_v4_send_reset, 1, KIND_ANSWER)
-SIGHT(tcp_v6_send_reset, 1, KIND_ANSWER)
+#define RESET(func, arg)                                                        \
+	SEC("fentry/" #func) int func##_in(u64 *ctx)                            \
+	{                                                                       \
+		return on_answer(ARG(arg, struct sk_buff *), FN_##func, 0);     \
+	}
+
+RESET(tcp_v4_send_reset, 1)
+RESET(tcp_v6_send_reset, 1)
 
 SEC("fentry/__icmp_send")
 int __icmp_send_in(u64 *ctx)
 {
-	return on_sight(ARG(0, struct sk_buff *), 0, KIND_ANSWER, FN___icmp_send,
-			(u32)ctx[1] << 8 | (u8)ctx[2]);
+	return on_answer(ARG(0, struct sk_buff *), FN___icmp_send,
+			 (u32)ctx[1] << 8 | (u8)ctx[2]);
 }
 
 SEC("fentry/icmp6_send")
 int icmp6_send_in(u64 *ctx)
 {
-	return on_sight(ARG(0, struct sk_buff *), 0, KIND_ANSWER, FN_icmp6_send,
-			(u32)(u8)ctx[1] << 8 | (u8)ctx[2]);
+	return on_answer(ARG(0, struct sk_buff *), FN_icmp6_send,
+			 (u32)(u8)ctx[1] << 8 | (u8)ctx[2]);
 }
 
-SEC("fentry/nf_send_reset")
-int nf_send_reset_in(u64 *ctx)
-{
-	return on_sight(ARG(2, struct sk_buff *), 0, KIND_ANSWER,
-			FN_nf_send_reset, 0);
-}
-
-SEC("fentry/nf_send_reset6")
-int nf_send_reset6_in(u64 *ctx)
-{
-	return on_sight(ARG(2, struct sk_buff *), 0, KIND_ANSWER,
-			FN_nf_send_reset6, 0);
-}
+RESET(nf_send_reset, 2)
+RESET(nf_send_reset6, 2)

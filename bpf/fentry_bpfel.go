@@ -476,6 +476,7 @@ const (
 	FentryProgVxlanXmitIn            = "vxlan_xmit_in"
 	FentryProgXtReplaceTableIn       = "xt_replace_table_in"
 	FentryVarArmed                   = "armed"
+	FentryVarArrived                 = "arrived"
 	FentryVarBlocksPerCpu            = "blocks_per_cpu"
 	FentryVarCfg                     = "cfg"
 	FentryVarEntryLinks              = "entry_links"
@@ -682,6 +683,7 @@ type FentryMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type FentryVariableSpecs struct {
 	Armed             *ebpf.VariableSpec `ebpf:"armed"`
+	Arrived           *ebpf.VariableSpec `ebpf:"arrived"`
 	BlocksPerCpu      *ebpf.VariableSpec `ebpf:"blocks_per_cpu"`
 	Cfg               *ebpf.VariableSpec `ebpf:"cfg"`
 	EntryLinks        *ebpf.VariableSpec `ebpf:"entry_links"`
@@ -786,6 +788,7 @@ func (m *FentryMaps) Close() error {
 // It can be passed to LoadFentryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FentryVariables struct {
 	Armed             *ebpf.Variable `ebpf:"armed"`
+	Arrived           *ebpf.Variable `ebpf:"arrived"`
 	BlocksPerCpu      *ebpf.Variable `ebpf:"blocks_per_cpu"`
 	Cfg               *ebpf.Variable `ebpf:"cfg"`
 	EntryLinks        *ebpf.Variable `ebpf:"entry_links"`

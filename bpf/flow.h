@@ -12,9 +12,13 @@
  * or its conntrack entry settles it; user space drops those never settled and
  * names them in `others`, so that they are not followed again.
  *
- * Gate. in_flight is the number of entries in `skbs`, exactly: every insert
- * and every successful delete counts, the sweep of user space included. Hooks
- * that are no entry points read it first and do nothing more while it is 0.
+ * Gate. in_flight is the number of entries in `skbs` that are still under way,
+ * exactly: every insert, every delivery and every successful delete counts, the
+ * sweep of user space included. Hooks that are no entry points read it first and
+ * do nothing more while it is 0. Entries of delivered packets, whose receivers
+ * may free them late or without a word, are counted in `arrived` instead: only
+ * the few hooks that can follow a delivery (a drop, a reset, an ICMP error) look
+ * for these.
  *
  * Identity. skbs is keyed by the skb's address. An address is reused at once
  * after a free, and some frees are not told (__kfree_skb), so an entry is

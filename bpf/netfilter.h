@@ -36,12 +36,10 @@ static __always_inline int on_hook_enter(struct sk_buff *skb,
 	struct tracked *t;
 	struct pkt p;
 
-	if (local_out) {
-		__builtin_memset(&p, 0, sizeof(p));
+	if (local_out)
 		t = enter(skb, network_header(skb), hook_dev(st), &p, 1);
-	} else {
+	else
 		t = seen(skb, &p);
-	}
 	if (t)
 		enter_hook(t, st);
 	return 0;

@@ -159,7 +159,7 @@ func TestObjectsHaveWhatTheLoaderNames(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", o.name, err)
 		}
-		for _, v := range []string{"cfg", "has_drop_reason", "armed", "in_flight", "stats"} {
+		for _, v := range []string{"cfg", "has_drop_reason", "armed", "in_flight", "arrived", "stats"} {
 			if spec.Variables[v] == nil {
 				t.Errorf("%s: no variable %s", o.name, v)
 			}

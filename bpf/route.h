@@ -130,12 +130,10 @@ static __always_inline int on_neigh(struct sk_buff *skb, struct neighbour *n,
 
 	if (!in_flight && (!origin || !may_enter_by(n->dev)))
 		return 0;
-	if (origin) {
-		__builtin_memset(&p, 0, sizeof(p));
+	if (origin)
 		t = enter(skb, network_header(skb), BPF_CORE_READ(n, dev), &p, 1);
-	} else {
+	else
 		t = seen(skb, &p);
-	}
 	if (!t)
 		return 0;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);

@@ -38,6 +38,7 @@ u32 armed = 0;
 
 /* Zeroed by the loader, read by everybody: see Gate above. */
 u64 in_flight = 0;
+u64 arrived = 0;
 u64 learned_count = 0;
 u64 next_id = 0;
 struct counters stats = {};
@@ -61,7 +62,7 @@ static __always_inline int may_enter_by(struct net_device *dev)
 
 enum tracked_flag {
 	TRACKED_TENTATIVE = 1,
-	TRACKED_DELIVERED = 2, /* handed to its receiver: only a late drop can follow */
+	TRACKED_DELIVERED = 2, /* handed to its receiver: only a late drop or an answer can follow */
 	TRACKED_LOST = 4, /* the ring buffer refused one of its events */
 	TRACKED_COPY = 8, /* first sighting was as a clone */
 	TRACKED_ORIGIN = 16, /* first sighting was where packets begin */

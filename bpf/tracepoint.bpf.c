@@ -27,13 +27,11 @@ OURS int bracket_ours(struct bpf_nf_ctx *ctx, u8 index, int last)
 	u8 hook;
 
 	hook = st->hook;
-	if (hook == NF_INET_LOCAL_OUT && (index == 0 || last)) {
+	if (hook == NF_INET_LOCAL_OUT && (index == 0 || last))
 		/* local output begins here: an entry point */
-		__builtin_memset(&p, 0, sizeof(p));
 		t = enter(skb, network_header(skb), hook_dev(st), &p, 1);
-	} else {
+	else
 		t = seen(skb, &p);
-	}
 	if (!t) {
 		if (in_flight)
 			passed_by(st, index);

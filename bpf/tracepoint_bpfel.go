@@ -70,6 +70,7 @@ const (
 	TracepointProgTpPercpuAllocPercpu = "tp_percpu_alloc_percpu"
 	TracepointProgTpTcpSendReset      = "tp_tcp_send_reset"
 	TracepointVarArmed                = "armed"
+	TracepointVarArrived              = "arrived"
 	TracepointVarBlocksPerCpu         = "blocks_per_cpu"
 	TracepointVarCfg                  = "cfg"
 	TracepointVarEntryLinks           = "entry_links"
@@ -206,6 +207,7 @@ type TracepointMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracepointVariableSpecs struct {
 	Armed              *ebpf.VariableSpec `ebpf:"armed"`
+	Arrived            *ebpf.VariableSpec `ebpf:"arrived"`
 	BlocksPerCpu       *ebpf.VariableSpec `ebpf:"blocks_per_cpu"`
 	Cfg                *ebpf.VariableSpec `ebpf:"cfg"`
 	EntryLinks         *ebpf.VariableSpec `ebpf:"entry_links"`
@@ -315,6 +317,7 @@ func (m *TracepointMaps) Close() error {
 // It can be passed to LoadTracepointObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracepointVariables struct {
 	Armed              *ebpf.Variable `ebpf:"armed"`
+	Arrived            *ebpf.Variable `ebpf:"arrived"`
 	BlocksPerCpu       *ebpf.Variable `ebpf:"blocks_per_cpu"`
 	Cfg                *ebpf.Variable `ebpf:"cfg"`
 	EntryLinks         *ebpf.Variable `ebpf:"entry_links"`

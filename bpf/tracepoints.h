@@ -65,13 +65,13 @@ int BPF_PROG(tp_tcp_send_reset, const struct sock *sk, struct sk_buff *skb)
 {
 	if (!skb)
 		return 0;
-	return on_sight(skb, 0, KIND_ANSWER, FN_tcp_send_reset, 0);
+	return on_answer(skb, FN_tcp_send_reset, 0);
 }
 
 SEC("tp_btf/icmp_send")
 int BPF_PROG(tp_icmp_send, struct sk_buff *skb, int type, int code)
 {
-	return on_sight(skb, 0, KIND_ANSWER, FN_icmp_send, type << 8 | code);
+	return on_answer(skb, FN_icmp_send, type << 8 | code);
 }
 
 SEC("tp_btf/module_load")
@@ -83,7 +83,7 @@ int BPF_PROG(tp_module_load, struct module *m)
 /*
  * Not attached: user space runs it (BPF_PROG_TEST_RUN) with an skb's address
  * and a time, to forget an entry that was not seen since. It is the only way
- * out of the map besides the hooks, so that in_flight stays exact.
+ * out of the map besides the hooks, so that in_flight and arrived stay exact.
  */
 SEC("raw_tp")
 int sweep(struct bpf_raw_tracepoint_args *ctx)

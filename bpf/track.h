@@ -27,11 +27,32 @@ SUBPROG int end_head(u64 head, u64 id)
 static __always_inline void forget(u64 key, struct tracked *t)
 {
 	u64 head = t->head, id = t->id;
+	int was_delivered = t->flags & TRACKED_DELIVERED;
 
 	if (bpf_map_delete_elem(&skbs, &key))
 		return; /* someone else was faster, and has counted it */
-	__sync_fetch_and_add(&in_flight, -1);
+	if (was_delivered)
+		__sync_fetch_and_add(&arrived, -1);
+	else
+		__sync_fetch_and_add(&in_flight, -1);
 	end_head(head, id);
+}
+
+/* The packet is with its receiver: it no longer keeps the gate open. */
+static __always_inline void delivered(struct tracked *t)
+{
+	if (!(t->flags & TRACKED_DELIVERED)) {
+		t->flags |= TRACKED_DELIVERED;
+		__sync_fetch_and_add(&arrived, 1);
+		__sync_fetch_and_add(&in_flight, -1);
+	}
+	end_head(t->head, t->id);
+}
+
+/* The entry of an skb, under way or delivered. */
+static __always_inline struct tracked *entry_of(u64 key)
+{
+	return in_flight || arrived ? bpf_map_lookup_elem(&skbs, &key) : 0;
 }
 
 SUBPROG int remember_head(struct tracked *t, u64 now)
@@ -245,18 +266,15 @@ SUBPROG int recheck(struct tracked *t, struct pkt *p, u64 nh)
 }
 
 /*
- * The entry of an skb at a hook that is no entry point; p is filled. 0 when it
- * is not traced: then p is not touched, which would cost all other packets
- * most of what they pay. This is the only way for such hooks to get at a packet.
+ * An skb's entry t (0: it has none), if the packet is the one it was made for;
+ * p is filled. Otherwise p is not touched, which would cost all other packets
+ * most of what they pay.
  */
-static __always_inline struct tracked *seen(struct sk_buff *skb, struct pkt *p)
+static __always_inline struct tracked *still(struct tracked *t, struct sk_buff *skb,
+					     struct pkt *p)
 {
-	struct tracked *t;
 	u64 key = (u64)skb;
 
-	if (!in_flight)
-		return 0;
-	t = bpf_map_lookup_elem(&skbs, &key);
 	if (!t)
 		return 0;
 	__builtin_memset(p, 0, sizeof(*p));
@@ -266,6 +284,23 @@ static __always_inline struct tracked *seen(struct sk_buff *skb, struct pkt *p)
 		return 0;
 	}
 	return t;
+}
+
+/*
+ * The entry of an skb at a hook that is no entry point, 0 when it is not traced.
+ * This and seen_late() are the only ways for such hooks to get at a packet.
+ */
+static __always_inline struct tracked *seen(struct sk_buff *skb, struct pkt *p)
+{
+	u64 key = (u64)skb;
+
+	return in_flight ? still(bpf_map_lookup_elem(&skbs, &key), skb, p) : 0;
+}
+
+/* The same at hooks that a delivered packet may still come by. */
+static __always_inline struct tracked *seen_late(struct sk_buff *skb, struct pkt *p)
+{
+	return still(entry_of((u64)skb), skb, p);
 }
 
 EXPORT(enum, tracked_flag);

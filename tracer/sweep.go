@@ -26,8 +26,7 @@ const (
 // sweep forgets skbs that will not be seen again, so that the gate closes. The
 // deleting itself is done by the kernel half: it counts.
 func (t *Tracer) sweep() {
-	var inFlight uint64
-	if err := t.att.coll.Variables["in_flight"].Get(&inFlight); err != nil || inFlight == 0 {
+	if !t.anyKnown() {
 		return
 	}
 	now := t.clock.now()
@@ -54,4 +53,15 @@ func (t *Tracer) sweep() {
 			return
 		}
 	}
+}
+
+// anyKnown tells whether the kernel half knows packets, under way or delivered.
+func (t *Tracer) anyKnown() bool {
+	for _, name := range []string{"in_flight", "arrived"} {
+		var count uint64
+		if err := t.att.coll.Variables[name].Get(&count); err == nil && count != 0 {
+			return true
+		}
+	}
+	return false
 }
