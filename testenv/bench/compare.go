@@ -104,13 +104,7 @@ func (n *Node) Compare(ctx context.Context, p Plan) (res Result, err error) {
 		return res, fmt.Errorf("a comparison needs rounds, a slot's time and a kind of traffic; asked for were %d, %v and %v", p.Rounds, p.Slot, p.Kinds)
 	}
 	stopIdle := n.keepIdle(ctx)
-	defer func() {
-		made, answered, idleErr := stopIdle()
-		if idleErr == nil && err == nil && answered == 0 {
-			idleErr = fmt.Errorf("of the traced flow's %d exchanges none was answered: it was not traced while others were measured", made)
-		}
-		err = errors.Join(err, idleErr)
-	}()
+	defer func() { err = stopIdle(err) }()
 	tools, refused, err := n.available(ctx, p.Tools)
 	if err != nil {
 		return res, err

@@ -133,9 +133,10 @@ const idleEvery = 200 * time.Millisecond
 const idleTimeout = 5 * time.Second
 
 // keepIdle runs the traced flow, an exchange now and then, until the returned
-// function is called, which tells how many were made and answered. That one is
-// not answered is no fault while others are: the floods starve it.
-func (n *Node) keepIdle(ctx context.Context) (stop func() (made, answered int, err error)) {
+// function is called. That gives the error of the measurement back, with what was
+// wrong with the flow. That an exchange is not answered is no fault while others
+// are: the floods starve it.
+func (n *Node) keepIdle(ctx context.Context) (stop func(error) error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var made, answered int
 	done := make(chan error, 1)
@@ -157,9 +158,12 @@ func (n *Node) keepIdle(ctx context.Context) (stop func() (made, answered int, e
 		}
 		done <- nil
 	}()
-	return func() (int, int, error) {
+	return func(err error) error {
 		cancel()
-		err := <-done
-		return made, answered, err
+		idleErr := <-done
+		if idleErr == nil && err == nil && answered == 0 {
+			idleErr = fmt.Errorf("of the traced flow's %d exchanges none was answered: it was not traced while others were measured", made)
+		}
+		return errors.Join(err, idleErr)
 	}
 }

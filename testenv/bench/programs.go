@@ -176,9 +176,11 @@ func strangers(own []int) (int, error) {
 }
 
 // Costs has the kernel count what every program of a tool takes while unrelated
-// UDP traffic runs. The counting itself slows the programs down a little
+// UDP traffic runs and the traced flow idles, as when tools are compared. The counting itself slows the programs down a little
 // (kernel.bpf_stats_enabled; two clock reads a run): no rate is told here.
 func (n *Node) Costs(ctx context.Context, tool Tool, d time.Duration) (costs []ProgramCost, err error) {
+	stopIdle := n.keepIdle(ctx)
+	defer func() { err = stopIdle(err) }()
 	r, err := tool.start(ctx, n)
 	if err != nil {
 		return nil, err
