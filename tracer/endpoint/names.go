@@ -29,6 +29,14 @@ const refreshEvery = 2 * time.Second
 // for again: most have none, and a look goes through all processes.
 const namelessFor = 10 * time.Second
 
+// A look takes the longer the more pods there are. So much of the time it may
+// take at most: because of namespaces that turn up, and because of one that
+// stays without a name.
+const (
+	lookShare     = 10
+	namelessShare = 100
+)
+
 // Names is a directory of names. It is safe for concurrent use.
 type Names struct {
 	resolver *Resolver
@@ -38,6 +46,7 @@ type Names struct {
 	ends      map[string]endNames   // by the title of the end that told
 	learned   map[netip.Addr]string // by the API
 	refreshed time.Time
+	took      time.Duration        // the last look
 	nameless  map[uint32]time.Time // namespaces without a name, since when
 }
 
@@ -108,7 +117,8 @@ func (n *Names) place(inode uint32) (string, bool) {
 func (n *Names) stale(inode uint32) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if time.Since(n.refreshed) < refreshEvery || time.Since(n.nameless[inode]) < namelessFor {
+	if time.Since(n.refreshed) < max(refreshEvery, lookShare*n.took) ||
+		time.Since(n.nameless[inode]) < max(namelessFor, namelessShare*n.took) {
 		return false
 	}
 	n.refreshed = time.Now()
@@ -159,6 +169,7 @@ func (n *Names) refresh(ctx context.Context) error {
 	r := n.resolver
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	began := time.Now()
 	v, err := r.look(ctx)
 	if err != nil {
 		return err
@@ -171,6 +182,7 @@ func (n *Names) refresh(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.local, n.refreshed = local, time.Now()
+	n.took = n.refreshed.Sub(began)
 	return nil
 }
 

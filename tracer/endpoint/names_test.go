@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/endpoint/kube"
 	"github.com/pathtrace/pathtrace/tracer/endpoint/kube/kubetest"
@@ -221,6 +222,32 @@ func TestNamesOfEnds(t *testing.T) {
 			n.Learn(client)
 		} else {
 			n.Forget(client)
+		}
+	}
+}
+
+// Names are looked for again the more seldom the longer a look takes.
+func TestWhenNamesAreLookedForAgain(t *testing.T) {
+	const unnamed, fresh = 7, 8
+	for _, c := range []struct {
+		name               string
+		inode              uint32
+		took, looked, told time.Duration // the last look; ago; ago that it had no name
+		want               bool
+	}{
+		{"turned up right after a look", fresh, 0, time.Second, 0, false},
+		{"turned up later", fresh, 0, 3 * time.Second, 0, true},
+		{"turned up, looks are slow", fresh, time.Second, 9 * time.Second, 0, false},
+		{"turned up, slow looks are long ago", fresh, time.Second, 11 * time.Second, 0, true},
+		{"without a name", unnamed, 0, 9 * time.Second, 9 * time.Second, false},
+		{"without a name for long", unnamed, 0, 11 * time.Second, 11 * time.Second, true},
+		{"without a name, looks are slow", unnamed, time.Second, 90 * time.Second, 90 * time.Second, false},
+		{"without a name for long, looks are slow", unnamed, time.Second, 101 * time.Second, 101 * time.Second, true},
+	} {
+		now := time.Now()
+		n := &Names{took: c.took, refreshed: now.Add(-c.looked), nameless: map[uint32]time.Time{unnamed: now.Add(-c.told)}}
+		if got := n.stale(c.inode); got != c.want {
+			t.Errorf("%s: look again: %v, want %v", c.name, got, c.want)
 		}
 	}
 }
