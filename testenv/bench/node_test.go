@@ -5,6 +5,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"regexp"
 	"strconv"
@@ -187,6 +188,24 @@ func TestProcess(t *testing.T) {
 	}
 	if life.Exit < 200*time.Millisecond || life.Exit > 5*time.Second || life.Peak < 100<<10 || life.Ready <= 0 {
 		t.Errorf("%+v: want an exit after 0.2 s, some memory and a time until ready", life)
+	}
+	listener := Tool{start: func(ctx context.Context, n *Node) (running, error) { return startProcess(ctx, spec) }}
+	h, err := Halted("halted", listener).start(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := func() bool { // soon, that is: a signal is taken when the process runs next
+		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", h.PID()))
+		return err == nil && strings.Contains(string(state), ") T ")
+	}
+	for end := time.Now().Add(time.Second); !stopped() && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	if !stopped() {
+		t.Error("a halted tool's process runs on")
+	}
+	if life, err := h.Stop(); err != nil || life.Exit < 200*time.Millisecond {
+		t.Errorf("a halted tool ends as others do: %+v, %v", life, err)
 	}
 	spec.statuses = nil
 	if p, err = startProcess(t.Context(), spec); err != nil {

@@ -7,10 +7,13 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Tool is something that watches the node while traffic runs.
@@ -34,6 +37,40 @@ func Pathtrace(name, bin string, args ...string) Tool {
 		src, dst := n.Traced()
 		return startPathtrace(ctx, n, bin, append(slices.Clone(args), "--src", src, "--dst", dst)...)
 	}}
+}
+
+// Halted is a tool whose process is stopped as long as traffic runs: what its
+// programs in the kernel take, without what the process takes besides. On an
+// emulated CPU that is the most of it.
+func Halted(name string, t Tool) Tool {
+	return Tool{Name: name, start: func(ctx context.Context, n *Node) (running, error) {
+		r, err := t.start(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		h := &halted{r}
+		if err := h.signal(unix.SIGSTOP); err != nil {
+			_, stopErr := r.Stop()
+			return nil, errors.Join(err, stopErr)
+		}
+		return h, nil
+	}}
+}
+
+type halted struct{ running }
+
+// Stop lets the process go on, and ends it.
+func (h *halted) Stop() (Life, error) {
+	contErr := h.signal(unix.SIGCONT)
+	life, err := h.running.Stop()
+	return life, errors.Join(contErr, err)
+}
+
+func (h *halted) signal(s unix.Signal) error {
+	if err := unix.Kill(h.PID(), s); err != nil {
+		return fmt.Errorf("send %s to process %d: %w", unix.SignalName(s), h.PID(), err)
+	}
+	return nil
 }
 
 // Traced gives the addresses of the traced flow's ends.

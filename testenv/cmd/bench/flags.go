@@ -31,6 +31,7 @@ type options struct {
 	label       string
 	json        string
 	floor       bool
+	halted      bool
 	costs       bool
 	guard       bool
 	baselineOut string
@@ -79,6 +80,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.label, "label", "native", "name of this machine in the results and in the baseline")
 	f.StringVar(&o.json, "json", "", "file to add the results to, as JSON Lines")
 	f.BoolVar(&o.floor, "floor", false, "compare also with empty programs at the same hooks")
+	f.BoolVar(&o.halted, "halted", false, "compare also with traces whose process is stopped: what their programs take alone")
 	f.BoolVar(&o.costs, "costs", true, "tell what each BPF program takes")
 	f.BoolVar(&o.guard, "guard", false, "fail when others keep less than the committed baseline allows")
 	f.StringVar(&o.baselineOut, "baseline-out", "", "file to write the baseline to, with this run's results taken over")

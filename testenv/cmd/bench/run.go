@@ -159,7 +159,11 @@ func (r *runner) floods(ctx context.Context, n *bench.Node, builds []build) ([]b
 func (r *runner) plan(builds []build) (bench.Plan, error) {
 	p := bench.Plan{Kinds: r.traffic(), Rounds: r.rounds, Slot: r.slot, Patience: r.patience, Log: r.say}
 	for _, b := range builds {
-		p.Tools = append(p.Tools, bench.Pathtrace(b.name, b.bin, b.args...))
+		trace := bench.Pathtrace(b.name, b.bin, b.args...)
+		p.Tools = append(p.Tools, trace)
+		if r.halted {
+			p.Tools = append(p.Tools, bench.Halted(b.name+" (process stopped)", trace))
+		}
 		if r.floor {
 			p.Tools = append(p.Tools, bench.Floor(b.name+" (empty programs)", b.bin, b.args...))
 		}
