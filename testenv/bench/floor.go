@@ -37,7 +37,7 @@ func Floor(name, bin string, args ...string) Tool {
 			}
 		}
 		began := time.Now()
-		f := &floor{}
+		f := &floor{programs: map[ebpf.ProgramID]*ebpf.Program{}}
 		if err := f.attach(n, hooks); err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", name, err), f.detach())
 		}
@@ -50,6 +50,7 @@ func Floor(name, bin string, args ...string) Tool {
 type hook struct {
 	spec *ebpf.ProgramSpec      // tracing: the program's own, with attach point
 	nf   *link.NetfilterOptions // a netfilter link's place
+	prog ebpf.ProgramID
 }
 
 // hooksOf finds where the programs of a process hang: tracing programs by their
@@ -105,7 +106,7 @@ func hookOf(id link.ID, specs map[string]*ebpf.ProgramSpec) (hook, error) {
 		return hook{}, err
 	}
 	if nf := info.Netfilter(); nf != nil {
-		return hook{nf: &link.NetfilterOptions{ProtocolFamily: nf.ProtocolFamily, Hook: nf.Hook, Priority: nf.Priority}}, nil
+		return hook{prog: info.Program, nf: &link.NetfilterOptions{ProtocolFamily: nf.ProtocolFamily, Hook: nf.Hook, Priority: nf.Priority}}, nil
 	}
 	p, err := ebpf.NewProgramFromID(info.Program)
 	if err != nil {
@@ -119,12 +120,13 @@ func hookOf(id link.ID, specs map[string]*ebpf.ProgramSpec) (hook, error) {
 	if specs[name] == nil {
 		return hook{}, fmt.Errorf("program %s is not one of this tree's: build pathtrace and the benchmark from the same source", name)
 	}
-	return hook{spec: specs[name]}, nil
+	return hook{prog: info.Program, spec: specs[name]}, nil
 }
 
-// floor are the empty programs.
+// floor are the empty programs: as many as there are others, since each takes
+// room of its own in the CPU's caches.
 type floor struct {
-	programs []*ebpf.Program
+	programs map[ebpf.ProgramID]*ebpf.Program // by the one it stands for
 	links    []link.Link
 	life     Life
 }
@@ -138,15 +140,9 @@ func empty(like ebpf.ProgramSpec, result int32) (*ebpf.Program, error) {
 }
 
 func (f *floor) attach(n *Node, hooks []hook) error {
-	const nfAccept = 1 // include/uapi/linux/netfilter.h: NF_ACCEPT
-	pass, err := empty(ebpf.ProgramSpec{Type: ebpf.Netfilter, AttachType: ebpf.AttachNetfilter}, nfAccept)
-	if err != nil {
-		return fmt.Errorf("load an empty netfilter program: %w", err)
-	}
-	f.programs = append(f.programs, pass)
 	return n.Env.Node(1).Netns.Do(func() error {
 		for _, h := range hooks {
-			if err := f.hang(h, pass); err != nil {
+			if err := f.hang(h); err != nil {
 				return err
 			}
 		}
@@ -154,32 +150,52 @@ func (f *floor) attach(n *Node, hooks []hook) error {
 	})
 }
 
-func (f *floor) hang(h hook, pass *ebpf.Program) error {
+func (f *floor) hang(h hook) error {
 	if h.nf != nil {
-		// Links of other namespaces than the node's are in the list as well, at
-		// the same places, most of them: of two at one place the node gets one.
-		l, err := link.AttachNetfilter(link.NetfilterOptions{Program: pass, ProtocolFamily: h.nf.ProtocolFamily,
-			Hook: h.nf.Hook, Priority: h.nf.Priority})
-		if errors.Is(err, unix.EBUSY) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("netfilter link at hook %d, priority %d: %w", h.nf.Hook, h.nf.Priority, err)
-		}
-		f.links = append(f.links, l)
-		return nil
+		return f.hangNetfilter(h)
 	}
-	p, err := empty(*h.spec, 0)
+	p, err := f.standIn(h.prog, *h.spec, 0)
 	if err != nil {
 		return fmt.Errorf("load an empty program for %s: %w", h.spec.AttachTo, err)
 	}
-	f.programs = append(f.programs, p)
 	l, err := link.AttachTracing(link.TracingOptions{Program: p})
 	if err != nil {
 		return fmt.Errorf("attach an empty program to %s: %w", h.spec.AttachTo, err)
 	}
 	f.links = append(f.links, l)
 	return nil
+}
+
+func (f *floor) hangNetfilter(h hook) error {
+	const nfAccept = 1 // include/uapi/linux/netfilter.h: NF_ACCEPT
+	p, err := f.standIn(h.prog, ebpf.ProgramSpec{Type: ebpf.Netfilter, AttachType: ebpf.AttachNetfilter}, nfAccept)
+	if err != nil {
+		return fmt.Errorf("load an empty netfilter program: %w", err)
+	}
+	// Links of other namespaces than the node's are in the list as well, at
+	// the same places, most of them: of two at one place the node gets one.
+	l, err := link.AttachNetfilter(link.NetfilterOptions{Program: p, ProtocolFamily: h.nf.ProtocolFamily,
+		Hook: h.nf.Hook, Priority: h.nf.Priority})
+	if errors.Is(err, unix.EBUSY) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("netfilter link at hook %d, priority %d: %w", h.nf.Hook, h.nf.Priority, err)
+	}
+	f.links = append(f.links, l)
+	return nil
+}
+
+// standIn is the empty program for another one.
+func (f *floor) standIn(id ebpf.ProgramID, like ebpf.ProgramSpec, result int32) (*ebpf.Program, error) {
+	if p := f.programs[id]; p != nil {
+		return p, nil
+	}
+	p, err := empty(like, result)
+	if err == nil {
+		f.programs[id] = p
+	}
+	return p, err
 }
 
 // PID is this process's: the programs are its own.
