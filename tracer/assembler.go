@@ -77,11 +77,11 @@ func (a *assembler) add(e *record, now time.Time) {
 
 // file makes a journey findable by a tuple it has had.
 func (a *assembler) file(t bpf.Tuple, j *journey) {
-	if n := len(j.tuples); n > 0 && j.tuples[n-1] == t {
+	k := keyOf(t, j.first.Ipid)
+	if n := len(j.filed); n > 0 && j.filed[n-1] == k {
 		return
 	}
-	j.tuples = append(j.tuples, t)
-	k := keyOf(t, j.first.Ipid)
+	j.filed = append(j.filed, k)
 	m := a.byFlow[k]
 	if m == nil {
 		m = make(map[uint64]*journey)
@@ -238,8 +238,7 @@ func (a *assembler) pending() int {
 // forget drops a journey and every way to find it.
 func (a *assembler) forget(j *journey) {
 	delete(a.active, j.id)
-	for _, t := range j.tuples {
-		k := keyOf(t, j.first.Ipid)
+	for _, k := range j.filed {
 		if m := a.byFlow[k]; m != nil {
 			delete(m, j.id)
 			if len(m) == 0 {

@@ -95,8 +95,8 @@ type journey struct {
 	own       bool // seen on this node at least once
 	touched   time.Time
 	terminal  bool
-	tuples    []bpf.Tuple // every tuple it was seen with
-	parts     []uint64    // ids that turned out to be parts of it
+	filed     []flowKey // every key it is found by
+	parts     []uint64  // ids that turned out to be parts of it
 }
 
 func newJourney(e *record, now time.Time) *journey {

@@ -47,8 +47,13 @@ func (p *placeBook) Belongs(inode uint32) bool {
 // refreshEvery bounds how often all of /proc is searched for namespaces.
 const refreshEvery = 2 * time.Second
 
-// Place implements places.
-func (p *placeBook) Place(inode uint32) string { return p.names.Place(inode) }
+// Place implements places. What has no namespace has no name.
+func (p *placeBook) Place(inode uint32) string {
+	if inode == 0 {
+		return ""
+	}
+	return p.names.Place(inode)
+}
 
 // Uplink implements places.
 func (p *placeBook) Uplink(netns, ifindex uint32) bool {

@@ -67,6 +67,8 @@ func (nodeMap) Owner(a netip.Addr) string {
 }
 func (nodeMap) Place(inode uint32) string {
 	switch inode {
+	case 0:
+		return ""
 	case 1:
 		return "node"
 	case 2:
