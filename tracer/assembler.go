@@ -12,6 +12,9 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
+// quietAfterEnd is how long nothing more must come of a packet that has ended.
+const quietAfterEnd = 40 * time.Millisecond
+
 // assembler gathers events into journeys and lets a journey go as a packet
 // once its fate is known.
 type assembler struct {
@@ -33,7 +36,7 @@ type assembler struct {
 func newAssembler(w *world, wall func(uint64) time.Time, notOurs func(bpf.Tuple)) *assembler {
 	return &assembler{w: w, wall: wall, notOurs: notOurs,
 		active: make(map[uint64]*journey), frames: newFrames(0), alias: make(map[uint64]uint64), byFlow: make(map[flowKey]map[uint64]*journey),
-		quiet: 40 * time.Millisecond, linger: 4 * time.Second, give: 10 * time.Second}
+		quiet: quietAfterEnd, linger: 4 * time.Second, give: 10 * time.Second}
 }
 
 // add takes one event.

@@ -27,10 +27,14 @@ const (
 	drainLimit  = 5 * time.Second
 	tick        = 20 * time.Millisecond
 	// While nothing comes there is little to do: events, moved ends and the end
-	// of the trace wake it, and others need the CPU.
-	idleAfter = 40 * time.Millisecond
-	idleTick  = 250 * time.Millisecond
-	gather    = time.Millisecond // between two looks for more events
+	// of the trace wake it, and others need the CPU. To be woken is most of what
+	// a slow flow's trace takes: once for its first event, once to take them all,
+	// once to tell the packet.
+	gather   = 10 * time.Millisecond
+	tellTick = quietAfterEnd + 2*time.Millisecond
+	idleTick = 250 * time.Millisecond
+	// gatherBytes is how much of the ring buffer's 8 MiB may gather meanwhile.
+	gatherBytes = 256 << 10
 )
 
 // Run hands packets to sink until ctx is done or enough were seen, waits for
@@ -51,7 +55,11 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 	var stopping time.Time
 	for {
 		wait := tick
-		if stopping.IsZero() && time.Since(last) > idleAfter {
+		switch {
+		case !stopping.IsZero():
+		case time.Since(last) < tellTick:
+			wait = tellTick
+		default:
 			wait = idleTick
 		}
 		n, err := t.read(wait)
@@ -167,8 +175,13 @@ func (t *Tracer) read(wait time.Duration) (int, error) {
 		return 0, err
 	}
 	n := 0
+	enough := func() bool { return t.reader.AvailableBytes() >= gatherBytes }
 	for end := time.Now().Add(tick); t.reader.AvailableBytes() > 0 && time.Now().Before(end); {
-		time.Sleep(gather)
+		if !enough() {
+			if err := t.ring.wait(enough, gather); err != nil {
+				return n, err
+			}
+		}
 		more, err := t.take(end)
 		if n += more; err != nil {
 			return n, err
