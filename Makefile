@@ -136,5 +136,5 @@ bench-vm: build build/vm build/bench
 	@mkdir -p $(BENCH_OUT)/vm-$(BENCH_KERNEL)
 	for cpus in 2 1; do \
 		.ci/as-root build/vm --kernel $(BENCH_KERNEL) --cpus $$cpus --single-thread --summary --timeout 40m --out $(BENCH_OUT)/vm-$(BENCH_KERNEL) -- \
-			sh -c 'build/bench --label "$$0" --floor --patience 0 --json "$$VM_OUT/$$0.jsonl" "$$@"' vm-$(BENCH_KERNEL)-$${cpus}cpu $(BENCH_FLAGS) || exit; \
+			sh -c 'build/bench --label "$$0" --floor --halted --patience 0 --json "$$VM_OUT/$$0.jsonl" "$$@"' vm-$(BENCH_KERNEL)-$${cpus}cpu $(BENCH_FLAGS) || exit; \
 	done
