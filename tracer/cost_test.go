@@ -95,17 +95,7 @@ func programTime(t *testing.T, cfg Config, send func()) (time.Duration, *model.S
 		t.Fatal(err)
 	}
 	defer stats.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	var sum *model.Summary
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		var err error
-		if sum, err = tr.Run(ctx, &collector{room: 1 << 20}); err != nil {
-			t.Error(err)
-		}
-	}()
-	stop := func() { cancel(); <-done }
+	stop := running(t, tr, &collector{room: 1 << 20})
 	defer stop()
 	send()
 	var total time.Duration
@@ -116,8 +106,24 @@ func programTime(t *testing.T, cfg Config, send func()) (time.Duration, *model.S
 		}
 		total += s.Runtime
 	}
-	stop()
-	return total, sum, tr.start.Backend
+	return total, stop(), tr.start.Backend
+}
+
+// running runs a trace beside the test until it is stopped, which gives the
+// summary; to stop it again is no harm.
+func running(t *testing.T, tr *Tracer, sink model.Sink) (stop func() *model.Summary) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var sum *model.Summary
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var err error
+		if sum, err = tr.Run(ctx, sink); err != nil {
+			t.Error(err)
+		}
+	}()
+	return func() *model.Summary { cancel(); <-done; return sum }
 }
 
 // What packet bytes cost the packets they are taken of; nobody else pays.

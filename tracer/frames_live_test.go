@@ -30,19 +30,8 @@ func traced(t *testing.T, c *nodetest.Cluster, backend string, snap int, f func(
 		t.Fatal(err)
 	}
 	defer tr.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	got := &collector{room: 1 << 20}
-	var sum *model.Summary
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		var err error
-		if sum, err = tr.Run(ctx, got); err != nil {
-			t.Error(err)
-		}
-	}()
-	stop := func() { cancel(); <-done }
+	stop := running(t, tr, got)
 	defer stop()
 	f()
 	for quiet := 0; quiet < 3; time.Sleep(50 * time.Millisecond) { // emulated machines read slowly
@@ -50,7 +39,7 @@ func traced(t *testing.T, c *nodetest.Cluster, backend string, snap int, f func(
 			quiet = 0
 		}
 	}
-	stop()
+	sum := stop()
 	return got.packets, sum
 }
 

@@ -6,7 +6,6 @@ package tracer
 // only then.
 
 import (
-	"context"
 	"net"
 	"os/exec"
 	"testing"
@@ -41,15 +40,9 @@ func TestGateClosesOnDelivery(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tr.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var told collector
-	told.room = 1 << 10
-	done := make(chan error, 1)
-	go func() {
-		_, err := tr.Run(ctx, &told)
-		done <- err
-	}()
+	told := collector{room: 1 << 10}
+	stop := running(t, tr, &told)
+	defer stop()
 	const packets = 20
 	open := 0
 	for range packets {
@@ -71,10 +64,7 @@ func TestGateClosesOnDelivery(t *testing.T) {
 		t.Errorf("a connection that nobody waits for: %s", out)
 	}
 	time.Sleep(time.Second)
-	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	stop()
 	delivered, reset := 0, 0
 	for _, p := range told.packets {
 		switch {

@@ -83,18 +83,10 @@ func underTrace(t *testing.T, c *nodetest.Cluster, src, dst string) *liveSink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	sink := &liveSink{}
-	done := make(chan error, 1)
-	go func() {
-		_, err := tr.Run(ctx, sink)
-		done <- err
-	}()
+	stop := running(t, tr, sink)
 	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		stop()
 		if err := tr.Close(); err != nil {
 			t.Error(err)
 		}

@@ -29,9 +29,9 @@ const refreshEvery = 2 * time.Second
 // for again: most have none, and a look goes through all processes.
 const namelessFor = 10 * time.Second
 
-// A look takes the longer the more pods there are. So much of the time it may
-// take at most: because of namespaces that turn up, and because of one that
-// stays without a name.
+// A look takes the longer the more pods there are. It may take no more than one
+// part in so many of the time: because of namespaces that turn up, and because of
+// one that stays without a name.
 const (
 	lookShare     = 10
 	namelessShare = 100
