@@ -9,23 +9,16 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
-// counters reads what the kernel half counted.
-func (t *Tracer) counters() (bpf.Counters, error) {
-	var c bpf.Counters
-	if err := t.att.coll.Variables["stats"].Get(&c); err != nil {
-		return c, fmt.Errorf("read the kernel's counters: %w", err)
-	}
-	return c, nil
-}
+// warnEvery bounds how often losses are told while it runs.
+const warnEvery = 2 * time.Second
 
 // account tells what was missed. Packets none of whose events arrived are
 // known by their ids: the kernel counts what it handed out.
 func (t *Tracer) account(sum *model.Summary) {
-	c, err := t.counters()
+	c, err := t.att.Counters()
 	if err != nil {
 		t.cfg.Warn(err.Error())
 		return
@@ -33,16 +26,17 @@ func (t *Tracer) account(sum *model.Summary) {
 	sum.LostEvents = c.LostEvents
 	sum.LostPackets = c.LostPackets
 	sum.SampledOut = c.Sampled
-	sum.LostFrames = c.LostFrames + t.asm.frames.lost
-	sum.CutFrames = t.asm.frames.cut
-	sum.SkippedRuns = t.att.skipped()
-	sum.UnknownRules = t.rules.missing
+	lost, cut := t.asm.Frames()
+	sum.LostFrames = c.LostFrames + lost
+	sum.CutFrames = cut
+	sum.SkippedRuns = t.att.Skipped()
+	sum.UnknownRules = t.rules.Missing()
 	sum.LostChanges = t.lostChanges()
-	if c.Packets > t.asm.seenIDs {
-		sum.LostPackets += c.Packets - t.asm.seenIDs
+	if seen := t.asm.Seen(); c.Packets > seen {
+		sum.LostPackets += c.Packets - seen
 	}
-	for _, m := range t.att.missed {
-		if !m.quiet {
+	for _, m := range t.att.Missed() {
+		if !m.Quiet {
 			sum.MissedHooks = append(sum.MissedHooks, m.MissedHook)
 		}
 	}
@@ -53,24 +47,24 @@ func (t *Tracer) account(sum *model.Summary) {
 
 func (t *Tracer) tellLosses() {
 	t.lostChanges()
-	c, err := t.counters()
+	c, err := t.att.Counters()
 	if err != nil {
 		return // told by account
 	}
-	t.lost.Store(c.LostEvents + c.LostPackets)
-	if c.Sampled > 0 && !t.warnedSampled {
-		t.warnedSampled = true
+	t.told.lost.Store(c.LostEvents + c.LostPackets)
+	if c.Sampled > 0 && !t.told.warnedSampled {
+		t.told.warnedSampled = true
 		t.cfg.Warn("the flow is faster than is followed: some of its packets are left out on purpose and counted (--sample all follows every one)")
 	}
-	t.asm.lossy = c.LostEvents > 0
-	if n := c.LostEvents + c.LostPackets + c.LostFrames; n > t.warnedLost && time.Since(t.warnedAt) >= warnEvery {
-		t.warnedAt = time.Now()
+	t.told.lossy = c.LostEvents > 0
+	if n := c.LostEvents + c.LostPackets + c.LostFrames; n > t.told.warnedLost && time.Since(t.told.warnedAt) >= warnEvery {
+		t.told.warnedAt = time.Now()
 		what, todo := fmt.Sprintf("%d events and %d packets", c.LostEvents, c.LostPackets), "narrow it with --port or --proto"
 		if c.LostFrames > 0 {
 			what += fmt.Sprintf(", and packet bytes at %d hops,", c.LostFrames)
 			todo += ", or take fewer bytes with --snaplen"
 		}
 		t.cfg.Warn(what + " lost so far: the flow is faster than they can be read; " + todo)
-		t.warnedLost = n
+		t.told.warnedLost = n
 	}
 }

@@ -12,14 +12,14 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
-// quietAfterEnd is how long nothing more must come of a packet that has ended.
-const quietAfterEnd = 40 * time.Millisecond
+// QuietAfterEnd is how long nothing more must come of a packet that has ended.
+const QuietAfterEnd = 40 * time.Millisecond
 
 // assembler gathers events into journeys and lets a journey go as a packet
 // once its fate is known.
 type assembler struct {
+	cfg     Setting
 	w       *world
-	wall    func(uint64) time.Time
 	active  map[uint64]*journey
 	alias   map[uint64]uint64 // id of a segment, fragment or copy -> id of its packet
 	byFlow  map[flowKey]map[uint64]*journey
@@ -28,16 +28,53 @@ type assembler struct {
 	quiet   time.Duration // how long nothing more must come after an end
 	linger  time.Duration // the same while a copy is still under way: longer than a neighbour is probed for (3 s)
 	give    time.Duration // how long an unfinished packet is waited for
-	notOurs func(bpf.Tuple)
-	lossy   bool // the kernel half has lost events: what has no end may have lost it
 	frames  *frames
 }
 
-func newAssembler(w *world, wall func(uint64) time.Time, notOurs func(bpf.Tuple)) *assembler {
-	return &assembler{w: w, wall: wall, notOurs: notOurs,
-		active: make(map[uint64]*journey), frames: newFrames(0), alias: make(map[uint64]uint64), byFlow: make(map[flowKey]map[uint64]*journey),
-		quiet: quietAfterEnd, linger: 4 * time.Second, give: 10 * time.Second}
+// Setting is what an assembler works with.
+type Setting struct {
+	Places  places
+	Naming  naming
+	Tables  passedTables
+	Rules   rules
+	Wall    func(uint64) time.Time // of the kernel's clock
+	NotOurs func(bpf.Tuple)        // told of tuples that turned out to be of another flow
+	Module  func(name string)      // told of kernel modules that arrive
+	Lossy   func() bool            // the kernel half has lost events: what has no end may have lost it
+	SnapLen int                    // bytes of every packet that were asked for
 }
+
+func newAssembler(cfg Setting) *assembler {
+	return &assembler{cfg: cfg, w: &world{places: cfg.Places, naming: cfg.Naming, tables: cfg.Tables, rules: cfg.Rules, tracks: make(map[uint32]bool)},
+		active: make(map[uint64]*journey), frames: newFrames(cfg.SnapLen), alias: make(map[uint64]uint64), byFlow: make(map[flowKey]map[uint64]*journey),
+		quiet: QuietAfterEnd, linger: 4 * time.Second, give: 10 * time.Second}
+}
+
+// Take takes one record of the ring buffer in.
+func (a *assembler) Take(raw []byte) error {
+	if isFrame(raw) {
+		return a.frames.add(raw)
+	}
+	e, err := decode(raw)
+	if err != nil {
+		return err
+	}
+	if e.Kind == bpf.KindModule {
+		a.cfg.Module(cString(e.module.Name[:]))
+		return nil
+	}
+	e.bytes = a.frames.of(e.Frame)
+	a.add(&e, time.Now())
+	return nil
+}
+
+// Seen counts the packets that the kernel half handed out an id for and of which
+// an event came through.
+func (a *assembler) Seen() uint64 { return a.seenIDs }
+
+// Frames counts the hops that were told whose bytes never came, and those whose
+// bytes end where a fragment could not be read.
+func (a *assembler) Frames() (lost, cut uint64) { return a.frames.lost, a.frames.cut }
 
 // add takes one event.
 func (a *assembler) add(e *record, now time.Time) {
@@ -194,9 +231,9 @@ func (a *assembler) wait(j *journey) time.Duration {
 	return a.quiet
 }
 
-// due takes out the packets whose fate is known and those waited for too
+// Due takes out the packets whose fate is known and those waited for too
 // long; all of them when closing. They come in the order they began.
-func (a *assembler) due(now time.Time, closing bool) []*model.Packet {
+func (a *assembler) Due(now time.Time, closing bool) []*model.Packet {
 	var ready []*journey
 	for _, j := range a.active {
 		if closing || now.Sub(j.touched) >= a.wait(j) {
@@ -208,15 +245,15 @@ func (a *assembler) due(now time.Time, closing bool) []*model.Packet {
 	for _, j := range ready {
 		a.forget(j)
 		if j.tentative && j.own {
-			a.notOurs(j.first.T)
+			a.cfg.NotOurs(j.first.T)
 		}
 		if j.counted && len(j.hops) == 0 && (j.own || j.first.Netns == 0) && !j.tentative {
 			a.seenIDs-- // only events that tell nothing came through: lost
 		}
-		if !j.terminal && a.lossy {
+		if !j.terminal && a.cfg.Lossy() {
 			j.lost = true
 		}
-		if p := j.packet(a.number+1, a.wall); p != nil {
+		if p := j.packet(a.number+1, a.cfg.Wall); p != nil {
 			a.number++
 			a.frames.settle(p.Hops)
 			a.w.rules.Explain(p)
@@ -227,8 +264,8 @@ func (a *assembler) due(now time.Time, closing bool) []*model.Packet {
 	return out
 }
 
-// pending counts the packets of the flow whose fate is not known yet.
-func (a *assembler) pending() int {
+// Pending counts the packets of the flow whose fate is not known yet.
+func (a *assembler) Pending() int {
 	n := 0
 	for _, j := range a.active {
 		if j.own && !j.tentative && !j.terminal {

@@ -6,7 +6,6 @@ package tracer
 // and in which order packets are told.
 
 import (
-	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -25,7 +24,7 @@ func TestPacketSocketCopy(t *testing.T) {
 		p := syn(s).fromClient()
 		p.clone().kfree("NOT_SPECIFIED", location, calicl)
 		s.now = s.now.Add(time.Second)
-		if got := s.asm.due(s.now, false); len(got) != 0 {
+		if got := s.asm.Due(s.now, false); len(got) != 0 {
 			t.Fatalf("%s: told while under way: %v", location, lines(got))
 		}
 		p.toServer(bpf.FentryFnFN_tcpV4Rcv)
@@ -83,12 +82,12 @@ func TestOpenCopyIsWaitedFor(t *testing.T) {
 	p := ping(s).fromClient()
 	p.clone().xmit(calisv).recv(serverEth).kfree("OTHERHOST", "ip_rcv_core+0x10", serverEth)
 	s.now = s.now.Add(2 * time.Second)
-	if got := s.asm.due(s.now, false); len(got) != 0 {
+	if got := s.asm.Due(s.now, false); len(got) != 0 {
 		t.Fatalf("told while a copy was under way: %v", lines(got))
 	}
 	p.toServer(bpf.FentryFnFN_icmpRcv)
 	s.now = s.now.Add(s.asm.quiet)
-	got := s.asm.due(s.now, false)
+	got := s.asm.Due(s.now, false)
 	if len(got) != 1 {
 		t.Fatalf("told %d packets, want 1 as soon as one arrived", len(got))
 	}
@@ -256,20 +255,20 @@ func TestDue(t *testing.T) {
 	syn(s).fromClient()
 	s.send(unix.IPPROTO_UDP, tcpClient, tcpServer).fromClient().kfree("SKB_CSUM", "udp_rcv+0x1", calicl)
 	s.send(unix.IPPROTO_TCP, tcpClient, "10.96.0.1 1", flags(bpf.FlagTentative)).fromClient()
-	if n := s.asm.pending(); n != 1 {
+	if n := s.asm.Pending(); n != 1 {
 		t.Errorf("%d pending, want 1: the dead and the tentative one are not waited for", n)
 	}
-	if got := s.asm.due(s.now.Add(s.asm.quiet-1), false); len(got) != 0 {
+	if got := s.asm.Due(s.now.Add(s.asm.quiet-1), false); len(got) != 0 {
 		t.Errorf("told before it was quiet: %v", lines(got))
 	}
-	got := s.asm.due(s.now.Add(s.asm.quiet), false)
+	got := s.asm.Due(s.now.Add(s.asm.quiet), false)
 	if len(got) != 1 || got[0].Proto != "udp" || got[0].ID != 1 {
 		t.Fatalf("told %v, want the dead one", lines(got))
 	}
-	if got := s.asm.due(s.now.Add(s.asm.give-1), false); len(got) != 0 {
+	if got := s.asm.Due(s.now.Add(s.asm.give-1), false); len(got) != 0 {
 		t.Errorf("given up too early: %v", lines(got))
 	}
-	got = s.asm.due(s.now.Add(s.asm.give), false)
+	got = s.asm.Due(s.now.Add(s.asm.give), false)
 	if len(got) != 1 || got[0].Outcome != model.Unknown || got[0].ID != 2 {
 		t.Errorf("told %v, want the unfinished one as unknown", lines(got))
 	}
@@ -289,68 +288,9 @@ func TestDueOrder(t *testing.T) {
 	for _, p := range ps {
 		p.toServer(bpf.FentryFnFN_icmpRcv)
 	}
-	for i, p := range s.asm.due(s.now, true) {
+	for i, p := range s.asm.Due(s.now, true) {
 		if p.ID != uint64(i+1) || p.ICMPSeq != uint16(i) {
 			t.Errorf("place %d: id %d, sequence %d", i, p.ID, p.ICMPSeq)
 		}
-	}
-}
-
-// collector is a sink that keeps packets, and refuses when full.
-type collector struct {
-	packets []*model.Packet
-	room    int
-}
-
-var errFull = errors.New("disk full")
-
-func (c *collector) Start(*model.Start) error { return nil }
-func (c *collector) Packet(p *model.Packet) error {
-	if len(c.packets) == c.room {
-		return errFull
-	}
-	c.packets = append(c.packets, p)
-	return nil
-}
-func (c *collector) Node(*model.NodeEvent) error    { return nil }
-func (c *collector) Finding(*model.Finding) error   { return nil }
-func (c *collector) Summary(s *model.Summary) error { return nil }
-
-func TestFlush(t *testing.T) {
-	tell := func(s *story) {
-		for i := range uint16(5) {
-			p := s.send(unix.IPPROTO_ICMP, clientIP, serverIP, icmp(8, 0, 1, i)).fromClient()
-			switch i {
-			case 0:
-				p.kfree("NETFILTER_DROP", "nf_hook_slow+0x1", calicl)
-			case 1:
-				p.become(returning).toServer(bpf.FentryFnFN_icmpRcv)
-			default:
-				p.xmit(uplink)
-			}
-		}
-	}
-	s := newStory(t)
-	tell(s)
-	tr := &Tracer{cfg: Config{Packets: 3}, asm: s.asm}
-	sum, sink := &model.Summary{}, &collector{room: 9}
-	if err := tr.flush(sink, sum, s.now, true); err != nil {
-		t.Fatal(err)
-	}
-	if err := tr.flush(sink, sum, s.now, true); err != nil {
-		t.Fatal(err)
-	}
-	if len(sink.packets) != 3 || sum.Forward != (model.Counts{Seen: 2, Dropped: 1, LeftNode: 1}) || sum.Return != (model.Counts{Seen: 1, Delivered: 1}) {
-		t.Errorf("told %d packets, summary %+v", len(sink.packets), sum)
-	}
-	if n, died := tr.Progress(); n != 3 || died != 1 {
-		t.Errorf("progress %d, %d", n, died)
-	}
-
-	s = newStory(t)
-	tell(s)
-	tr = &Tracer{asm: s.asm}
-	if err := tr.flush(&collector{room: 1}, sum, s.now, true); !errors.Is(err, errFull) {
-		t.Errorf("error %v, want the sink's", err)
 	}
 }

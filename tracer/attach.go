@@ -103,31 +103,31 @@ var fentryHooks = []hook{
 // relocationModules are the modules whose types our own structures stand for.
 var relocationModules = []string{"nf_conntrack", "x_tables", "nf_tables", "bridge"}
 
-// attachment is a set of loaded programs and where they hang.
-type attachment struct {
+// programs is a set of loaded programs and where they hang.
+type programs struct {
 	kern    *kernel.Kernel
 	spec    *ebpf.CollectionSpec
 	coll    *ebpf.Collection
 	late    []*ebpf.Collection
 	links   []link.Link
 	hung    map[string]bool // programs attached
-	missed  []missedHook
+	missed  []Missed
 	waiting []hook // function not there yet: its module may still be loaded
 	verbose func(string)
 }
 
-// missedHook is a hook that could not be had, and whether that is worth a word.
-type missedHook struct {
+// Missed is a hook that could not be had, and whether that is worth a word.
+type Missed struct {
 	model.MissedHook
-	quiet bool
+	Quiet bool // its absence is normal
 }
 
-// errRefused means that this kernel does not let us use a kind of program at
+// ErrRefused means that this kernel does not let us use a kind of program at
 // all: the backend is not available here, whatever the hook.
-var errRefused = errors.New("refused by the kernel")
+var ErrRefused = errors.New("refused by the kernel")
 
-// errPolicy means that the kernel would, but the node's policy does not let us.
-var errPolicy = errors.New("operation not permitted (policy of this node)")
+// ErrPolicy means that the kernel would, but the node's policy does not let us.
+var ErrPolicy = errors.New("operation not permitted (policy of this node)")
 
 // errMissing is a function or tracepoint that this kernel does not have.
 var errMissing = errors.New("not in this kernel")
@@ -191,10 +191,10 @@ func pointee(t btf.Type) string {
 	return ""
 }
 
-// newAttachment loads, as one collection, the hooks of the plan that this
+// loadPrograms loads, as one collection, the hooks of the plan that this
 // kernel has. extra names programs that are loaded but attached by the caller.
-func newAttachment(k *kernel.Kernel, spec *ebpf.CollectionSpec, plan []hook, extra []string, verbose, took func(string)) (*attachment, error) {
-	a := &attachment{kern: k, spec: spec, verbose: verbose, hung: make(map[string]bool)}
+func loadPrograms(k *kernel.Kernel, spec *ebpf.CollectionSpec, plan []hook, extra []string, verbose, took func(string)) (*programs, error) {
+	a := &programs{kern: k, spec: spec, verbose: verbose, hung: make(map[string]bool)}
 	chosen := a.choose(plan)
 	took("probe the hooks")
 	for _, h := range plan {
@@ -221,7 +221,7 @@ func newAttachment(k *kernel.Kernel, spec *ebpf.CollectionSpec, plan []hook, ext
 
 // trim lets go of what is not loaded again: the programs of a backend take some
 // megabytes. Those that wait for a module stay, and those that later names.
-func (a *attachment) trim(later []hook) {
+func (a *programs) trim(later []hook) {
 	stays := make(map[string]bool)
 	for _, h := range append(later, a.waiting...) {
 		stays[h.prog] = true
@@ -234,7 +234,7 @@ func (a *attachment) trim(later []hook) {
 }
 
 // choose keeps the hooks that can be had and notes why for the others.
-func (a *attachment) choose(plan []hook) []hook {
+func (a *programs) choose(plan []hook) []hook {
 	var chosen []hook
 	for _, h := range plan {
 		p := a.spec.Programs[h.prog]
@@ -251,17 +251,17 @@ func (a *attachment) choose(plan []hook) []hook {
 	return chosen
 }
 
-func (a *attachment) miss(h hook, err error) {
+func (a *programs) miss(h hook, err error) {
 	m := model.MissedHook{Hook: target(a.spec.Programs[h.prog]), Why: fmt.Sprintf("%v; without it not seen: %s", err, h.loses)}
 	// a module that is not loaded cannot touch packets either
 	quiet := h.quiet || (errors.Is(err, errMissing) && h.module != "")
-	a.missed = append(a.missed, missedHook{m, quiet})
+	a.missed = append(a.missed, Missed{m, quiet})
 	a.verbose("left out " + m.Hook + ": " + m.Why)
 }
 
 // load makes one collection of the hooks. A hook that the verifier refuses is
-// left out, found by loading each alone; everything refused is errRefused.
-func (a *attachment) load(hooks []hook, maps map[string]*ebpf.Map) (*ebpf.Collection, []hook, error) {
+// left out, found by loading each alone; everything refused is ErrRefused.
+func (a *programs) load(hooks []hook, maps map[string]*ebpf.Map) (*ebpf.Collection, []hook, error) {
 	coll, err := a.loadOnce(hooks, maps)
 	if err == nil {
 		return coll, hooks, nil
@@ -290,7 +290,7 @@ func (a *attachment) load(hooks []hook, maps map[string]*ebpf.Map) (*ebpf.Collec
 	return coll, good, nil
 }
 
-func (a *attachment) loadOnce(hooks []hook, maps map[string]*ebpf.Map) (*ebpf.Collection, error) {
+func (a *programs) loadOnce(hooks []hook, maps map[string]*ebpf.Map) (*ebpf.Collection, error) {
 	sub := a.spec.Copy()
 	sub.Programs = make(map[string]*ebpf.ProgramSpec, len(hooks))
 	for _, h := range hooks {
@@ -317,19 +317,19 @@ func loadError(err error) error {
 		if strings.HasPrefix(last, "processed ") && len(ve.Log) > 1 {
 			last = ve.Log[len(ve.Log)-2]
 		}
-		return fmt.Errorf("%w: %v: %s", errRefused, errors.Unwrap(ve), strings.TrimSpace(last))
+		return fmt.Errorf("%w: %v: %s", ErrRefused, errors.Unwrap(ve), strings.TrimSpace(last))
 	}
 	if errors.Is(err, unix.EPERM) {
 		// the limit on locked memory was lifted: it is policy, whatever
 		// the library suggests
-		return fmt.Errorf("%w: %w", errRefused, errPolicy)
+		return fmt.Errorf("%w: %w", ErrRefused, ErrPolicy)
 	}
-	return fmt.Errorf("%w: %w", errRefused, err)
+	return fmt.Errorf("%w: %w", ErrRefused, err)
 }
 
 // attach hangs the programs in, in the plan's order, but entry points last:
 // nothing is followed before everything that would see it is there.
-func (a *attachment) attach(coll *ebpf.Collection, hooks []hook, skip []string) error {
+func (a *programs) attach(coll *ebpf.Collection, hooks []hook, skip []string) error {
 	order := make([]hook, len(hooks))
 	copy(order, hooks)
 	sort.SliceStable(order, func(i, j int) bool { return !order[i].essential && order[j].essential })
@@ -344,7 +344,7 @@ func (a *attachment) attach(coll *ebpf.Collection, hooks []hook, skip []string) 
 			continue
 		}
 		if h.essential {
-			return fmt.Errorf("attach %s: %w: %w", target(a.spec.Programs[h.prog]), errRefused, err)
+			return fmt.Errorf("attach %s: %w: %w", target(a.spec.Programs[h.prog]), ErrRefused, err)
 		}
 		a.miss(h, fmt.Errorf("attach: %w", err))
 	}
@@ -353,7 +353,7 @@ func (a *attachment) attach(coll *ebpf.Collection, hooks []hook, skip []string) 
 
 // arrived attaches what was waiting for a kernel module. It gives the number
 // of new hooks.
-func (a *attachment) arrived(module string) (int, error) {
+func (a *programs) arrived(module string) (int, error) {
 	var now, still []hook
 	for _, h := range a.waiting {
 		if h.module == module {
@@ -386,7 +386,7 @@ func (a *attachment) arrived(module string) (int, error) {
 }
 
 // more attaches hooks that came to matter after the start.
-func (a *attachment) more(hooks []hook) error {
+func (a *programs) more(hooks []hook) error {
 	chosen := a.choose(hooks)
 	if len(chosen) == 0 {
 		return nil
@@ -400,7 +400,7 @@ func (a *attachment) more(hooks []hook) error {
 }
 
 // attached tells whether a program of the plan is loaded and hangs in.
-func (a *attachment) attached(prog string) bool { return a.hung[prog] }
+func (a *programs) attached(prog string) bool { return a.hung[prog] }
 
 // moduleInit bounds the wait for a module to finish its initialisation.
 const moduleInit = time.Second
@@ -408,7 +408,7 @@ const moduleInit = time.Second
 // loadLate loads hooks in a module that has just arrived. The kernel announces
 // a module before it has initialised it, and refuses programs on its functions
 // until then (btf_try_get_module, kernel/bpf/btf.c).
-func (a *attachment) loadLate(hooks []hook) (*ebpf.Collection, []hook, error) {
+func (a *programs) loadLate(hooks []hook) (*ebpf.Collection, []hook, error) {
 	for end := time.Now().Add(moduleInit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if coll, err := a.loadOnce(hooks, a.coll.Maps); err == nil {
 			return coll, hooks, nil
@@ -418,7 +418,7 @@ func (a *attachment) loadLate(hooks []hook) (*ebpf.Collection, []hook, error) {
 }
 
 // forgive takes a hook off the list of the missed: it is attached after all.
-func (a *attachment) forgive(name string) {
+func (a *programs) forgive(name string) {
 	kept := a.missed[:0]
 	for _, m := range a.missed {
 		if m.Hook != name {
@@ -431,7 +431,7 @@ func (a *attachment) forgive(name string) {
 // skipped counts how often the kernel left a program out, for any packet, since
 // it was running on that CPU already: a task was interrupted or preempted in the
 // middle of it (kernel/bpf/trampoline.c: __bpf_prog_enter_recur, since 5.12).
-func (a *attachment) skipped() uint64 {
+func (a *programs) skipped() uint64 {
 	var n uint64
 	for _, c := range append([]*ebpf.Collection{a.coll}, a.late...) {
 		for _, p := range c.Programs {
@@ -445,7 +445,7 @@ func (a *attachment) skipped() uint64 {
 
 // Close detaches everything. Detaching fentry takes seconds on kernels before
 // 7.x: print first, close after.
-func (a *attachment) Close() error {
+func (a *programs) Close() error {
 	var errs []error
 	for _, l := range a.links {
 		errs = append(errs, l.Close())

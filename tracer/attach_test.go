@@ -23,13 +23,13 @@ func TestPlansMatchTheirObjects(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			fns, err := functionNames(spec.Types)
-			if err != nil {
+			var fn *btf.Enum
+			if err := spec.Types.TypeByName("fn", &fn); err != nil {
 				t.Fatal(err)
 			}
 			known := map[string]bool{}
-			for _, n := range fns {
-				known[n] = true
+			for _, v := range fn.Values {
+				known[strings.TrimPrefix(v.Name, "FN_")] = true
 			}
 			extra := unattached(b.brackets, true)
 			planned := slices.Clone(extra)
@@ -48,12 +48,8 @@ func TestPlansMatchTheirObjects(t *testing.T) {
 					t.Errorf("the plan's program %s is not in the object", h.prog)
 					continue
 				}
-				name := p.AttachTo
-				if g, ok := tracepointGroup[name]; ok && p.AttachType == ebpf.AttachTraceRawTp {
-					name = g + ":" + name
-				}
-				if !known[name] && !unnamed[h.prog] {
-					t.Errorf("program %s hangs on %s, which enum fn does not have", h.prog, name)
+				if !known[p.AttachTo] && !unnamed[h.prog] {
+					t.Errorf("program %s hangs on %s, which enum fn does not have", h.prog, p.AttachTo)
 				}
 				if h.loses == "" {
 					t.Errorf("program %s: the plan does not say what is lost without it", h.prog)
@@ -143,21 +139,38 @@ func TestLoadErrorIsOneLine(t *testing.T) {
 			"refused by the kernel: invalid argument: processed 0 insns"},
 	} {
 		got := loadError(c.err)
-		if !errors.Is(got, errRefused) || got.Error() != c.want || strings.Contains(got.Error(), "\n") {
+		if !errors.Is(got, ErrRefused) || got.Error() != c.want || strings.Contains(got.Error(), "\n") {
 			t.Errorf("%q, want %q", got, c.want)
 		}
 	}
 }
 
 func TestForgive(t *testing.T) {
-	a := &attachment{}
+	a := &programs{}
 	for _, h := range []string{"fentry/a", "fexit/b", "fentry/a"} {
-		m := missedHook{}
+		m := Missed{}
 		m.Hook = h
 		a.missed = append(a.missed, m)
 	}
 	a.forgive("fentry/a")
 	if len(a.missed) != 1 || a.missed[0].Hook != "fexit/b" {
 		t.Errorf("left %+v", a.missed)
+	}
+}
+
+func TestBackendsFor(t *testing.T) {
+	for name, want := range map[string]string{"": "fentry tracepoint", "auto": "fentry tracepoint", "fentry": "fentry", "tracepoint": "tracepoint"} {
+		var got []string
+		list, err := Backends(name)
+		for _, b := range list {
+			got = append(got, b.Name())
+		}
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%q: %v, %v, want %s", name, got, err, want)
+		}
+	}
+	_, err := Backends("kprobe")
+	if want := `backend "kprobe": not one of auto, fentry, tracepoint`; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %q", err, want)
 	}
 }

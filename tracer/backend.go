@@ -9,15 +9,16 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/kernel"
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
-// backend is a way to hook into the kernel, the most exact first.
-type backend struct {
+// Backend is a way to hook into the kernel, the most exact first.
+type Backend struct {
 	name     string
 	spec     func() (*ebpf.CollectionSpec, error)
 	plan     []hook
@@ -25,37 +26,76 @@ type backend struct {
 	evals    bool // it listens to nft's expressions
 }
 
-var backends = []backend{
+var backends = []Backend{
 	{name: "fentry", spec: bpf.LoadFentry, plan: append(append([]hook{}, fentryHooks...), tracepointHooks...), evals: true},
 	{name: "tracepoint", spec: bpf.LoadTracepoint, plan: append([]hook{percpuHook}, tracepointHooks...), brackets: true},
 }
 
-// backendsFor gives the backends to try: the one named, or all for auto and "".
-func backendsFor(name string) ([]backend, error) {
+// Backends gives the backends to try: the one named, or all for auto and "".
+func Backends(name string) ([]Backend, error) {
 	if name == "" || name == "auto" {
 		return backends, nil
 	}
 	for _, b := range backends {
 		if b.name == name {
-			return []backend{b}, nil
+			return []Backend{b}, nil
 		}
 	}
 	return nil, fmt.Errorf("backend %q: not one of auto, fentry, tracepoint", name)
 }
 
-func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint) error {
+// Name is what the command line calls it.
+func (b Backend) Name() string { return b.name }
+
+// HasFunctions tells that it may attach to functions, not to tracepoints only.
+func (b Backend) HasFunctions() bool { return b.evals }
+
+// HearsRules tells that it listens to nft's expressions: rules are told by handle.
+func (b Backend) HearsRules() bool { return b.evals }
+
+// AttachConfig says what to attach to, and for which flow.
+type AttachConfig struct {
+	Kernel      *kernel.Kernel
+	Symbols     *kernel.Symbols
+	Namespaces  *node.Namespaces
+	Filter      bpf.Filter
+	Src, Dst    endpoint.Endpoint
+	SnapLen     int
+	Expressions []string          // of nft, that rules end with
+	Verbose     func(line string) // detail
+	Stopwatch   func() (took func(what string))
+}
+
+// Open loads the programs and attaches them. They follow nothing before they are
+// armed.
+func (b Backend) Open(cfg AttachConfig) (*Attachment, error) {
 	spec, err := b.spec()
 	if err != nil {
-		return fmt.Errorf("committed BPF object: %w", err)
+		return nil, fmt.Errorf("committed BPF object: %w", err)
 	}
-	if t.fns, err = functionNames(spec.Types); err != nil {
-		return err
+	a := &Attachment{cfg: cfg, backend: b}
+	if a.functions, err = functionNames(spec.Types); err != nil {
+		return nil, err
 	}
-	if err := spec.Variables["cfg"].Set(f); err != nil {
+	if err := a.prepare(spec); err != nil {
+		return nil, err
+	}
+	if err := a.load(spec); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	if err := a.LimitEntries(cfg.Src, cfg.Dst); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// prepare sets what the programs are told before they are loaded.
+func (a *Attachment) prepare(spec *ebpf.CollectionSpec) error {
+	if err := spec.Variables["cfg"].Set(a.cfg.Filter); err != nil {
 		return fmt.Errorf("set the filter: %w", err)
 	}
 	reason := uint8(0)
-	if args, err := t.kern.TracepointArgs("kfree_skb"); err == nil && len(args) >= 3 {
+	if args, err := a.cfg.Kernel.TracepointArgs("kfree_skb"); err == nil && len(args) >= 3 {
 		reason = 1
 	}
 	if err := spec.Variables["has_drop_reason"].Set(reason); err != nil {
@@ -68,92 +108,72 @@ func (t *Tracer) openBackend(b backend, f bpf.Filter, src, dst endpoint.Endpoint
 	if err := sizeOracle(spec, cpus); err != nil {
 		return err
 	}
-	if err := sizeFrames(spec, cpus, t.cfg.SnapLen); err != nil {
+	if err := sizeFrames(spec, cpus, a.cfg.SnapLen); err != nil {
 		return err
 	}
-	if b.brackets {
-		if err := t.bracketOracle(spec, cpus); err != nil {
-			return err
-		}
+	if a.backend.brackets {
+		return a.bracketOracle(spec, cpus)
 	}
-	links := b.brackets && t.kern.HasFunc("bpf_nf_link_attach")
+	return nil
+}
+
+// load loads the programs, and hangs them and the brackets in.
+func (a *Attachment) load(spec *ebpf.CollectionSpec) error {
+	b, cfg := a.backend, &a.cfg
+	links := b.brackets && cfg.Kernel.HasFunc("bpf_nf_link_attach")
 	if b.brackets && !links {
-		t.cfg.Verbose("left out netfilter links: " + errNoLinks.Error())
+		cfg.Verbose("left out netfilter links: " + errNoLinks.Error())
 	}
 	plan := b.plan
 	if b.evals {
-		plan = append(evalHooks(t.rules.Fresh()), plan...)
+		plan = append(evalHooks(cfg.Expressions), plan...)
 	}
-	if t.att, err = newAttachment(t.kern, spec, plan, unattached(links, t.cfg.SnapLen > 0), t.cfg.Verbose, t.stopwatch()); err != nil {
+	var err error
+	if a.programs, err = loadPrograms(cfg.Kernel, spec, plan, unattached(links, cfg.SnapLen > 0), cfg.Verbose, cfg.Stopwatch()); err != nil {
 		return err
 	}
 	var later []hook
 	if b.evals {
 		later = allEvalHooks()
 	}
-	t.att.trim(later)
-	if t.reader, err = ringbuf.NewReader(t.att.coll.Maps["events"]); err != nil {
-		return fmt.Errorf("ring buffer: %w", err)
-	}
-	if t.ring, err = newRingWait(t.att.coll.Maps["events"]); err != nil {
+	a.trim(later)
+	if a.ring, err = openRing(a.coll.Maps["events"]); err != nil {
 		return err
 	}
-	if t.cfg.SnapLen > 0 {
-		if err := t.findMemory(); err != nil {
-			t.cfg.Verbose("of packets only the linear part can be captured: " + err.Error())
+	if cfg.SnapLen > 0 {
+		if err := a.findMemory(); err != nil {
+			cfg.Verbose("of packets only the linear part can be captured: " + err.Error())
 		}
 	}
-	t.br = newBrackets(links)
+	a.brackets = newBrackets(links)
 	if b.brackets {
-		t.placeBrackets(links, src, dst)
+		a.placeBrackets(links)
 	}
-	t.rules.peek = t.peek
-	t.rules.skipped, t.rules.evals, t.rules.now = nil, b.evals, t.clock.now
-	if b.evals {
-		t.rules.skipped = t.att.skipped
-		t.rules.MarkSkips(t.clock.now())
-		t.moreExpressions() // of rules that came while we attached
-		t.rules.unseen = t.rules.unseenExpressions(t.att.attached)
-	}
-	if err := t.limitEntries(src, dst); err != nil {
-		return err
-	}
-	t.pace = newPace(t.cfg.Sample)
-	if err := t.setQuota(); err != nil {
-		return err
-	}
-	if err := t.arm(true); err != nil {
-		return err
-	}
-	t.clock = newClock()
-	t.rules.wall = t.clock.wall
-	t.asm = newAssembler(&world{places: t.where, naming: t, tables: t.br, rules: t.rules, tracks: make(map[uint32]bool)}, t.clock.wall, t.notOurs)
-	t.asm.frames = newFrames(t.cfg.SnapLen)
 	return nil
 }
 
 // unattached are the programs that are loaded besides the plan's.
 func unattached(links, bytes bool) []string {
-	programs := []string{"sweep", "peek"}
+	extra := []string{"sweep", "peek"}
 	if links {
-		programs = append(programs, bracketPrograms()...)
+		extra = append(extra, bracketPrograms()...)
 	}
 	if bytes {
-		programs = append(programs, "find_memory")
+		extra = append(extra, "find_memory")
 	}
-	return programs
+	return extra
 }
 
 // placeBrackets puts netfilter links into the node's namespace and into those
 // of the two ends, where they are on this node.
-func (t *Tracer) placeBrackets(have bool, src, dst endpoint.Endpoint) {
+func (a *Attachment) placeBrackets(have bool) {
 	if !have {
-		t.att.missed = append(t.att.missed, missedHook{MissedHook: model.MissedHook{Hook: "netfilter links",
+		a.Miss(Missed{MissedHook: model.MissedHook{Hook: "netfilter links",
 			Why: errNoLinks.Error() + "; without them not seen: netfilter hooks and tables, delivery"}})
 		return
 	}
-	for _, in := range t.bracketPlaces(src, dst) {
-		t.bracket(in)
+	for _, in := range a.bracketPlaces() {
+		a.bracket(in)
 	}
 }
 
@@ -163,54 +183,54 @@ const maxBracketed = 64
 
 // bracketPlaces are the node and the two ends; where an end is no pod of this
 // node, it may be a service: then any pod may turn out to be behind it.
-func (t *Tracer) bracketPlaces(src, dst endpoint.Endpoint) []uint32 {
-	places := append([]uint32{t.ns.Node().Inode}, src.NetnsInodes...)
+func (a *Attachment) bracketPlaces() []uint32 {
+	ns, src, dst := a.cfg.Namespaces, a.cfg.Src, a.cfg.Dst
+	places := append([]uint32{ns.Node().Inode}, src.NetnsInodes...)
 	places = append(places, dst.NetnsInodes...)
 	if len(src.NetnsInodes) > 0 && len(dst.NetnsInodes) > 0 {
 		return places
 	}
-	members := t.ns.Members()
+	members := ns.Members()
 	if len(members) > maxBracketed {
-		t.cfg.Verbose(fmt.Sprintf("netfilter links: in %d of the node's %d namespaces at first, in others once the flow gets there", maxBracketed, len(members)))
+		a.cfg.Verbose(fmt.Sprintf("netfilter links: in %d of the node's %d namespaces at first, in others once the flow gets there", maxBracketed, len(members)))
 		members = members[:maxBracketed]
 	}
 	return append(places, members...)
 }
 
 // bracket places the links of one namespace, and says so if it cannot.
-func (t *Tracer) bracket(in uint32) {
-	err := t.br.add(t.ns, in, t.att.coll.Programs)
+func (a *Attachment) bracket(in uint32) {
+	ns := a.cfg.Namespaces
+	err := a.brackets.add(ns, in, a.coll.Programs)
 	if err == nil {
-		err = t.showTables()
+		err = a.showTables()
 	}
 	if err != nil {
-		m := model.MissedHook{Hook: "netfilter links in " + t.ns.Place(in), Why: err.Error() + "; without them not seen there: netfilter hooks and tables, delivery"}
-		t.att.missed = append(t.att.missed, missedHook{MissedHook: m})
-		t.cfg.Verbose("left out " + m.Hook + ": " + m.Why)
+		m := model.MissedHook{Hook: "netfilter links in " + ns.Place(in), Why: err.Error() + "; without them not seen there: netfilter hooks and tables, delivery"}
+		a.Miss(Missed{MissedHook: m})
+		a.cfg.Verbose("left out " + m.Hook + ": " + m.Why)
 	}
 }
 
 // showTables tells the kernel half which legacy tables stand behind links.
-func (t *Tracer) showTables() error {
-	for key, name := range t.br.tables {
+func (a *Attachment) showTables() error {
+	tables := a.brackets.tables
+	for key, name := range tables {
 		if name == "" {
-			if err := t.att.coll.Maps["bracket_tables"].Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			if err := a.coll.Maps["bracket_tables"].Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 				return fmt.Errorf("bracket_tables: %w", err)
 			}
-			delete(t.br.tables, key)
+			delete(tables, key)
 			continue
 		}
 		var table bpf.BracketTable
 		for i := range name {
 			table.Name[i] = int8(name[i])
 		}
-		if err := t.att.coll.Maps["bracket_tables"].Put(key, table); err != nil {
+		if err := a.coll.Maps["bracket_tables"].Put(key, table); err != nil {
 			return fmt.Errorf("bracket_tables: %w", err)
 		}
-		delete(t.br.tables, key)
+		delete(tables, key)
 	}
 	return nil
 }
-
-// hooks counts what is attached.
-func (t *Tracer) hooks() int { return len(t.att.links) + t.br.count() }

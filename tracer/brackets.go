@@ -9,7 +9,6 @@ import (
 	"math"
 	"slices"
 	"sort"
-	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -45,37 +44,6 @@ const (
 	neighbours = 8
 )
 
-// hookEntry is one thing that hangs at a netfilter hook.
-type hookEntry struct {
-	Backend  string // legacy, nft; "" for conntrack, NAT core and the like
-	Family   string
-	Table    string
-	Chain    string
-	Function string
-}
-
-// String names it for people.
-func (h hookEntry) String() string {
-	switch {
-	case h.Chain != "":
-		return fmt.Sprintf("%s %s table %s chain %s", h.Backend, h.Family, h.Table, h.Chain)
-	case h.Table != "":
-		return fmt.Sprintf("%s table %s", h.Backend, h.Table)
-	}
-	return h.Function
-}
-
-// isConntrack tells the hook that looks a packet's connection up: ipv4_conntrack_in,
-// ipv4_conntrack_local and their IPv6 twins (net/netfilter/nf_conntrack_proto.c).
-// A packet that passed it without an entry is what rules call INVALID. One that
-// is only assumed to be there proves nothing, unless others got their entries.
-func (h hookEntry) isConntrack(seen bool) bool {
-	if h.Function == assumedConntrack {
-		return seen
-	}
-	return strings.HasSuffix(h.Function, "_conntrack_in") || strings.HasSuffix(h.Function, "_conntrack_local")
-}
-
 type hookKey struct {
 	netns uint32
 	pf    uint8
@@ -89,8 +57,8 @@ type hookGroups struct {
 	behind []hookEntry
 }
 
-// brackets are the links of all namespaces that matter.
-type brackets struct {
+// Brackets are the links of all namespaces that matter.
+type Brackets struct {
 	links  map[uint32][]link.Link // by namespace
 	groups map[hookKey]hookGroups
 	done   map[uint32]bool
@@ -110,12 +78,12 @@ type hookListing struct {
 	err   error
 }
 
-func newBrackets(use bool) *brackets {
-	return &brackets{links: make(map[uint32][]link.Link), groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing), tables: make(map[bpf.BracketKey]string)}
+func newBrackets(use bool) *Brackets {
+	return &Brackets{links: make(map[uint32][]link.Link), groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing), tables: make(map[bpf.BracketKey]string)}
 }
 
 // Reached notes that the flow got to a namespace of this node.
-func (b *brackets) Reached(netns uint32) {
+func (b *Brackets) Reached(netns uint32) {
 	if b.use && !b.done[netns] {
 		b.done[netns] = true
 		b.want = append(b.want, netns)
@@ -123,7 +91,7 @@ func (b *brackets) Reached(netns uint32) {
 }
 
 // wanted gives the namespaces to place brackets in, once.
-func (b *brackets) wanted() []uint32 {
+func (b *Brackets) wanted() []uint32 {
 	w := b.want
 	b.want = nil
 	for _, in := range w {
@@ -145,7 +113,7 @@ func bracketPrograms() []string {
 var errNoLinks = errors.New("kernel has no BPF netfilter links (Linux 6.4+)")
 
 // add places brackets in a namespace. Doing it twice does nothing.
-func (b *brackets) add(ns *node.Namespaces, inode uint32, progs map[string]*ebpf.Program) error {
+func (b *Brackets) add(ns *node.Namespaces, inode uint32, progs map[string]*ebpf.Program) error {
 	if b.done[inode] {
 		return nil
 	}
@@ -189,7 +157,7 @@ func listHooks(ns *node.Namespaces, inode uint32) ([]node.Hook, error) {
 // brackets were placed around: then no bracket proves anything. It lists those that
 // were there and those that are: one that came or went since the packet died may
 // have been there when it did. A rule added to a table changes nothing here.
-func (b *brackets) Changed(netns uint32, pf, hook uint8) ([]hookEntry, bool) {
+func (b *Brackets) Changed(netns uint32, pf, hook uint8) ([]hookEntry, bool) {
 	if b.ns == nil {
 		return nil, false
 	}
@@ -250,9 +218,6 @@ func conntrackHooks() []node.Hook {
 	return all
 }
 
-// assumedConntrack names a conntrack hook that nobody listed.
-const assumedConntrack = "nf_conntrack_in"
-
 // hooksAt picks the entries of one hook in the order the kernel calls them.
 func hooksAt(all []node.Hook, family string, num int) []node.Hook {
 	var at []node.Hook
@@ -268,7 +233,7 @@ func hooksAt(all []node.Hook, family string, num int) []node.Hook {
 // bracket places the links of one hook. Where nothing hangs, only the ends of
 // INPUT and OUTPUT get one: it is how deliveries are seen, and packets that
 // wait in their own host for a neighbour.
-func (b *brackets) bracket(key hookKey, at []node.Hook, progs map[string]*ebpf.Program) error {
+func (b *Brackets) bracket(key hookKey, at []node.Hook, progs map[string]*ebpf.Program) error {
 	g, prios := groupByPriority(at)
 	if len(at) > 0 {
 		if err := b.attach(key, firstPriority, +1, progs["pass_0"]); err != nil {
@@ -320,14 +285,6 @@ func tableFunctions() []string {
 	return []string{"ipt_do_table", "iptable_mangle_hook", "ip6t_do_table", "ip6table_mangle_hook"}
 }
 
-// enum nf_inet_hooks, include/uapi/linux/netfilter.h
-const (
-	preRouting  = 0
-	localIn     = 1
-	localOut    = 3
-	postRouting = 4
-)
-
 // groupByPriority gathers entries that no bracket can part: those of equal
 // priority, those with no number between theirs, and BPF programs of others
 // with whatever runs before them. The priorities are those of each group's
@@ -364,7 +321,7 @@ func groupByPriority(at []node.Hook) (hookGroups, []int32) {
 const bpfHook = "nf_hook_run_bpf"
 
 // attach hangs a program in at a priority, or at the next free one.
-func (b *brackets) attach(key hookKey, prio, step int32, p *ebpf.Program) error {
+func (b *Brackets) attach(key hookKey, prio, step int32, p *ebpf.Program) error {
 	var err error
 	for i := int32(0); i < neighbours; i++ {
 		var l link.Link
@@ -391,7 +348,7 @@ func (g hookGroups) position(index uint8) int {
 
 // Passed gives what lies between the bracket passed last (0: none) and the
 // one passed now.
-func (b *brackets) Passed(netns uint32, pf, hook, after, upto uint8) []hookEntry {
+func (b *Brackets) Passed(netns uint32, pf, hook, after, upto uint8) []hookEntry {
 	g, ok := b.groups[hookKey{netns, pf, hook}]
 	if !ok || after == 0 {
 		return nil
@@ -404,7 +361,7 @@ func (b *brackets) Passed(netns uint32, pf, hook, after, upto uint8) []hookEntry
 }
 
 // At gives what lies right behind a bracket.
-func (b *brackets) At(netns uint32, pf, hook, index uint8) []hookEntry {
+func (b *Brackets) At(netns uint32, pf, hook, index uint8) []hookEntry {
 	g, ok := b.groups[hookKey{netns, pf, hook}]
 	if !ok {
 		return nil
@@ -416,7 +373,7 @@ func (b *brackets) At(netns uint32, pf, hook, index uint8) []hookEntry {
 }
 
 // count is how many links there are.
-func (b *brackets) count() int {
+func (b *Brackets) count() int {
 	n := 0
 	for _, links := range b.links {
 		n += len(links)
@@ -425,12 +382,12 @@ func (b *brackets) count() int {
 }
 
 // places lists the namespaces that have links.
-func (b *brackets) places() []uint32 { return slices.Collect(maps.Keys(b.links)) }
+func (b *Brackets) places() []uint32 { return slices.Collect(maps.Keys(b.links)) }
 
 // release takes the links of a namespace out, and forgets what was there. A
 // link keeps its namespace (net/netfilter/nf_bpf_link.c: bpf_nf_link_attach),
 // and with it the interfaces of a pod that has ended.
-func (b *brackets) release(inode uint32) error {
+func (b *Brackets) release(inode uint32) error {
 	var errs []error
 	for _, l := range b.links[inode] {
 		errs = append(errs, l.Close())
@@ -451,7 +408,7 @@ func (b *brackets) release(inode uint32) error {
 }
 
 // Close takes the links out.
-func (b *brackets) Close() error {
+func (b *Brackets) Close() error {
 	var errs []error
 	for _, in := range b.places() {
 		errs = append(errs, b.release(in))

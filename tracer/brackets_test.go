@@ -2,8 +2,7 @@
 
 package tracer
 
-// The tracepoint backend: what lies between brackets, and what is told of a
-// packet that passed some of them.
+// The tracepoint backend: what lies between brackets.
 
 import (
 	"math"
@@ -14,8 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pathtrace/pathtrace/bpf"
-	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
@@ -118,24 +115,12 @@ func TestEntryFamilyIsTheTables(t *testing.T) {
 	if e := g.groups[0][0]; e.Family != "inet" || e.String() != "nft inet table calico chain fwd" {
 		t.Errorf("entry %+v, printed %q", e, e)
 	}
-	if s := (hookEntry{Backend: "legacy", Family: "ip", Table: "raw", Function: "ipt_do_table"}).String(); s != "legacy table raw" {
-		t.Errorf("printed %q", s)
-	}
-	if s := (hookEntry{Function: "ip_vs_in"}).String(); s != "ip_vs_in" {
-		t.Errorf("printed %q", s)
-	}
-}
-
-// bracketed lays hooks out as if add had placed brackets around them.
-func (s *story) bracketed(netns uint32, hook uint8, at ...node.Hook) {
-	g, _ := groupByPriority(at)
-	s.br.groups[hookKey{netns, unix.NFPROTO_IPV4, hook - 1}] = g
-	s.br.done[netns] = true
 }
 
 func TestPassedAndAt(t *testing.T) {
-	s := newStory(t)
-	s.bracketed(1, forwardHook, legacyHook(-150, "mangle"), otherHook(-1, "ip_vs"), legacyHook(0, "filter"), nftHook(0, "t", "c"), nftHook(50, "t", "d"), otherHook(math.MaxInt32, "nf_confirm"))
+	b := newBrackets(true)
+	b.groups[hookKey{1, unix.NFPROTO_IPV4, 2}], _ = groupByPriority([]node.Hook{legacyHook(-150, "mangle"), otherHook(-1, "ip_vs"),
+		legacyHook(0, "filter"), nftHook(0, "t", "c"), nftHook(50, "t", "d"), otherHook(math.MaxInt32, "nf_confirm")})
 	for _, c := range []struct {
 		after, upto uint8
 		want        string
@@ -143,16 +128,16 @@ func TestPassedAndAt(t *testing.T) {
 		{0, 1, ""}, {1, 2, "mangle"}, {2, 3, "ip_vs filter c"}, {1, 3, "mangle ip_vs filter c"}, {1, lastBracket, "mangle ip_vs filter c d"},
 		{3, lastBracket, "d"}, {0, lastBracket, ""}, {3, 3, ""}, {lastBracket, 1, ""}, {1, 31, "mangle ip_vs filter c d"},
 	} {
-		if got := entryNames(s.br.Passed(1, unix.NFPROTO_IPV4, 2, c.after, c.upto)); got != c.want {
+		if got := entryNames(b.Passed(1, unix.NFPROTO_IPV4, 2, c.after, c.upto)); got != c.want {
 			t.Errorf("passed from %d to %d: %q, want %q", c.after, c.upto, got, c.want)
 		}
 	}
 	for index, want := range map[uint8]string{1: "mangle", 2: "ip_vs filter c", 3: "d", lastBracket: "nf_confirm", 9: "nf_confirm"} {
-		if got := entryNames(s.br.At(1, unix.NFPROTO_IPV4, 2, index)); got != want {
+		if got := entryNames(b.At(1, unix.NFPROTO_IPV4, 2, index)); got != want {
 			t.Errorf("at %d: %q, want %q", index, got, want)
 		}
 	}
-	if s.br.Passed(7, unix.NFPROTO_IPV4, 2, 1, 2) != nil || s.br.At(1, unix.NFPROTO_IPV6, 2, 1) != nil {
+	if b.Passed(7, unix.NFPROTO_IPV4, 2, 1, 2) != nil || b.At(1, unix.NFPROTO_IPV6, 2, 1) != nil {
 		t.Error("something is known of a hook without brackets")
 	}
 }
@@ -185,116 +170,6 @@ func TestHalfPlacedBracketsNameNothing(t *testing.T) {
 	}
 	if got := b.At(1, unix.NFPROTO_IPV4, 2, 1); got != nil {
 		t.Errorf("names %v", got)
-	}
-}
-
-// pass tells one bracket: event.index is its number plus one.
-func (p *packet) pass(i uint8, at wire, hook uint8, o ...with) *packet {
-	last := int32(0)
-	if i == lastBracket {
-		last = 1
-	}
-	o = append([]with{in(unix.NFPROTO_IPV4, hook), index(i), result(last)}, o...)
-	return p.see(bpf.KindPass, bpf.FentryFnFN_nfHookRunBpf, at, o...)
-}
-
-func TestBracketedPath(t *testing.T) {
-	s := newStory(t)
-	s.bracketed(1, prerouting, legacyHook(-300, "raw"), otherHook(-200, "ipv4_conntrack_in"), nftHook(-100, "nat", "pre"))
-	s.bracketed(1, forwardHook, legacyHook(0, "filter"))
-	s.bracketed(3, input)
-	p := syn(s).fromClient()
-	p.pass(1, calicl, prerouting).pass(2, calicl, prerouting)
-	p.see(bpf.KindConntrack, bpf.FentryFnFN_nfHookRunBpf, calicl, in(unix.NFPROTO_IPV4, prerouting), ct(3)).become(ct(3))
-	p.pass(3, calicl, prerouting).pass(lastBracket, calicl, prerouting)
-	p.see(bpf.KindRoute, bpf.FentryFnFN_nfHookRunBpf, calicl, route(0, 1, calisv, "", 0))
-	p.pass(1, calicl, forwardHook).pass(lastBracket, calicl, forwardHook)
-	p.become(ct(0)).xmit(calisv).recv(serverEth).pass(lastBracket, serverEth, input)
-	p.see(bpf.KindDeliver, bpf.FentryFnFN_nfHookRunBpf, serverEth, in(unix.NFPROTO_IPV4, input))
-	got := s.one()
-	wantOutcome(t, got, model.Delivered)
-	wantHops(t, got,
-		"transmit eth0@client", "receive calicl@node",
-		"netfilter calicl@node PREROUTING legacy ip raw accept",
-		"conntrack calicl@node PREROUTING ct=new",
-		"netfilter calicl@node PREROUTING nft inet nat pre accept ct=new",
-		"route calicl@node ct=new unicast table 0 dev calisv via",
-		"netfilter calicl@node FORWARD legacy ip filter accept ct=new",
-		"transmit calisv@node", "receive eth0@server",
-		"netfilter eth0@server INPUT accept",
-		"deliver eth0@server INPUT")
-}
-
-func TestBracketedConntrackInvalid(t *testing.T) {
-	for _, c := range []struct {
-		name, function string
-		tracks         bool // conntrack was seen at work in this namespace
-		ct             uint8
-		invalid        bool
-	}{
-		{"no entry", "ipv4_conntrack_in", false, 0, true},
-		{"no entry, local", "ipv4_conntrack_local", false, 0, true},
-		{"an entry", "ipv4_conntrack_in", false, 3, false},
-		{"untracked", "ipv4_conntrack_in", false, 8, false},
-		{"assumed conntrack proves nothing", assumedConntrack, false, 0, false},
-		{"assumed conntrack at work", assumedConntrack, true, 0, true},
-		{"something else", "ip_vs_in", true, 0, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := newStory(t)
-			s.bracketed(1, prerouting, otherHook(-200, c.function))
-			if c.tracks {
-				syn(s).fromClient().see(bpf.KindConntrack, bpf.FentryFnFN_nfHookRunBpf, calicl, in(unix.NFPROTO_IPV4, prerouting), ct(3)).xmit(uplink)
-				s.one()
-			}
-			ping(s).fromClient().pass(1, calicl, prerouting, ct(c.ct)).pass(lastBracket, calicl, prerouting, ct(c.ct)).xmit(uplink)
-			got := slices.Contains(hops(s.one()), "conntrack calicl@node PREROUTING ct=invalid")
-			if got != c.invalid {
-				t.Errorf("told invalid: %v", got)
-			}
-		})
-	}
-}
-
-func TestDropBetweenBrackets(t *testing.T) {
-	legacy, nft := legacyHook(0, "filter"), nftHook(0, "t", "c")
-	for _, c := range []struct {
-		name     string
-		at       []node.Hook
-		index    uint8
-		location string
-		inChain  bool
-		want     string // table of the drop, or candidates
-	}{
-		{"the only table", []node.Hook{legacyHook(-150, "mangle"), legacy}, 2, "nf_hook_slow+0x1", true, "legacy ip filter"},
-		{"the first of two", []node.Hook{legacyHook(-150, "mangle"), legacy}, 1, "nf_hook_slow+0x1", true, "legacy ip mangle"},
-		{"equal priority, freed by the hook", []node.Hook{legacy, nft}, 1, "nf_hook_slow+0x1", true, "legacy ip filter"},
-		{"equal priority, freed in the chain", []node.Hook{legacy, nft}, 1, "nft_do_chain+0x1", true, "nft inet t c"},
-		{"equal priority before 6.7: cannot tell", []node.Hook{legacy, nft}, 1, "nf_hook_slow+0x1", false, "legacy table filter, nft inet table t chain c"},
-		{"symbols hidden: cannot tell", []node.Hook{legacy, nft}, 1, "", true, "legacy table filter, nft inet table t chain c"},
-		{"two chains", []node.Hook{nft, nftHook(0, "t", "d")}, 1, "nft_do_chain+0x1", true, "nft inet table t chain c, nft inet table t chain d"},
-		{"NAT's dispatcher is no suspect", []node.Hook{otherHook(-100, "nf_nat_ipv4_pre_routing"), nftHook(-100, "nat", "pre")}, 1, "nft_do_chain+0x1", true, "nft inet nat pre"},
-		{"a foreign program is", []node.Hook{legacy, otherHook(10, bpfHook)}, 1, "nf_hook_slow+0x1", true, "legacy table filter, nf_hook_run_bpf"},
-		{"conntrack itself", []node.Hook{otherHook(-200, "ipv4_conntrack_in")}, 1, "nf_hook_slow+0x1", true, "ipv4_conntrack_in"},
-		{"behind the last", []node.Hook{legacy, otherHook(math.MaxInt32, "nf_confirm")}, lastBracket, "nf_hook_slow+0x1", true, "nf_confirm"},
-		{"the last group of too many", []node.Hook{nftHook(0, "t", "1"), nftHook(10, "t", "2"), nftHook(20, "t", "3"), nftHook(30, "t", "4"), nftHook(40, "t", "5"), nftHook(50, "t", "6"), nftHook(60, "t", "7"), nftHook(70, "t", "8"), nftHook(80, "t", "9")},
-			8, "nft_do_chain+0x1", true, "nft inet table t chain 8, nft inet table t chain 9"},
-		{"before the first bracket", []node.Hook{legacy}, 0, "nf_hook_slow+0x1", true, ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := newStory(t)
-			s.names.inChain, s.names.hidden = c.inChain, c.location == ""
-			s.bracketed(1, forwardHook, c.at...)
-			syn(s).fromClient().kfree("NETFILTER_DROP", c.location, calicl, in(unix.NFPROTO_IPV4, forwardHook), index(c.index))
-			d := s.one().Drop
-			got := strings.TrimSpace(strings.Join([]string{d.Backend, d.Family, d.Table, d.Chain}, " "))
-			if len(d.Candidates) > 0 {
-				got = strings.Join(d.Candidates, ", ")
-			}
-			if got != c.want || d.Hook != "FORWARD" {
-				t.Errorf("dropped at %s by %q, want %q", d.Hook, got, c.want)
-			}
-		})
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 // changes of the node during a trace.
 type changes struct {
 	watcher *watch.Watcher
-	doers   *doers // nil: none to be had
+	doers   *Doers // nil: none to be had
 	warned  uint64 // losses that were told
 }
 
@@ -27,11 +27,11 @@ func (t *Tracer) watchNode(functions bool) {
 	var c changes
 	var kinds []watch.Kind
 	var err error
-	if c.doers, err = openDoers(t.kern, functions, t.cfg.Verbose, t.stopwatch()); err != nil {
+	if c.doers, err = OpenDoers(t.kern.kern, functions, watch.Agents(), t.cfg.Verbose, t.stopwatch()); err != nil {
 		t.cfg.Verbose("who changes the node is not seen: " + err.Error())
 		c.doers = nil
 	} else {
-		kinds = c.doers.kinds()
+		kinds = deedsHeard(c.doers)
 	}
 	proc := filepath.Join("/", t.cfg.Names.HostRoot, "proc")
 	if c.watcher, err = watch.New(t.ns, watch.Config{Names: t.where, Proc: proc, Deeds: kinds, Verbose: t.cfg.Verbose}); err != nil {
@@ -50,7 +50,7 @@ func (t *Tracer) listenToDoers() {
 	if t.changes == nil || t.changes.doers == nil {
 		return
 	}
-	if err := t.changes.doers.listen(append(t.ns.Members(), t.ns.Node().Inode)...); err != nil {
+	if err := t.changes.doers.Listen(append(t.ns.Members(), t.ns.Node().Inode)...); err != nil {
 		t.cfg.Verbose(err.Error())
 	}
 }
@@ -62,9 +62,12 @@ func (t *Tracer) tellChanges(sink model.Sink, now time.Time) error {
 	}
 	var deeds []watch.Deed
 	if d := t.changes.doers; d != nil {
-		var err error
-		if deeds, err = d.take(t.clock); err != nil {
+		told, err := d.Take()
+		if err != nil {
 			return err
+		}
+		for i := range told {
+			deeds = append(deeds, newDeed(&told[i], t.clock))
 		}
 	}
 	for _, e := range t.changes.watcher.Poll(now, deeds) {
@@ -90,7 +93,7 @@ func (t *Tracer) lostChanges() uint64 {
 	}
 	lost := t.changes.watcher.Missed()
 	if d := t.changes.doers; d != nil {
-		n, err := d.counted()
+		n, err := d.Lost()
 		if err != nil {
 			t.cfg.Verbose(err.Error())
 		}
@@ -108,7 +111,7 @@ func (t *Tracer) changesInModule(name string) {
 	if t.changes == nil || t.changes.doers == nil {
 		return
 	}
-	if _, err := t.changes.doers.att.arrived(name); err != nil {
+	if err := t.changes.doers.Arrived(name); err != nil {
 		t.cfg.Verbose("who changes the node: " + err.Error())
 	}
 }

@@ -99,7 +99,7 @@ func programTime(t *testing.T, cfg Config, send func()) (time.Duration, *model.S
 	defer stop()
 	send()
 	var total time.Duration
-	for _, p := range tr.att.coll.Programs {
+	for _, p := range tr.att.Programs() {
 		s, err := p.Stats()
 		if err != nil {
 			t.Fatal(err)

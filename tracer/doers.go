@@ -2,8 +2,7 @@
 
 package tracer
 
-// This file attaches what tells who changes the node (bpf/node.bpf.c) and hands
-// it to tracer/watch. It is a collection of its own: whatever of it a kernel
+// This file attaches what tells who changes the node (bpf/node.bpf.c). It is a collection of its own: whatever of it a kernel
 // lacks or refuses, packets are followed all the same.
 
 import (
@@ -11,10 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -22,8 +18,6 @@ import (
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/kernel"
-	"github.com/pathtrace/pathtrace/tracer/model"
-	"github.com/pathtrace/pathtrace/tracer/watch"
 )
 
 // doerTracepoints serve every backend.
@@ -44,21 +38,17 @@ var doerFunctions = []hook{
 	{prog: "write_sysctl", arg: 0, typ: "kiocb", loses: "who writes sysctls", quiet: true},
 }
 
-// deedsOf are the kinds of deeds by the program that tells them.
-var deedsOf = map[string]watch.Kind{
-	"send_signal": watch.SignalSent, "exit_process": watch.AgentEnded, "change_flags": watch.LinkFlags,
-	"fib4_delete": watch.RouteChanged, "replace_table": watch.TableReplaced, "write_sysctl": watch.SysctlWritten,
+// Doers is the attached collection.
+type Doers struct {
+	programs *programs
+	plan     []hook
+	reader   *ringbuf.Reader
+	known    map[uint32]bool // namespaces the kernel half knows
 }
 
-// doers is the attached collection.
-type doers struct {
-	att    *attachment
-	reader *ringbuf.Reader
-	known  map[uint32]bool // namespaces the kernel half knows
-}
-
-// openDoers attaches what this backend and kernel have.
-func openDoers(k *kernel.Kernel, functions bool, verbose, took func(string)) (*doers, error) {
+// OpenDoers attaches what this kernel has; functions tells whether functions may be
+// attached, agents whose processes are told of.
+func OpenDoers(k *kernel.Kernel, functions bool, agents []string, verbose, took func(string)) (*Doers, error) {
 	spec, err := bpf.LoadNode()
 	if err != nil {
 		return nil, fmt.Errorf("committed BPF object: %w", err)
@@ -67,43 +57,33 @@ func openDoers(k *kernel.Kernel, functions bool, verbose, took func(string)) (*d
 	if functions {
 		plan = append(plan, doerFunctions...)
 	}
-	d := &doers{known: make(map[uint32]bool)}
-	if d.att, err = newAttachment(k, spec, plan, nil, verbose, took); err != nil {
+	d := &Doers{plan: plan, known: make(map[uint32]bool)}
+	if d.programs, err = loadPrograms(k, spec, plan, nil, verbose, took); err != nil {
 		return nil, err
 	}
-	d.att.trim(nil)
-	if d.reader, err = ringbuf.NewReader(d.att.coll.Maps["changes"]); err != nil {
+	d.programs.trim(nil)
+	if d.reader, err = ringbuf.NewReader(d.programs.coll.Maps["changes"]); err != nil {
 		return nil, errors.Join(fmt.Errorf("ring buffer: %w", err), d.Close())
 	}
-	for _, name := range watch.Agents() {
+	for _, name := range agents {
 		var key bpf.AgentName
 		for i := range name {
 			key.Comm[i] = int8(name[i])
 		}
-		if err := d.att.coll.Maps["agents"].Put(key, uint8(1)); err != nil {
+		if err := d.programs.coll.Maps["agents"].Put(key, uint8(1)); err != nil {
 			return nil, errors.Join(fmt.Errorf("agents: %w", err), d.Close())
 		}
 	}
 	return d, nil
 }
 
-// kinds are the deeds that are seen, or will be once their module is loaded.
-func (d *doers) kinds() (kinds []watch.Kind) {
-	for prog, kind := range deedsOf {
-		if d.att.attached(prog) {
-			kinds = append(kinds, kind)
-		}
-	}
-	return kinds
-}
-
-// listen has the kernel half tell of some namespaces.
-func (d *doers) listen(namespaces ...uint32) error {
+// Listen has the kernel half tell of some namespaces.
+func (d *Doers) Listen(namespaces ...uint32) error {
 	for _, ns := range namespaces {
 		if d.known[ns] {
 			continue
 		}
-		if err := d.att.coll.Maps["namespaces"].Put(ns, uint8(1)); err != nil {
+		if err := d.programs.coll.Maps["namespaces"].Put(ns, uint8(1)); err != nil {
 			return fmt.Errorf("watch netns %d: %w", ns, err)
 		}
 		d.known[ns] = true
@@ -111,8 +91,8 @@ func (d *doers) listen(namespaces ...uint32) error {
 	return nil
 }
 
-// take gives the deeds that were told since the last time.
-func (d *doers) take(c clock) (deeds []watch.Deed, err error) {
+// Take gives the changes that were told since the last time.
+func (d *Doers) Take() (changes []bpf.Change, err error) {
 	var rec ringbuf.Record
 	for d.reader.AvailableBytes() > 0 {
 		d.reader.SetDeadline(time.Now())
@@ -121,82 +101,40 @@ func (d *doers) take(c clock) (deeds []watch.Deed, err error) {
 			break
 		}
 		if err != nil {
-			return deeds, fmt.Errorf("ring buffer of changes: %w", err)
+			return changes, fmt.Errorf("ring buffer of changes: %w", err)
 		}
 		var raw bpf.Change
 		if err := binary.Read(bytes.NewReader(rec.RawSample), binary.NativeEndian, &raw); err != nil {
-			return deeds, fmt.Errorf("ring buffer of changes: %w", err)
+			return changes, fmt.Errorf("ring buffer of changes: %w", err)
 		}
-		deeds = append(deeds, newDeed(&raw, c))
+		changes = append(changes, raw)
 	}
-	return deeds, nil
+	return changes, nil
 }
 
-// counted is how many deeds the kernel half had no room for.
-func (d *doers) counted() (uint64, error) {
+// Hears tells that a program hangs in.
+func (d *Doers) Hears(prog string) bool { return d.programs.attached(prog) }
+
+// Arrived attaches what was waiting for a kernel module.
+func (d *Doers) Arrived(module string) error {
+	_, err := d.programs.arrived(module)
+	return err
+}
+
+// Lost is how many deeds the kernel half had no room for.
+func (d *Doers) Lost() (uint64, error) {
 	var c bpf.NodeCounters
-	if err := d.att.coll.Variables["node_stats"].Get(&c); err != nil {
+	if err := d.programs.coll.Variables["node_stats"].Get(&c); err != nil {
 		return 0, fmt.Errorf("count lost changes: %w", err)
 	}
 	return c.Lost, nil
 }
 
 // Close detaches.
-func (d *doers) Close() error {
+func (d *Doers) Close() error {
 	var errs []error
 	if d.reader != nil {
 		errs = append(errs, d.reader.Close())
 	}
-	return errors.Join(append(errs, d.att.Close())...)
-}
-
-var deedKinds = map[uint8]watch.Kind{
-	bpf.ChangeLink: watch.LinkFlags, bpf.ChangeRoute: watch.RouteChanged, bpf.ChangeTable: watch.TableReplaced,
-	bpf.ChangeSysctl: watch.SysctlWritten, bpf.ChangeSignal: watch.SignalSent, bpf.ChangeExit: watch.AgentEnded,
-}
-
-// newDeed reads what the kernel half wrote.
-func newDeed(c *bpf.Change, clock clock) watch.Deed {
-	d := watch.Deed{Time: clock.wall(c.Time), Kind: deedKinds[c.Kind], Netns: c.Netns, Set: c.Set != 0, Index: c.Index, Value: c.Value,
-		Before: int(c.Before), After: int(c.After), Age: time.Duration(c.Age) * time.Second,
-		Victim: watch.Process{PID: c.Victim, Comm: cString(c.VictimComm[:])},
-		By:     model.By{PID: c.By.Pid, Comm: cString(c.By.Comm[:]), ParentPID: c.By.Ppid, Parent: cString(c.By.Pcomm[:])}}
-	d.By.Container, d.By.Unit = watch.InCgroup(cString(c.By.Cgroup[:]))
-	switch d.Kind {
-	case watch.RouteChanged:
-		d.Prefix = prefixOfChange(c)
-	case watch.SysctlWritten:
-		d.Name = sysctlPath(c)
-	default:
-		d.Name = cString(c.Name[0][:])
-		d.Family = map[uint8]string{unix.AF_INET: "ip", unix.AF_INET6: "ip6", unix.NFPROTO_ARP: "arp"}[c.Family]
-	}
-	return d
-}
-
-// prefixOfChange is the destination of a route; the words hold an address as the
-// packet does.
-func prefixOfChange(c *bpf.Change) netip.Prefix {
-	var raw [16]byte
-	for i, word := range c.Addr {
-		binary.NativeEndian.PutUint32(raw[4*i:], word)
-	}
-	if c.Family == unix.AF_INET6 {
-		return netip.PrefixFrom(netip.AddrFrom16(raw), int(c.Bits))
-	}
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte(raw[:4])), int(c.Bits))
-}
-
-// sysctlPath puts a path below /proc/sys together of its parts, the last first.
-func sysctlPath(c *bpf.Change) string {
-	var parts []string
-	for i := range c.Name {
-		part := cString(c.Name[i][:])
-		if part == "" || part == "sys" || part == "/" {
-			break
-		}
-		parts = append(parts, part)
-	}
-	slices.Reverse(parts)
-	return strings.TrimPrefix(path.Join(parts...), "/")
+	return errors.Join(append(errs, d.programs.Close())...)
 }

@@ -31,17 +31,17 @@ func everyLink() (b entryBits) {
 
 // entries gives the links by which the flow may enter, all of them when that is
 // not known for sure.
-func (t *Tracer) entries(src, dst endpoint.Endpoint) entryBits {
-	self := t.ns.Node().Inode
+func (a *Attachment) entries(src, dst endpoint.Endpoint) entryBits {
+	self := a.cfg.Namespaces.Node().Inode
 	var bits entryBits
 	for _, e := range []endpoint.Endpoint{src, dst} {
 		if len(e.NetnsInodes) == 0 || e.HostIfIndex == 0 || slices.Contains(e.NetnsInodes, self) {
 			return everyLink()
 		}
 		for _, in := range e.NetnsInodes {
-			links, err := t.ns.Links(in)
+			links, err := a.cfg.Namespaces.Links(in)
 			if err != nil {
-				t.cfg.Verbose(fmt.Sprintf("links of %s: %v", t.ns.Place(in), err))
+				a.cfg.Verbose(fmt.Sprintf("links of %s: %v", a.cfg.Namespaces.Place(in), err))
 				return everyLink()
 			}
 			for _, l := range links {
@@ -56,9 +56,9 @@ func (t *Tracer) entries(src, dst endpoint.Endpoint) entryBits {
 	return bits
 }
 
-// limitEntries tells the kernel half by which links the flow may enter.
-func (t *Tracer) limitEntries(src, dst endpoint.Endpoint) error {
-	if err := t.att.coll.Variables["entry_links"].Set(t.entries(src, dst)); err != nil {
+// LimitEntries tells the kernel half by which links the flow may enter.
+func (a *Attachment) LimitEntries(src, dst endpoint.Endpoint) error {
+	if err := a.coll.Variables["entry_links"].Set(a.entries(src, dst)); err != nil {
 		return fmt.Errorf("set entry_links: %w", err)
 	}
 	return nil

@@ -88,17 +88,16 @@ func evalRows(of func(expr string) bool) []hook {
 	return hooks
 }
 
-// unseenExpressions lists the expressions in use none of whose functions is
-// attached: rules that end with one of them are not seen.
-func (b *ruleBook) unseenExpressions(attached func(prog string) bool) []string {
-	seen := make(map[string]bool)
+// unheard lists those of some expressions none of whose functions is attached.
+func unheard(expressions []string, attached func(prog string) bool) []string {
+	heard := make(map[string]bool)
 	for _, e := range evals() {
-		seen[e.expr] = seen[e.expr] || attached(e.function+"_out")
+		heard[e.expr] = heard[e.expr] || attached(e.function+"_out")
 	}
 	var missing []string
-	for expr := range b.inUse {
+	for _, expr := range expressions {
 		// an expression without a row only compares: it decides nothing
-		if got, listed := seen[expr]; listed && !got {
+		if got, listed := heard[expr]; listed && !got {
 			missing = append(missing, expr)
 		}
 	}

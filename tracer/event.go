@@ -3,7 +3,10 @@
 package tracer
 
 import (
+	"encoding/binary"
 	"fmt"
+	"net/netip"
+	"strings"
 	"unsafe"
 
 	"github.com/pathtrace/pathtrace/bpf"
@@ -73,4 +76,31 @@ func as[T any](raw []byte) (*T, error) {
 	}
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(t)), size), raw)
 	return t, nil
+}
+
+// addrOf reads an address of the kernel half: network order in words.
+func addrOf(words [4]uint32, family uint8) netip.Addr {
+	var raw [16]byte
+	for i, w := range words {
+		binary.LittleEndian.PutUint32(raw[4*i:], w)
+	}
+	switch family {
+	case 4:
+		return netip.AddrFrom4([4]byte(raw[:4]))
+	case 6:
+		return netip.AddrFrom16(raw)
+	}
+	return netip.Addr{}
+}
+
+// cString reads a NUL-terminated name of the kernel half.
+func cString(b []int8) string {
+	var s strings.Builder
+	for _, c := range b {
+		if c == 0 {
+			break
+		}
+		s.WriteByte(byte(c))
+	}
+	return s.String()
 }

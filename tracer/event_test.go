@@ -84,7 +84,7 @@ func FuzzAssembler(f *testing.F) {
 			t.Error("a module event without its part")
 		}
 		s := newStory(t)
-		s.bracketed(1, forwardHook, legacyHook(0, "filter"), nftHook(0, "t", "c"), otherHook(-200, "ipv4_conntrack_in"))
+		s.bracketed(1, forwardHook, between(otherEntry("ipv4_conntrack_in")), between(legacyTable("filter"), nftChain("t", "c")), nil)
 		told := 0
 		check := func(ps []*model.Packet) {
 			for _, p := range ps {
@@ -106,10 +106,10 @@ func FuzzAssembler(f *testing.F) {
 			s.asm.add(&e, s.now)
 			if e.Mark&3 == 0 {
 				s.now = s.now.Add(time.Duration(e.Mark) * time.Millisecond)
-				check(s.asm.due(s.now, false))
+				check(s.asm.Due(s.now, false))
 			}
 		}
-		check(s.asm.due(s.now, true))
+		check(s.asm.Due(s.now, true))
 		if n := len(s.asm.active) + len(s.asm.alias) + len(s.asm.byFlow); n != 0 {
 			t.Fatalf("%d things kept after all was told", n)
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -99,31 +98,4 @@ func prefixOf(p netip.Prefix) bpf.Prefix {
 		out.Mask[i/4] = binary.LittleEndian.Uint32(mask[i:])
 	}
 	return out
-}
-
-// addrOf reads an address of the kernel half: network order in words.
-func addrOf(words [4]uint32, family uint8) netip.Addr {
-	var raw [16]byte
-	for i, w := range words {
-		binary.LittleEndian.PutUint32(raw[4*i:], w)
-	}
-	switch family {
-	case 4:
-		return netip.AddrFrom4([4]byte(raw[:4]))
-	case 6:
-		return netip.AddrFrom16(raw)
-	}
-	return netip.Addr{}
-}
-
-// cString reads a NUL-terminated name of the kernel half.
-func cString(b []int8) string {
-	var s strings.Builder
-	for _, c := range b {
-		if c == 0 {
-			break
-		}
-		s.WriteByte(byte(c))
-	}
-	return s.String()
 }

@@ -35,7 +35,8 @@ func traced(t *testing.T, c *nodetest.Cluster, backend string, snap int, f func(
 	defer stop()
 	f()
 	for quiet := 0; quiet < 3; time.Sleep(50 * time.Millisecond) { // emulated machines read slowly
-		if quiet++; tr.reader.AvailableBytes() > 0 {
+		quiet++
+		if filled, _ := tr.att.Ring().Filled(); filled > 0 {
 			quiet = 0
 		}
 	}
@@ -163,7 +164,7 @@ func TestFramesWithoutFragments(t *testing.T) {
 		t.Skip("sends packets for some seconds")
 	}
 	c, _ := frameNode(t)
-	packets, sum := sent(t, c, func(tr *Tracer) error { return tr.att.coll.Variables["known_page"].Set(uint64(0)) },
+	packets, sum := sent(t, c, func(tr *Tracer) error { return tr.att.Variable("known_page").Set(uint64(0)) },
 		func() { upload(t, c, 100_000, "10.99.0.2:8080") })
 	cut := map[*model.Frame]bool{}
 	for _, p := range packets {

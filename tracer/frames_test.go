@@ -136,42 +136,6 @@ func TestIsFrame(t *testing.T) {
 	}
 }
 
-func TestSizeFrames(t *testing.T) {
-	for _, c := range []struct {
-		snap int
-		ring uint32
-	}{{0, 8 << 20}, {64, 16 << 20}, {256, 16 << 20}, {1500, 64 << 20}, {MaxSnapLen, 64 << 20}} {
-		spec, err := bpf.LoadTracepoint()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := sizeFrames(spec, 3, c.snap); err != nil {
-			t.Fatal(err)
-		}
-		var snap uint32
-		if err := spec.Variables["snaplen"].Get(&snap); err != nil {
-			t.Fatal(err)
-		}
-		buffers := uint32(1)
-		if c.snap > 0 {
-			buffers = 9
-		}
-		if snap != uint32(c.snap) || spec.Maps["events"].MaxEntries != c.ring || spec.Maps["frame_buffers"].MaxEntries != buffers {
-			t.Errorf("snap length %d: %d in the kernel half, ring of %d bytes, %d buffers", c.snap, snap,
-				spec.Maps["events"].MaxEntries, spec.Maps["frame_buffers"].MaxEntries)
-		}
-	}
-}
-
-func TestSnapLenRefused(t *testing.T) {
-	for _, n := range []int{-1, MaxSnapLen + 1} {
-		_, err := New(t.Context(), Config{Src: "10.0.0.1", Dst: "any", SnapLen: n})
-		if err == nil || !strings.Contains(err.Error(), "not within 0 and 65535") {
-			t.Errorf("%d: %v", n, err)
-		}
-	}
-}
-
 // FuzzFrame: whatever a record holds, a frame comes out that fits its own sizes.
 func FuzzFrame(f *testing.F) {
 	f.Add(frameRecord(bpf.Frame{Number: 1, Length: 40, Link: 14, VlanProto: 0x81}, make([]byte, 40)), uint16(64))

@@ -85,7 +85,7 @@ func TestGateClosesOnDelivery(t *testing.T) {
 
 func countOf(t *testing.T, tr *Tracer, variable string) (n uint64) {
 	t.Helper()
-	if err := tr.att.coll.Variables[variable].Get(&n); err != nil {
+	if err := tr.att.Variable(variable).Get(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n

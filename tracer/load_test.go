@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -70,7 +69,7 @@ func TestLateModule(t *testing.T) {
 		name  string
 		hooks int
 	}{{"ip_tables", 2}, {"nf_conntrack", 1}, {"nf_tables", 2}, {"vxlan", 2}, {"bridge", 3}, {"nf_reject_ipv4", 1}} {
-		if loaded, err := tr.kern.ModuleLoaded(m.name); err != nil || loaded {
+		if loaded, err := tr.kern.kern.ModuleLoaded(m.name); err != nil || loaded {
 			t.Logf("%s: loaded before (%v)", m.name, err)
 			continue
 		}
@@ -92,10 +91,10 @@ func TestLateModule(t *testing.T) {
 	if more == 0 {
 		t.Error("all modules were loaded before: nothing was tested")
 	}
-	if got := tr.hooks(); got < tr.Start().Hooks+more {
+	if got := tr.att.Hooks(); got < tr.Start().Hooks+more {
 		t.Errorf("%d hooks at last, %d at first: want at least %d more", got, tr.Start().Hooks, more)
 	}
-	t.Logf("%d hooks at first, %d at last, missed %v", tr.Start().Hooks, tr.hooks(), r.sum.MissedHooks)
+	t.Logf("%d hooks at first, %d at last, missed %v", tr.Start().Hooks, tr.att.Hooks(), r.sum.MissedHooks)
 	if err := tr.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
@@ -121,9 +120,13 @@ func loadBackends(t *testing.T, cfg Config, withBytes bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	backends, err := Backends("auto")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range 2 * len(backends) {
 		b, bytes := backends[i/2], i%2 == 1
-		name := b.name
+		name := b.Name()
 		if bytes && !withBytes {
 			continue
 		}
@@ -135,14 +138,14 @@ func loadBackends(t *testing.T, cfg Config, withBytes bool) {
 			if bytes {
 				cfg.SnapLen = 256
 			}
-			cfg.Backend, cfg.Verbose = b.name, func(line string) { t.Log(line) }
+			cfg.Backend, cfg.Verbose = b.Name(), func(line string) { t.Log(line) }
 			tr, err := New(context.Background(), cfg)
 			if err != nil {
 				if strings.Contains(err.Error(), "\n") {
 					t.Errorf("error of more than one line: %q", err)
 				}
-				if b.name != "tracepoint" && errors.Is(err, errRefused) && strings.Contains(err.Error(), "policy of this node") {
-					t.Skipf("backend %s, kernel %s: %v", b.name, release, err)
+				if b.Name() != "tracepoint" && errors.Is(err, ErrRefused) && strings.Contains(err.Error(), "policy of this node") {
+					t.Skipf("backend %s, kernel %s: %v", b.Name(), release, err)
 				}
 				t.Fatalf("kernel %s: %v", release, err)
 			}
@@ -158,7 +161,7 @@ func loadBackends(t *testing.T, cfg Config, withBytes bool) {
 func checkMemory(t *testing.T, tr *Tracer) {
 	t.Helper()
 	var page, address uint64
-	if err := errors.Join(tr.att.coll.Variables["known_page"].Get(&page), tr.att.coll.Variables["known_address"].Get(&address)); err != nil {
+	if err := errors.Join(tr.att.Variable("known_page").Get(&page), tr.att.Variable("known_address").Get(&address)); err != nil {
 		t.Error(err)
 	}
 	if page == 0 || address == 0 {
@@ -166,19 +169,22 @@ func checkMemory(t *testing.T, tr *Tracer) {
 	}
 }
 
+// tracepoints are those that every backend binds.
+const tracepoints = 8
+
 // checkLoaded looks at what an attached tracer says of itself, runs it, and
 // takes it down.
-func checkLoaded(t *testing.T, tr *Tracer, b backend) {
+func checkLoaded(t *testing.T, tr *Tracer, b Backend) {
 	t.Helper()
 	s := tr.Start()
-	if s.Backend != b.name || s.Hooks < len(tracepointHooks) || s.Kernel == "" || s.Src.Given != "10.99.0.1" {
+	if s.Backend != b.Name() || s.Hooks < tracepoints || s.Kernel == "" || s.Src.Given != "10.99.0.1" {
 		t.Errorf("start %+v", s)
 	}
 	t.Logf("%d hooks in %.0f ms", s.Hooks, s.AttachMS)
-	for _, m := range tr.att.missed {
-		t.Logf("missed %s (quiet %v): %s", m.Hook, m.quiet, m.Why)
+	for _, m := range tr.att.Missed() {
+		t.Logf("missed %s (quiet %v): %s", m.Hook, m.Quiet, m.Why)
 	}
-	checkDoers(t, tr, b)
+	checkDoers(t, tr)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	sum, err := tr.Run(ctx, &collector{})
@@ -192,39 +198,14 @@ func checkLoaded(t *testing.T, tr *Tracer, b backend) {
 
 // checkDoers wants what tells who changes the node: all that is not of a module
 // which is not there.
-func checkDoers(t *testing.T, tr *Tracer, b backend) {
+func checkDoers(t *testing.T, tr *Tracer) {
 	t.Helper()
 	if tr.changes == nil || tr.changes.doers == nil {
 		t.Error("the node is not watched")
 		return
 	}
-	want := doerTracepoints
-	if b.name == "fentry" {
-		want = append(append([]hook{}, want...), doerFunctions...)
-	}
-	for _, h := range want {
-		att := tr.changes.doers.att
-		waits := slices.ContainsFunc(att.waiting, func(w hook) bool { return w.prog == h.prog })
-		if !att.attached(h.prog) && !waits {
-			t.Errorf("%s is not attached: %s is not told", h.prog, h.loses)
-		}
-	}
-}
-
-func TestBackendsFor(t *testing.T) {
-	for name, want := range map[string]string{"": "fentry tracepoint", "auto": "fentry tracepoint", "fentry": "fentry", "tracepoint": "tracepoint"} {
-		var got []string
-		list, err := backendsFor(name)
-		for _, b := range list {
-			got = append(got, b.name)
-		}
-		if err != nil || strings.Join(got, " ") != want {
-			t.Errorf("%q: %v, %v, want %s", name, got, err, want)
-		}
-	}
-	_, err := backendsFor("kprobe")
-	if want := `backend "kprobe": not one of auto, fentry, tracepoint`; err == nil || err.Error() != want {
-		t.Errorf("error %v, want %q", err, want)
+	for _, why := range tr.changes.doers.Absent() {
+		t.Error(why)
 	}
 }
 

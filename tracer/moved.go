@@ -9,13 +9,11 @@ package tracer
 // counts, is in docs/json.md (endpoint-changed).
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
-	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -25,7 +23,6 @@ import (
 // still sent to them is the flow's, and worth telling.
 type flowEnds struct {
 	src, dst endpoint.Endpoint
-	shown    map[bpf.EndKey]uint32 // as the kernel half has them: moved_ends of bpf/state.h; nil: as it was loaded
 }
 
 // follow takes what was noticed of the ends since it was last asked.
@@ -72,17 +69,15 @@ func (t *Tracer) moveEnd(m move) error {
 	former := t.former(e.Prefixes, m.now)
 	*e = m.now
 	e.Prefixes = append(slices.Clone(m.now.Prefixes), former...)
-	if err := t.showEnds(); err != nil {
+	if err := t.att.MoveEnds(t.ends.src.Prefixes, t.ends.dst.Prefixes); err != nil {
 		return err
 	}
-	if err := t.limitEntries(t.ends.src, t.ends.dst); err != nil {
+	if err := t.att.LimitEntries(t.ends.src, t.ends.dst); err != nil {
 		return err
 	}
 	t.releaseEnded()
-	if t.br.use {
-		for _, in := range m.now.NetnsInodes {
-			t.bracket(in)
-		}
+	for _, in := range m.now.NetnsInodes {
+		t.att.Bracket(in)
 	}
 	return nil
 }
@@ -108,65 +103,13 @@ func (t *Tracer) former(was []netip.Prefix, now endpoint.Endpoint) []netip.Prefi
 	return kept
 }
 
-// showEnds gives the kernel half the ends as they are now. What is new comes
-// before what is old goes: no packet finds less than one of both.
-func (t *Tracer) showEnds() error {
-	now := endKeys(t.ends.src.Prefixes, t.ends.dst.Prefixes)
-	m := t.att.coll.Maps["moved_ends"]
-	for key, of := range now {
-		if err := m.Put(key, of); err != nil {
-			return fmt.Errorf("moved_ends: %w", err)
-		}
-	}
-	for key := range t.ends.shown {
-		if _, still := now[key]; still {
-			continue
-		}
-		if err := m.Delete(key); err != nil {
-			return fmt.Errorf("moved_ends: %w", err)
-		}
-	}
-	t.ends.shown = now
-	if err := t.att.coll.Variables["moved"].Set(uint32(1)); err != nil {
-		return fmt.Errorf("set moved: %w", err)
-	}
-	return nil
-}
-
-// endKeys lists the prefixes of both ends with the ends that each belongs to: the
-// kernel half finds the longest only, so those that hold it are told with it.
-func endKeys(src, dst []netip.Prefix) map[bpf.EndKey]uint32 {
-	keys := make(map[bpf.EndKey]uint32)
-	for _, p := range slices.Concat(src, dst) {
-		var of uint32
-		for _, end := range []struct {
-			prefixes []netip.Prefix
-			bit      uint32
-		}{{src, bpf.EndSrc}, {dst, bpf.EndDst}} {
-			if slices.ContainsFunc(end.prefixes, func(q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) }) {
-				of |= end.bit
-			}
-		}
-		keys[endKey(p)] = of
-	}
-	return keys
-}
-
-func endKey(p netip.Prefix) bpf.EndKey {
-	family := uint32(6)
-	if p.Addr().Is4() {
-		family = 4
-	}
-	return bpf.EndKey{Prefixlen: 32 + uint32(p.Bits()), Family: family, Addr: prefixOf(p).Addr}
-}
-
 // lookForEnded is how often is looked for namespaces that have ended.
 const lookForEnded = time.Second
 
 // releaseEnded lets go of namespaces that nothing leads to any more: their pods
 // have ended, and would not vanish while something of ours is in them.
 func (t *Tracer) releaseEnded() {
-	places := append(t.br.places(), t.rules.places()...)
+	places := append(t.att.Places(), t.rules.Places()...)
 	ended := func(in uint32) bool { return !t.ns.Reachable(in) }
 	if !slices.ContainsFunc(places, ended) {
 		return
@@ -179,8 +122,8 @@ func (t *Tracer) releaseEnded() {
 		if _, known := t.ns.Lookup(in); known {
 			continue
 		}
-		t.rules.forget(in)
-		if err := errors.Join(t.br.release(in), t.showTables()); err != nil {
+		t.rules.Forget(in)
+		if err := t.att.Release(in); err != nil {
 			t.cfg.Verbose(fmt.Sprintf("let go of network namespace %d: %v", in, err))
 		}
 	}

@@ -45,6 +45,14 @@ func functionNames(types *btf.Spec) (map[uint8]string, error) {
 	return names, nil
 }
 
+// enum nf_inet_hooks, include/uapi/linux/netfilter.h
+const (
+	preRouting  = 0
+	localIn     = 1
+	localOut    = 3
+	postRouting = 4
+)
+
 // hookNames: enum nf_inet_hooks, include/uapi/linux/netfilter.h.
 var hookNames = [...]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING", "INGRESS"}
 

@@ -20,18 +20,18 @@ const (
 // bracketOracle sets up what tells legacy rules without fentry: the functions
 // that run tables, by address, and a sign of tables being replaced, which a
 // machine with one CPU does not give (its counters need no per-CPU memory).
-func (t *Tracer) bracketOracle(spec *ebpf.CollectionSpec, cpus int) error {
+func (a *Attachment) bracketOracle(spec *ebpf.CollectionSpec, cpus int) error {
 	var addrs [4]uint64
 	switch {
 	case cpus == 1:
-		t.cfg.Verbose("legacy rules are inferred: with one CPU nothing tells that a table is replaced")
-	case t.symbols.Hidden():
-		t.cfg.Verbose("legacy rules are inferred: the kernel hides the addresses of its functions")
-	case !t.kern.HasTracepoint("percpu_alloc_percpu"):
-		t.cfg.Verbose("legacy rules are inferred: no tracepoint tells that a table is replaced")
+		a.cfg.Verbose("legacy rules are inferred: with one CPU nothing tells that a table is replaced")
+	case a.cfg.Symbols.Hidden():
+		a.cfg.Verbose("legacy rules are inferred: the kernel hides the addresses of its functions")
+	case !a.cfg.Kernel.HasTracepoint("percpu_alloc_percpu"):
+		a.cfg.Verbose("legacy rules are inferred: no tracepoint tells that a table is replaced")
 	default:
 		for i, name := range tableFunctions() {
-			addrs[i], _ = t.symbols.Addr(name) // 0: not in this kernel, so nothing runs it
+			addrs[i], _ = a.cfg.Symbols.Addr(name) // 0: not in this kernel, so nothing runs it
 		}
 	}
 	if err := spec.Variables["table_functions"].Set(addrs); err != nil {

@@ -3,7 +3,6 @@
 package tracer
 
 import (
-	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -91,18 +90,11 @@ func (p *pace) adapt(l load) bool {
 
 // load looks at what the trace has come to.
 func (t *Tracer) load(now time.Time) load {
-	l := load{at: now, filled: t.reader.AvailableBytes(), size: t.reader.BufferSize(), packets: int(t.packets.Load()) + t.asm.pending()}
+	l := load{at: now, packets: int(t.told.packets.Load()) + t.asm.Pending()}
+	l.filled, l.size = t.att.Ring().Filled()
 	var used unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err == nil { // it cannot fail for this process
 		l.cpu = time.Duration(used.Utime.Nano() + used.Stime.Nano())
 	}
 	return l
-}
-
-// setQuota hands the quota to the kernel half.
-func (t *Tracer) setQuota() error {
-	if err := t.att.coll.Variables["quota"].Set(t.pace.quota()); err != nil {
-		return fmt.Errorf("set the quota of packets: %w", err)
-	}
-	return nil
 }

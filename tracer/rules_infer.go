@@ -20,19 +20,6 @@ import (
 	facts "github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 )
 
-// passage is a packet on its way through one table: as it was seen last before.
-type passage struct {
-	at    bpf.Event
-	netns uint32
-	pf    uint8
-	hook  uint8  // netfilter hook + 1
-	out   string // the interface its route leads to; "" not known
-	ct    *bpf.EventCt
-	// invalid: conntrack looked at it and gave it no entry.
-	invalid bool
-	table   hookEntry
-}
-
 // A packet is evaluated for every table that lets it go on, so only so many of
 // them each second are; those that die always are.
 const inferredPerSecond = 200
@@ -60,8 +47,8 @@ func (b *ruleBook) Infer(p passage, verdict string) ruling {
 	if verdict == "accept" && !b.budget.take(time.Now()) {
 		return ruling{}
 	}
-	target := infer.Target{Backend: p.table.Backend, Family: p.table.Family, Table: p.table.Table, Chain: p.table.Chain, Hook: hookName(p.hook - 1), At: b.wall(p.at.Ts)}
-	got := b.infer.Infer(p.netns, target, p.packet(), verdict)
+	target := infer.Target{Backend: p.table.Backend, Family: p.table.Family, Table: p.table.Table, Chain: p.table.Chain, Hook: hookName(p.hook - 1), At: b.cfg.Wall(p.at.Ts)}
+	got := b.infer.Infer(p.netns, target, packetOf(p), verdict)
 	r := ruling{source: model.RuleInferred, rules: got.Rules, decided: got.Decided, unknown: got.Unknown, ends: got.Verdict, open: got.Unevaluated}
 	if got.Verdict == "reject" {
 		r.verdict = "reject"
@@ -87,15 +74,15 @@ func ruleWords(r model.Rule) string {
 	return fmt.Sprintf("%s/%s rule %d", r.Table, r.Chain, r.Number)
 }
 
-// packet is what is known of the packet for rules to be asked about.
-func (p passage) packet() *facts.Packet {
+// packetOf is what is known of the packet for rules to be asked about.
+func packetOf(p passage) *facts.Packet {
 	e := &p.at
 	ends := endpointsOf(&e.T)
 	q := &facts.Packet{Family: nfnetlink.Family(p.pf), Hook: hookName(p.hook - 1), Src: ends.Src, Dst: ends.Dst, Proto: e.T.Proto,
 		Length: facts.Known(e.L3len), TTL: facts.Known(e.Ttl), Mark: facts.Known(e.Mark),
 		Fragment: facts.Known(e.Flags&bpf.FlagFragment != 0)}
 	if e.Flags&bpf.FlagEncap != 0 {
-		p.outer(q)
+		outer(p, q)
 		return q
 	}
 	switch e.T.Proto {
@@ -109,24 +96,24 @@ func (p passage) packet() *facts.Packet {
 	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
 		q.ICMPType, q.ICMPCode = facts.Known(e.IcmpType), facts.Known(e.IcmpCode)
 	}
-	p.interfaces(q)
-	p.conntrack(q)
+	interfaces(p, q)
+	conntrack(p, q)
 	return q
 }
 
 // outer makes the packet the one that the rules of a tunnel's hooks see: the
 // outer header's. Of that only the addresses and ports are known.
-func (p passage) outer(q *facts.Packet) {
+func outer(p passage, q *facts.Packet) {
 	outer := tunnelOf(&p.at.Tun)
 	q.Src, q.Dst, q.Proto = outer.Src, outer.Dst, unix.IPPROTO_UDP
 	q.SrcPort, q.DstPort = facts.Known(outer.SrcPort), facts.Known(outer.DstPort)
 	q.Length, q.TTL, q.Fragment = facts.Fact[uint32]{}, facts.Fact[uint8]{}, facts.Known(false)
-	p.interfaces(q)
-	p.conntrack(q)
+	interfaces(p, q)
+	conntrack(p, q)
 }
 
 // interfaces: the hook's own device is the one it came by, or leaves by.
-func (p passage) interfaces(q *facts.Packet) {
+func interfaces(p passage, q *facts.Packet) {
 	own := facts.Known(cString(p.at.Ifname[:]))
 	none := facts.Known("")
 	switch p.hook - 1 {
@@ -144,7 +131,7 @@ func (p passage) interfaces(q *facts.Packet) {
 	}
 }
 
-func (p passage) conntrack(q *facts.Packet) {
+func conntrack(p passage, q *facts.Packet) {
 	state, reply := p.at.Ct, false
 	if state == 0 {
 		if p.invalid {

@@ -143,7 +143,7 @@ func matchKey(e *record) string {
 // readLegacy reads a table as it is now, with the name of its contents.
 func (b *ruleBook) readLegacy(key legacyKey, h *legacyHistory) error {
 	var t *legacy.Table
-	content, generation, err := b.peek(h.address)
+	content, generation, err := b.cfg.Peek(h.address)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (b *ruleBook) readLegacy(key legacyKey, h *legacyHistory) error {
 	if err := b.in(key.netns, func() (err error) { t, err = legacy.ReadAgain(key.family, key.table, was); return err }); err != nil {
 		return err
 	}
-	again, still, err := b.peek(h.address)
+	again, still, err := b.cfg.Peek(h.address)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (b *ruleBook) tickLegacy() {
 		if h.address == 0 {
 			continue // no packet has met it yet
 		}
-		content, generation, err := b.peek(h.address)
+		content, generation, err := b.cfg.Peek(h.address)
 		if err != nil || h.find(content, generation) != nil {
 			continue
 		}

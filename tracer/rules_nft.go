@@ -248,46 +248,6 @@ func (b *ruleBook) nftOf(netns uint32) *nftHistory {
 	return h
 }
 
-// readNFT brings the history up to date.
-func (b *ruleBook) readNFT(netns uint32, h *nftHistory) error {
-	h.asked = time.Now()
-	from, was := b.now(), h.now
-	err := b.in(netns, func() error { return h.refresh(b.ctx) })
-	if h.now != was {
-		b.epoch++
-	}
-	if err == nil {
-		if h.now != was {
-			h.keepBases(b.now())
-		}
-		h.read = from
-	}
-	h.cost = time.Since(h.asked)
-	b.noteExpressions(h)
-	return err
-}
-
-// noteExpressions notes what the rules of a namespace may end with: each
-// expression but those that a later one of the rule follows.
-func (b *ruleBook) noteExpressions(h *nftHistory) {
-	if h.now == nil || h.now == h.noted {
-		return
-	}
-	h.noted = h.now
-	for _, t := range h.now.Tables {
-		for _, c := range t.Chains {
-			for _, r := range c.Rules {
-				for _, name := range enders(r.Exprs) {
-					if !b.inUse[name] {
-						b.inUse[name] = true
-						b.fresh = append(b.fresh, name)
-					}
-				}
-			}
-		}
-	}
-}
-
 func (h *nftHistory) refresh(ctx context.Context) (err error) {
 	was := h.now
 	if was == nil {

@@ -14,7 +14,7 @@ import (
 func TestAllRan(t *testing.T) {
 	var clock, count uint64
 	looks := 0
-	b := &ruleBook{now: func() uint64 { return clock }, skipped: func() uint64 { looks++; return count }}
+	b := &ruleBook{Survey: &Survey{now: func() uint64 { return clock }}, cfg: RuleConfig{Skipped: func() uint64 { looks++; return count }}}
 	if (&ruleBook{}).allRan(1) != true {
 		t.Error("a backend that is never left out is taken for one that may be")
 	}

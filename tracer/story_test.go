@@ -138,11 +138,12 @@ var fentryNames = sync.OnceValues(func() (map[uint8]string, error) {
 type story struct {
 	t      testing.TB
 	names  *names
-	br     *brackets
+	tables laidOut
 	asm    *assembler
 	now    time.Time
 	ts     uint64
 	ids    uint64
+	lossy  bool
 	others []bpf.Tuple // tuples found to be of another flow
 }
 
@@ -152,10 +153,10 @@ func newStory(t testing.TB) *story {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &story{t: t, names: &names{fns: fns, inChain: true}, br: newBrackets(true), now: time.Unix(1000, 0), ts: 1e9}
-	s.asm = newAssembler(&world{places: nodeMap{}, naming: s.names, tables: s.br, rules: noRules{}, tracks: make(map[uint32]bool)},
-		func(mono uint64) time.Time { return time.Unix(0, int64(mono)) },
-		func(tp bpf.Tuple) { s.others = append(s.others, tp) })
+	s := &story{t: t, names: &names{fns: fns, inChain: true}, tables: laidOut{}, now: time.Unix(1000, 0), ts: 1e9}
+	s.asm = newAssembler(Setting{Places: nodeMap{}, Naming: s.names, Tables: s.tables, Rules: noRules{},
+		Wall:    func(mono uint64) time.Time { return time.Unix(0, int64(mono)) },
+		NotOurs: func(tp bpf.Tuple) { s.others = append(s.others, tp) }, Module: func(string) {}, Lossy: func() bool { return s.lossy }})
 	return s
 }
 
@@ -231,7 +232,10 @@ func tupleOf(t testing.TB, proto uint8, src, dst string) bpf.Tuple {
 		if a.Is6() {
 			tp.Family = 6
 		}
-		return prefixOf(netip.PrefixFrom(a, a.BitLen())).Addr, port
+		for i, b := range a.AsSlice() { // network order, as x86 reads it
+			words[i/4] |= uint32(b) << (8 * (i % 4))
+		}
+		return words, port
 	}
 	tp.Saddr, tp.Sport = end(src)
 	tp.Daddr, tp.Dport = end(dst)
@@ -387,7 +391,7 @@ func vxlan(vni uint32, src, dst string) with {
 // told gives all packets that are due once nothing more comes.
 func (s *story) told() []*model.Packet {
 	s.now = s.now.Add(s.asm.give)
-	return s.asm.due(s.now, false)
+	return s.asm.Due(s.now, false)
 }
 
 // one gives the only packet of a story.

@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	sweepEvery = 250 * time.Millisecond
-	warnEvery  = 2 * time.Second
 	// An skb handed to its receiver may be freed without a word: forget it soon.
 	deliveredFor = 200 * time.Millisecond
 	// Anything else that was not seen for so long was freed unseen. Longer
@@ -23,17 +21,16 @@ const (
 	unseenFor = 30 * time.Second
 )
 
-// sweep forgets skbs that will not be seen again, so that the gate closes. The
-// deleting itself is done by the kernel half: it counts.
-func (t *Tracer) sweep() {
-	if !t.anyKnown() {
+// Sweep forgets skbs that will not be seen again, so that the gate closes: now is
+// the kernel's clock. The deleting itself is done by the kernel half: it counts.
+func (a *Attachment) Sweep(now uint64) {
+	if !a.anyKnown() {
 		return
 	}
-	now := t.clock.now()
 	var key uint64
 	var val bpf.Tracked
 	var stale []uint64
-	it := t.att.coll.Maps["skbs"].Iterate()
+	it := a.coll.Maps["skbs"].Iterate()
 	for it.Next(&key, &val) {
 		limit := unseenFor
 		if val.Flags&bpf.TrackedDelivered != 0 {
@@ -44,22 +41,22 @@ func (t *Tracer) sweep() {
 		}
 	}
 	if err := it.Err(); err != nil {
-		t.cfg.Verbose(fmt.Sprintf("sweep: %v", err)) // the rest comes next time
+		a.cfg.Verbose(fmt.Sprintf("sweep: %v", err)) // the rest comes next time
 	}
 	for i := 0; i < len(stale); i += 2 {
 		args := struct{ A [2]uint64 }{[2]uint64{stale[i], stale[i+1]}}
-		if _, err := t.att.coll.Programs["sweep"].Run(&ebpf.RunOptions{Context: args}); err != nil {
-			t.cfg.Verbose(fmt.Sprintf("sweep: %v", err))
+		if _, err := a.coll.Programs["sweep"].Run(&ebpf.RunOptions{Context: args}); err != nil {
+			a.cfg.Verbose(fmt.Sprintf("sweep: %v", err))
 			return
 		}
 	}
 }
 
 // anyKnown tells whether the kernel half knows packets, under way or delivered.
-func (t *Tracer) anyKnown() bool {
+func (a *Attachment) anyKnown() bool {
 	for _, name := range []string{"in_flight", "arrived"} {
 		var count uint64
-		if err := t.att.coll.Variables[name].Get(&count); err == nil && count != 0 {
+		if err := a.coll.Variables[name].Get(&count); err == nil && count != 0 {
 			return true
 		}
 	}

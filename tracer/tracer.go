@@ -17,7 +17,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/pathtrace/pathtrace/bpf"
@@ -48,29 +47,27 @@ type Config struct {
 // Tracer is an attached trace.
 type Tracer struct {
 	cfg     Config
-	kern    *kernel.Kernel
-	symbols *kernel.Symbols
 	ns      *node.Namespaces
-	att     *attachment
-	br      *brackets
-	reader  *ringbuf.Reader
-	ring    *ringWait
-	start   *model.Start
-	fns     map[uint8]string
+	names   *endpoint.Resolver
 	where   *placeBook
+	kern    kernelNames
+	att     *Attachment
+	rules   *ruleBook
 	asm     *assembler
 	clock   clock
-	rules   *ruleBook
 	pace    pace
-	private uint32 // offset of xt_table.private, bytes; 0: not asked yet
-
-	names   *endpoint.Resolver
+	start   *model.Start
 	ends    flowEnds
 	watch   *endWatch // nil: nothing about the ends can change
 	changes *changes  // nil: not to be had
+	told    progress
+}
 
+// progress is what was told so far, of packets and of losses.
+type progress struct {
 	packets, died atomic.Int64
 	lost          atomic.Uint64
+	lossy         bool // the kernel half has lost events
 	warnedLost    uint64
 	warnedSampled bool
 	warnedAt      time.Time
@@ -99,12 +96,12 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 		t.Close()
 		return nil, err
 	}
-	t.start = &model.Start{Type: "start", Time: time.Now(), Version: cfg.Version, Kernel: t.kern.Release(),
-		Backend: t.cfg.Backend, Hooks: t.hooks(), AttachMS: float64(time.Since(began).Microseconds()) / 1000,
+	t.start = &model.Start{Type: "start", Time: time.Now(), Version: cfg.Version, Kernel: t.kern.kern.Release(),
+		Backend: t.cfg.Backend, Hooks: t.att.Hooks(), AttachMS: float64(time.Since(began).Microseconds()) / 1000,
 		Src: src.End, Dst: dst.End, Proto: cfg.Proto, Port: cfg.Port, RuleSets: t.rules.Counts()}
 	t.ends.src, t.ends.dst = src, dst
 	if changeable(src, dst) {
-		if t.watch, err = watchEnds(t.ns, cfg.Names, t.where.names, src, dst, t.cfg.Verbose, t.ring.wake); err != nil {
+		if t.watch, err = watchEnds(t.ns, cfg.Names, t.where.names, src, dst, t.cfg.Verbose, t.att.Ring().Wake); err != nil {
 			t.Close()
 			return nil, err
 		}
@@ -159,44 +156,69 @@ func (t *Tracer) resolve(ctx context.Context) (src, dst endpoint.Endpoint, f bpf
 
 // open loads and attaches the first backend that this kernel accepts.
 func (t *Tracer) open(ctx context.Context, f bpf.Filter, src, dst endpoint.Endpoint) error {
-	candidates, err := backendsFor(t.cfg.Backend)
+	candidates, err := Backends(t.cfg.Backend)
 	if err != nil {
 		return err
 	}
-	if t.kern, err = kernel.Open(); err != nil {
+	if t.kern.kern, err = kernel.Open(); err != nil {
 		return err
 	}
-	if t.symbols, err = kernel.LoadSymbols(); err != nil {
+	if t.kern.symbols, err = kernel.LoadSymbols(); err != nil {
 		return err
 	}
-	if t.symbols.Hidden() {
-		t.cfg.Verbose(t.symbols.Note())
+	if t.kern.Hidden() {
+		t.cfg.Verbose(t.kern.symbols.Note())
 	}
 	took := t.stopwatch()
-	t.rules = newRuleBook(ctx, t.ns, t.cfg.Verbose)
-	t.rules.Survey()
+	survey := SurveyNode(ctx, t.ns, t.cfg.Verbose)
 	took("read the rule sets")
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return fmt.Errorf("lift the limit on locked memory: %w", err)
 	}
-	var given []missedHook // backends given up
+	var given []Missed // backends given up
 	for _, b := range candidates {
-		if err = t.openBackend(b, f, src, dst); err == nil {
-			t.cfg.Backend = b.name
-			t.att.missed = append(t.att.missed, given...)
-			t.watchNode(b.name == "fentry")
+		if err = t.openBackend(b, f, src, dst, survey); err == nil {
+			t.cfg.Backend = b.Name()
+			for _, m := range given {
+				t.att.Miss(m)
+			}
+			t.watchNode(b.HasFunctions())
 			return nil
 		}
-		err = errors.Join(fmt.Errorf("backend %s: %w", b.name, err), t.detach())
+		err = errors.Join(fmt.Errorf("backend %s: %w", b.Name(), err), t.detach())
 		if len(candidates) > 1 {
 			t.cfg.Verbose(err.Error())
-			given = append(given, missedHook{
-				MissedHook: model.MissedHook{Hook: "backend " + b.name, Why: err.Error()},
-				quiet:      errors.Is(err, errPolicy), // a hardened node: said with -v and by the ready line
+			given = append(given, Missed{
+				MissedHook: model.MissedHook{Hook: "backend " + b.Name(), Why: err.Error()},
+				Quiet:      errors.Is(err, ErrPolicy), // a hardened node: said with -v and by the ready line
 			})
 		}
 	}
 	return err
+}
+
+// openBackend attaches one backend and lets it follow packets.
+func (t *Tracer) openBackend(b Backend, f bpf.Filter, src, dst endpoint.Endpoint, survey *Survey) error {
+	var err error
+	t.att, err = b.Open(AttachConfig{Kernel: t.kern.kern, Symbols: t.kern.symbols, Namespaces: t.ns, Filter: f, Src: src, Dst: dst,
+		SnapLen: t.cfg.SnapLen, Expressions: survey.InUse(), Verbose: t.cfg.Verbose, Stopwatch: t.stopwatch})
+	if err != nil {
+		return err
+	}
+	t.kern.fns = t.att.Functions()
+	t.clock = newClock()
+	cfg := RuleConfig{Survey: survey, Peek: t.att.Peek, Handles: b.HearsRules(), Wall: t.clock.wall}
+	if b.HearsRules() {
+		cfg.Skipped, cfg.Unheard = t.att.Skipped, t.att.Unheard(survey.InUse())
+	}
+	t.rules = newRuleBook(cfg)
+	t.asm = newAssembler(Setting{Places: t.where, Naming: t.kern, Tables: t.att.Tables(), Rules: t.rules, Wall: t.clock.wall,
+		NotOurs: t.notOurs, Module: t.moduleArrived, Lossy: func() bool { return t.told.lossy }, SnapLen: t.cfg.SnapLen})
+	t.pace = newPace(t.cfg.Sample)
+	if err := t.att.SetQuota(t.pace.quota()); err != nil {
+		return err
+	}
+	return t.att.Arm(true)
 }
 
 // stopwatch gives a function that tells, with -v, how long a step took.
@@ -213,10 +235,12 @@ func (t *Tracer) stopwatch() func(what string) {
 func (t *Tracer) Start() *model.Start { return t.start }
 
 // Progress gives the packets whose fate is known so far, and how many died.
-func (t *Tracer) Progress() (packets, died int) { return int(t.packets.Load()), int(t.died.Load()) }
+func (t *Tracer) Progress() (packets, died int) {
+	return int(t.told.packets.Load()), int(t.told.died.Load())
+}
 
 // Lost gives the number of events and packets lost so far.
-func (t *Tracer) Lost() uint64 { return t.lost.Load() }
+func (t *Tracer) Lost() uint64 { return t.told.lost.Load() }
 
 // Close detaches. It may take seconds: print first. Closing twice does nothing.
 func (t *Tracer) Close() error {
@@ -239,21 +263,12 @@ func (t *Tracer) Close() error {
 // detach takes out all programs of the backend in use.
 func (t *Tracer) detach() error {
 	var errs []error
-	if t.br != nil {
-		errs = append(errs, t.br.Close())
-	}
-	if t.ring != nil {
-		errs = append(errs, t.ring.Close())
-	}
-	if t.reader != nil {
-		errs = append(errs, t.reader.Close())
-	}
 	if t.att != nil {
 		errs = append(errs, t.att.Close())
 	}
 	if t.changes != nil {
 		errs = append(errs, t.changes.Close())
 	}
-	t.br, t.ring, t.reader, t.att, t.changes = nil, nil, nil, nil, nil
+	t.att, t.changes = nil, nil
 	return errors.Join(errs...)
 }
