@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/pathtrace/pathtrace/tracer/attach"
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/watch"
 )
@@ -18,8 +19,8 @@ import (
 // changes of the node during a trace.
 type changes struct {
 	watcher *watch.Watcher
-	doers   *Doers // nil: none to be had
-	warned  uint64 // losses that were told
+	doers   *attach.Doers // nil: none to be had
+	warned  uint64        // losses that were told
 }
 
 // watchNode begins to watch; functions tells whether functions may be attached.
@@ -27,7 +28,7 @@ func (t *Tracer) watchNode(functions bool) {
 	var c changes
 	var kinds []watch.Kind
 	var err error
-	if c.doers, err = OpenDoers(t.kern.kern, functions, watch.Agents(), t.cfg.Verbose, t.stopwatch()); err != nil {
+	if c.doers, err = attach.OpenDoers(t.kern.kern, functions, watch.Agents(), t.cfg.Verbose, t.stopwatch()); err != nil {
 		t.cfg.Verbose("who changes the node is not seen: " + err.Error())
 		c.doers = nil
 	} else {

@@ -19,6 +19,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/tracer/attach"
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node/nodetest"
 )
@@ -138,7 +139,7 @@ func TestFrameCost(t *testing.T) {
 		send  func()
 	}{
 		{"pings of 1,000 bytes", []int{0, 256}, func() { c.In("a", fmt.Sprintf("ping -q -c %d -i 0.002 -s 1000 10.99.0.2", costPackets)) }},
-		{"TCP, 10 MB", []int{0, 256, MaxSnapLen}, func() { upload(t, c, 10_000_000, "10.99.0.2:8080") }},
+		{"TCP, 10 MB", []int{0, 256, attach.MaxSnapLen}, func() { upload(t, c, 10_000_000, "10.99.0.2:8080") }},
 	} {
 		var without time.Duration
 		for _, snap := range f.snaps {

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/attach"
+	"github.com/pathtrace/pathtrace/tracer/journey"
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/watch"
 )
@@ -27,7 +29,7 @@ var deedsOf = map[string]watch.Kind{
 }
 
 // deedsHeard are the kinds of deeds that are told.
-func deedsHeard(d *Doers) (kinds []watch.Kind) {
+func deedsHeard(d *attach.Doers) (kinds []watch.Kind) {
 	for prog, kind := range deedsOf {
 		if d.Hears(prog) {
 			kinds = append(kinds, kind)
@@ -42,19 +44,19 @@ var deedKinds = map[uint8]watch.Kind{
 }
 
 // newDeed reads what the kernel half wrote.
-func newDeed(c *bpf.Change, clock clock) watch.Deed {
-	d := watch.Deed{Time: clock.wall(c.Time), Kind: deedKinds[c.Kind], Netns: c.Netns, Set: c.Set != 0, Index: c.Index, Value: c.Value,
+func newDeed(c *bpf.Change, clock journey.Clock) watch.Deed {
+	d := watch.Deed{Time: clock.Wall(c.Time), Kind: deedKinds[c.Kind], Netns: c.Netns, Set: c.Set != 0, Index: c.Index, Value: c.Value,
 		Before: int(c.Before), After: int(c.After), Age: time.Duration(c.Age) * time.Second,
-		Victim: watch.Process{PID: c.Victim, Comm: cString(c.VictimComm[:])},
-		By:     model.By{PID: c.By.Pid, Comm: cString(c.By.Comm[:]), ParentPID: c.By.Ppid, Parent: cString(c.By.Pcomm[:])}}
-	d.By.Container, d.By.Unit = watch.InCgroup(cString(c.By.Cgroup[:]))
+		Victim: watch.Process{PID: c.Victim, Comm: journey.CString(c.VictimComm[:])},
+		By:     model.By{PID: c.By.Pid, Comm: journey.CString(c.By.Comm[:]), ParentPID: c.By.Ppid, Parent: journey.CString(c.By.Pcomm[:])}}
+	d.By.Container, d.By.Unit = watch.InCgroup(journey.CString(c.By.Cgroup[:]))
 	switch d.Kind {
 	case watch.RouteChanged:
 		d.Prefix = prefixOfChange(c)
 	case watch.SysctlWritten:
 		d.Name = sysctlPath(c)
 	default:
-		d.Name = cString(c.Name[0][:])
+		d.Name = journey.CString(c.Name[0][:])
 		d.Family = map[uint8]string{unix.AF_INET: "ip", unix.AF_INET6: "ip6", unix.NFPROTO_ARP: "arp"}[c.Family]
 	}
 	return d
@@ -77,7 +79,7 @@ func prefixOfChange(c *bpf.Change) netip.Prefix {
 func sysctlPath(c *bpf.Change) string {
 	var parts []string
 	for i := range c.Name {
-		part := cString(c.Name[i][:])
+		part := journey.CString(c.Name[i][:])
 		if part == "" || part == "sys" || part == "/" {
 			break
 		}

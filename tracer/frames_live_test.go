@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/tracer/attach"
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node/nodetest"
 )
@@ -77,10 +78,10 @@ func TestFramesAreWhatTcpdumpSees(t *testing.T) {
 		prepare string // in the pod
 		send    []func(*testing.T)
 	}{
-		{"whole", MaxSnapLen, "", whole},
+		{"whole", attach.MaxSnapLen, "", whole},
 		{"cut", 256, "", cut},
 		{"cut short", 64, "", cut},
-		{"segments cut by the sender", MaxSnapLen, "ip link set eth0 gso_max_segs 1", []func(*testing.T){tcp(300_000, "10.99.0.2:8080"), tcp(100_000, "10.245.0.2:8080")}},
+		{"segments cut by the sender", attach.MaxSnapLen, "ip link set eth0 gso_max_segs 1", []func(*testing.T){tcp(300_000, "10.99.0.2:8080"), tcp(100_000, "10.245.0.2:8080")}},
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			if f.prepare != "" {
@@ -114,7 +115,7 @@ func TestFramesAreWhatTcpdumpSees(t *testing.T) {
 // sent traces with whole packets as bytes; nothing reads before all were sent.
 func sent(t *testing.T, c *nodetest.Cluster, prepare func(*Tracer) error, send func()) ([]*model.Packet, *model.Summary) {
 	t.Helper()
-	tr, err := New(context.Background(), Config{Src: "caliaa", Dst: "any", NetnsPath: c.Path("n"), Sample: -1, SnapLen: MaxSnapLen, Version: "test"})
+	tr, err := New(context.Background(), Config{Src: "caliaa", Dst: "any", NetnsPath: c.Path("n"), Sample: -1, SnapLen: attach.MaxSnapLen, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/tracer/attach"
 	"github.com/pathtrace/pathtrace/tracer/kernel"
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node/nodetest"
@@ -120,7 +121,7 @@ func loadBackends(t *testing.T, cfg Config, withBytes bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	backends, err := Backends("auto")
+	backends, err := attach.Backends("auto")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +145,7 @@ func loadBackends(t *testing.T, cfg Config, withBytes bool) {
 				if strings.Contains(err.Error(), "\n") {
 					t.Errorf("error of more than one line: %q", err)
 				}
-				if b.Name() != "tracepoint" && errors.Is(err, ErrRefused) && strings.Contains(err.Error(), "policy of this node") {
+				if b.Name() != "tracepoint" && errors.Is(err, attach.ErrRefused) && strings.Contains(err.Error(), "policy of this node") {
 					t.Skipf("backend %s, kernel %s: %v", b.Name(), release, err)
 				}
 				t.Fatalf("kernel %s: %v", release, err)
@@ -174,7 +175,7 @@ const tracepoints = 8
 
 // checkLoaded looks at what an attached tracer says of itself, runs it, and
 // takes it down.
-func checkLoaded(t *testing.T, tr *Tracer, b Backend) {
+func checkLoaded(t *testing.T, tr *Tracer, b attach.Backend) {
 	t.Helper()
 	s := tr.Start()
 	if s.Backend != b.Name() || s.Hooks < tracepoints || s.Kernel == "" || s.Src.Given != "10.99.0.1" {

@@ -4,7 +4,10 @@
 
 package tracer
 
-import "github.com/pathtrace/pathtrace/tracer/kernel"
+import (
+	"github.com/pathtrace/pathtrace/tracer/journey"
+	"github.com/pathtrace/pathtrace/tracer/kernel"
+)
 
 // kernelNames is what this kernel calls things.
 type kernelNames struct {
@@ -29,7 +32,7 @@ func (k kernelNames) RouteReason(result int32) (reason string, isErrno bool) {
 	if k.kern.ReturnsEnum("ip_route_input_slow") {
 		return k.Reason(uint32(-result)), false
 	}
-	return errnoName(result), true
+	return journey.ErrnoName(result), true
 }
 
 // Hidden implements naming.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/cause"
+	"github.com/pathtrace/pathtrace/tracer/journey"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -23,7 +24,7 @@ const (
 	tick        = 20 * time.Millisecond
 	// While nothing comes there is little to do: events, moved ends and the end
 	// of the trace wake it, and others need the CPU.
-	tellTick   = QuietAfterEnd + 2*time.Millisecond
+	tellTick   = journey.QuietAfterEnd + 2*time.Millisecond
 	idleTick   = 250 * time.Millisecond
 	sweepEvery = 250 * time.Millisecond
 )
@@ -86,8 +87,8 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 			}
 		}
 		if now.After(nextSweep) {
-			t.att.Sweep(t.clock.now())
-			t.rules.MarkSkips(t.clock.now())
+			t.att.Sweep(t.clock.Now())
+			t.rules.MarkSkips(t.clock.Now())
 			t.tellLosses()
 			t.listenToDoers()
 			nextSweep = now.Add(sweepEvery)
@@ -201,13 +202,13 @@ func (t *Tracer) moreExpressions() {
 	if err := t.att.Listen(fresh); err != nil {
 		t.cfg.Verbose(fmt.Sprintf("nft rules that end with %s: %v", strings.Join(fresh, ", "), err))
 	}
-	t.rules.Listening(t.clock.now(), t.att.Unheard(t.rules.InUse()))
+	t.rules.Listening(t.clock.Now(), t.att.Unheard(t.rules.InUse()))
 }
 
 // notOurs keeps the kernel half from following a tuple that turned out to be
 // of another flow, for a while: rules may change what it becomes.
 func (t *Tracer) notOurs(tuple bpf.Tuple) {
-	if err := t.att.NotOurs(tuple, t.clock.now()+uint64(5*time.Second)); err != nil {
+	if err := t.att.NotOurs(tuple, t.clock.Now()+uint64(5*time.Second)); err != nil {
 		t.cfg.Verbose(err.Error())
 	}
 }

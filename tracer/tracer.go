@@ -5,8 +5,10 @@
 // packet, and hands finished packets to a sink. It changes nothing on the
 // node, and everything it attached is gone when the process is.
 //
-//	kernel event -> record (event.go) -> journey (journey.go, steps.go, fate.go)
-//	             -> model.Packet (assembler.go) -> model.Sink
+//	kernel half (attach) -> event -> journey -> model.Packet (journey) -> model.Sink
+//	                                    \ rules of the tables it passed (rulebook)
+//
+// Imports go one way: bpf, model <- journey <- rulebook, attach <- tracer.
 package tracer
 
 import (
@@ -20,10 +22,13 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/attach"
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/journey"
 	"github.com/pathtrace/pathtrace/tracer/kernel"
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/rulebook"
 )
 
 // Config says what to trace and how.
@@ -51,10 +56,10 @@ type Tracer struct {
 	names   *endpoint.Resolver
 	where   *placeBook
 	kern    kernelNames
-	att     *Attachment
-	rules   *ruleBook
-	asm     *assembler
-	clock   clock
+	att     *attach.Attachment
+	rules   *rulebook.Book
+	asm     *journey.Assembler
+	clock   journey.Clock
 	pace    pace
 	start   *model.Start
 	ends    flowEnds
@@ -84,8 +89,8 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 	if t.cfg.Verbose == nil {
 		t.cfg.Verbose = func(string) {}
 	}
-	if cfg.SnapLen < 0 || cfg.SnapLen > MaxSnapLen {
-		return nil, fmt.Errorf("snap length %d: not within 0 and %d", cfg.SnapLen, MaxSnapLen)
+	if cfg.SnapLen < 0 || cfg.SnapLen > attach.MaxSnapLen {
+		return nil, fmt.Errorf("snap length %d: not within 0 and %d", cfg.SnapLen, attach.MaxSnapLen)
 	}
 	src, dst, filter, err := t.resolve(ctx)
 	if err != nil {
@@ -150,13 +155,13 @@ func (t *Tracer) resolve(ctx context.Context) (src, dst endpoint.Endpoint, f bpf
 	if n := len(bpf.Filter{}.Vxlan); len(ports) > n {
 		t.cfg.Warn(fmt.Sprintf("VXLAN on %d ports, inside %d of which is looked: %v", len(ports), n, ports[:n]))
 	}
-	f, err = newFilter(src, dst, t.cfg.Proto, t.cfg.Port, ports, t.ns.Node().Inode, uplinks)
+	f, err = attach.NewFilter(src, dst, t.cfg.Proto, t.cfg.Port, ports, t.ns.Node().Inode, uplinks)
 	return
 }
 
 // open loads and attaches the first backend that this kernel accepts.
 func (t *Tracer) open(ctx context.Context, f bpf.Filter, src, dst endpoint.Endpoint) error {
-	candidates, err := Backends(t.cfg.Backend)
+	candidates, err := attach.Backends(t.cfg.Backend)
 	if err != nil {
 		return err
 	}
@@ -170,12 +175,12 @@ func (t *Tracer) open(ctx context.Context, f bpf.Filter, src, dst endpoint.Endpo
 		t.cfg.Verbose(t.kern.symbols.Note())
 	}
 	took := t.stopwatch()
-	survey := SurveyNode(ctx, t.ns, t.cfg.Verbose)
+	survey := rulebook.Read(ctx, t.ns, t.cfg.Verbose)
 	took("read the rule sets")
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return fmt.Errorf("lift the limit on locked memory: %w", err)
 	}
-	var given []Missed // backends given up
+	var given []attach.Missed // backends given up
 	for _, b := range candidates {
 		if err = t.openBackend(b, f, src, dst, survey); err == nil {
 			t.cfg.Backend = b.Name()
@@ -188,9 +193,9 @@ func (t *Tracer) open(ctx context.Context, f bpf.Filter, src, dst endpoint.Endpo
 		err = errors.Join(fmt.Errorf("backend %s: %w", b.Name(), err), t.detach())
 		if len(candidates) > 1 {
 			t.cfg.Verbose(err.Error())
-			given = append(given, Missed{
+			given = append(given, attach.Missed{
 				MissedHook: model.MissedHook{Hook: "backend " + b.Name(), Why: err.Error()},
-				Quiet:      errors.Is(err, ErrPolicy), // a hardened node: said with -v and by the ready line
+				Quiet:      errors.Is(err, attach.ErrPolicy), // a hardened node: said with -v and by the ready line
 			})
 		}
 	}
@@ -198,21 +203,21 @@ func (t *Tracer) open(ctx context.Context, f bpf.Filter, src, dst endpoint.Endpo
 }
 
 // openBackend attaches one backend and lets it follow packets.
-func (t *Tracer) openBackend(b Backend, f bpf.Filter, src, dst endpoint.Endpoint, survey *Survey) error {
+func (t *Tracer) openBackend(b attach.Backend, f bpf.Filter, src, dst endpoint.Endpoint, survey *rulebook.Survey) error {
 	var err error
-	t.att, err = b.Open(AttachConfig{Kernel: t.kern.kern, Symbols: t.kern.symbols, Namespaces: t.ns, Filter: f, Src: src, Dst: dst,
+	t.att, err = b.Open(attach.Config{Kernel: t.kern.kern, Symbols: t.kern.symbols, Namespaces: t.ns, Filter: f, Src: src, Dst: dst,
 		SnapLen: t.cfg.SnapLen, Expressions: survey.InUse(), Verbose: t.cfg.Verbose, Stopwatch: t.stopwatch})
 	if err != nil {
 		return err
 	}
 	t.kern.fns = t.att.Functions()
-	t.clock = newClock()
-	cfg := RuleConfig{Survey: survey, Peek: t.att.Peek, Handles: b.HearsRules(), Wall: t.clock.wall}
+	t.clock = journey.NewClock()
+	cfg := rulebook.Config{Survey: survey, Peek: t.att.Peek, Handles: b.HearsRules(), Wall: t.clock.Wall}
 	if b.HearsRules() {
 		cfg.Skipped, cfg.Unheard = t.att.Skipped, t.att.Unheard(survey.InUse())
 	}
-	t.rules = newRuleBook(cfg)
-	t.asm = newAssembler(Setting{Places: t.where, Naming: t.kern, Tables: t.att.Tables(), Rules: t.rules, Wall: t.clock.wall,
+	t.rules = rulebook.New(cfg)
+	t.asm = journey.NewAssembler(journey.Config{Places: t.where, Naming: t.kern, Tables: t.att.Tables(), Rules: t.rules, Wall: t.clock.Wall,
 		NotOurs: t.notOurs, Module: t.moduleArrived, Lossy: func() bool { return t.told.lossy }, SnapLen: t.cfg.SnapLen})
 	t.pace = newPace(t.cfg.Sample)
 	if err := t.att.SetQuota(t.pace.quota()); err != nil {

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The backends: which programs each has, and how one is loaded and attached.
+
+package attach
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/journey"
+	"github.com/pathtrace/pathtrace/tracer/kernel"
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
+)
+
+// Backend is a way to hook into the kernel, the most exact first.
+type Backend struct {
+	name     string
+	spec     func() (*ebpf.CollectionSpec, error)
+	plan     []hook
+	brackets bool
+	evals    bool // it listens to nft's expressions
+}
+
+var backends = []Backend{
+	{name: "fentry", spec: bpf.LoadFentry, plan: append(append([]hook{}, fentryHooks...), tracepointHooks...), evals: true},
+	{name: "tracepoint", spec: bpf.LoadTracepoint, plan: append([]hook{percpuHook}, tracepointHooks...), brackets: true},
+}
+
+// Backends gives the backends to try: the one named, or all for auto and "".
+func Backends(name string) ([]Backend, error) {
+	if name == "" || name == "auto" {
+		return backends, nil
+	}
+	for _, b := range backends {
+		if b.name == name {
+			return []Backend{b}, nil
+		}
+	}
+	return nil, fmt.Errorf("backend %q: not one of auto, fentry, tracepoint", name)
+}
+
+// Name is what the command line calls it.
+func (b Backend) Name() string { return b.name }
+
+// HasFunctions tells that it may attach to functions, not to tracepoints only.
+func (b Backend) HasFunctions() bool { return b.evals }
+
+// HearsRules tells that it listens to nft's expressions: rules are told by handle.
+func (b Backend) HearsRules() bool { return b.evals }
+
+// Config says what to attach to, and for which flow.
+type Config struct {
+	Kernel      *kernel.Kernel
+	Symbols     *kernel.Symbols
+	Namespaces  *node.Namespaces
+	Filter      bpf.Filter
+	Src, Dst    endpoint.Endpoint
+	SnapLen     int
+	Expressions []string          // of nft, that rules end with
+	Verbose     func(line string) // detail
+	Stopwatch   func() (took func(what string))
+}
+
+// Open loads the programs and attaches them. They follow nothing before they are
+// armed.
+func (b Backend) Open(cfg Config) (*Attachment, error) {
+	spec, err := b.spec()
+	if err != nil {
+		return nil, fmt.Errorf("committed BPF object: %w", err)
+	}
+	a := &Attachment{cfg: cfg, backend: b}
+	if a.functions, err = journey.FunctionNames(spec.Types); err != nil {
+		return nil, err
+	}
+	if err := a.prepare(spec); err != nil {
+		return nil, err
+	}
+	if err := a.load(spec); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	if err := a.LimitEntries(cfg.Src, cfg.Dst); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// prepare sets what the programs are told before they are loaded.
+func (a *Attachment) prepare(spec *ebpf.CollectionSpec) error {
+	if err := spec.Variables["cfg"].Set(a.cfg.Filter); err != nil {
+		return fmt.Errorf("set the filter: %w", err)
+	}
+	reason := uint8(0)
+	if args, err := a.cfg.Kernel.TracepointArgs("kfree_skb"); err == nil && len(args) >= 3 {
+		reason = 1
+	}
+	if err := spec.Variables["has_drop_reason"].Set(reason); err != nil {
+		return fmt.Errorf("set has_drop_reason: %w", err)
+	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("count the CPUs: %w", err)
+	}
+	if err := sizeOracle(spec, cpus); err != nil {
+		return err
+	}
+	if err := sizeFrames(spec, cpus, a.cfg.SnapLen); err != nil {
+		return err
+	}
+	if a.backend.brackets {
+		return a.bracketOracle(spec, cpus)
+	}
+	return nil
+}
+
+// load loads the programs, and hangs them and the brackets in.
+func (a *Attachment) load(spec *ebpf.CollectionSpec) error {
+	b, cfg := a.backend, &a.cfg
+	links := b.brackets && cfg.Kernel.HasFunc("bpf_nf_link_attach")
+	if b.brackets && !links {
+		cfg.Verbose("left out netfilter links: " + errNoLinks.Error())
+	}
+	plan := b.plan
+	if b.evals {
+		plan = append(evalHooks(cfg.Expressions), plan...)
+	}
+	var err error
+	if a.programs, err = loadPrograms(cfg.Kernel, spec, plan, unattached(links, cfg.SnapLen > 0), cfg.Verbose, cfg.Stopwatch()); err != nil {
+		return err
+	}
+	var later []hook
+	if b.evals {
+		later = allEvalHooks()
+	}
+	a.trim(later)
+	if a.ring, err = openRing(a.coll.Maps["events"]); err != nil {
+		return err
+	}
+	if cfg.SnapLen > 0 {
+		if err := a.findMemory(); err != nil {
+			cfg.Verbose("of packets only the linear part can be captured: " + err.Error())
+		}
+	}
+	a.brackets = newBrackets(links)
+	if b.brackets {
+		a.placeBrackets(links)
+	}
+	return nil
+}
+
+// unattached are the programs that are loaded besides the plan's.
+func unattached(links, bytes bool) []string {
+	extra := []string{"sweep", "peek"}
+	if links {
+		extra = append(extra, bracketPrograms()...)
+	}
+	if bytes {
+		extra = append(extra, "find_memory")
+	}
+	return extra
+}
+
+// placeBrackets puts netfilter links into the node's namespace and into those
+// of the two ends, where they are on this node.
+func (a *Attachment) placeBrackets(have bool) {
+	if !have {
+		a.Miss(Missed{MissedHook: model.MissedHook{Hook: "netfilter links",
+			Why: errNoLinks.Error() + "; without them not seen: netfilter hooks and tables, delivery"}})
+		return
+	}
+	for _, in := range a.bracketPlaces() {
+		a.bracket(in)
+	}
+}
+
+// maxBracketed bounds the pods that get links of their own when it is not
+// known which of them the flow may reach. Others get theirs when it does.
+const maxBracketed = 64
+
+// bracketPlaces are the node and the two ends; where an end is no pod of this
+// node, it may be a service: then any pod may turn out to be behind it.
+func (a *Attachment) bracketPlaces() []uint32 {
+	ns, src, dst := a.cfg.Namespaces, a.cfg.Src, a.cfg.Dst
+	places := append([]uint32{ns.Node().Inode}, src.NetnsInodes...)
+	places = append(places, dst.NetnsInodes...)
+	if len(src.NetnsInodes) > 0 && len(dst.NetnsInodes) > 0 {
+		return places
+	}
+	members := ns.Members()
+	if len(members) > maxBracketed {
+		a.cfg.Verbose(fmt.Sprintf("netfilter links: in %d of the node's %d namespaces at first, in others once the flow gets there", maxBracketed, len(members)))
+		members = members[:maxBracketed]
+	}
+	return append(places, members...)
+}
+
+// bracket places the links of one namespace, and says so if it cannot.
+func (a *Attachment) bracket(in uint32) {
+	ns := a.cfg.Namespaces
+	err := a.brackets.add(ns, in, a.coll.Programs)
+	if err == nil {
+		err = a.showTables()
+	}
+	if err != nil {
+		m := model.MissedHook{Hook: "netfilter links in " + ns.Place(in), Why: err.Error() + "; without them not seen there: netfilter hooks and tables, delivery"}
+		a.Miss(Missed{MissedHook: m})
+		a.cfg.Verbose("left out " + m.Hook + ": " + m.Why)
+	}
+}
+
+// showTables tells the kernel half which legacy tables stand behind links.
+func (a *Attachment) showTables() error {
+	tables := a.brackets.tables
+	for key, name := range tables {
+		if name == "" {
+			if err := a.coll.Maps["bracket_tables"].Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return fmt.Errorf("bracket_tables: %w", err)
+			}
+			delete(tables, key)
+			continue
+		}
+		var table bpf.BracketTable
+		for i := range name {
+			table.Name[i] = int8(name[i])
+		}
+		if err := a.coll.Maps["bracket_tables"].Put(key, table); err != nil {
+			return fmt.Errorf("bracket_tables: %w", err)
+		}
+		delete(tables, key)
+	}
+	return nil
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package journey
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
+)
+
+// Functions of event.h's enum fn that the journey treats apart.
+const (
+	FnLink      = uint8(bpf.FentryFnFN_nfHookRunBpf)
+	fnICMPSend  = uint8(bpf.FentryFnFN_icmpSend)
+	fnICMPSend4 = uint8(bpf.FentryFnFN___icmpSend)
+	fnICMPSend6 = uint8(bpf.FentryFnFN_icmp6Send)
+)
+
+// judgement on a kfree_skb: is it the death of the packet?
+type judgement int
+
+const (
+	theDeath      judgement = iota
+	afterDelivery           // its receiver took it and let go of it: it arrived
+	notThePacket            // only somebody's copy: a packet socket's
+)
+
+// afterTCP are reasons TCP gives for letting go of a segment that it received
+// and understood: duplicates, segments of a closed connection, resets it
+// obeyed. The sender's packet arrived (net/ipv4/tcp_input.c, tcp_ipv4.c).
+var afterTCP = map[string]bool{
+	"NOT_SPECIFIED": true, "TCP_RESET": true, "TCP_OLD_ACK": true, "TCP_OLD_DATA": true,
+	"TCP_OLD_SEQUENCE": true, "TCP_OVERWINDOW": true, "TCP_CLOSE": true, "TCP_TOO_OLD_ACK": true,
+	"TCP_ACK_UNSENT_DATA": true, "TCP_RFC7323_PAWS": true, "TCP_RFC7323_PAWS_ACK": true, "TCP_RFC7323_TSECR": true,
+	"TCP_INVALID_SEQUENCE": true, "TCP_INVALID_END_SEQUENCE": true, "TCP_INVALID_ACK_SEQUENCE": true,
+	"TCP_INVALID_SYN": true, "TCP_FLAGS": true, "TCP_FASTOPEN": true, "TCP_OFOMERGE": true, "TCP_ABORT_ON_DATA": true,
+}
+
+// judge tells the death of a packet from an end that only looks like one.
+func judge(c *copyState, e *Record, d *model.Drop) judgement {
+	if d.Reason == "ICMP_CSUM" {
+		return theDeath // icmp_rcv looked at no more than the checksum
+	}
+	fn, _, _ := strings.Cut(d.Function, "+")
+	switch fn {
+	case "packet_rcv", "tpacket_rcv", "packet_rcv_spkt":
+		return notThePacket // tcpdump's copy
+	case "icmp_rcv", "icmpv6_rcv", "ping_rcv":
+		// raw sockets got their copies before: that nobody uses a ping
+		// socket is no loss
+		if echoReply(e) {
+			return afterDelivery
+		}
+		if e.Flags&bpf.FlagICMPError != 0 {
+			return afterDelivery
+		}
+		// up to 6.1 an answered ICMPv6 echo request is freed as if dropped
+		if c.delivered && d.Reason == "NOT_SPECIFIED" {
+			return afterDelivery
+		}
+	}
+	if c.delivered && e.T.Proto == unix.IPPROTO_TCP && afterTCP[d.Reason] {
+		return afterDelivery
+	}
+	if c.delivered && d.Reason == "NO_SOCKET" && echoReply(e) {
+		return afterDelivery // the same, where symbols are hidden
+	}
+	unread := d.Reason == "QUEUE_PURGE" // the socket closed with it unread: it had arrived
+	if e.Flags&bpf.FlagICMPError != 0 && (c.delivered || unread) || c.delivered && unread {
+		return afterDelivery
+	}
+	return theDeath
+}
+
+func echoReply(e *Record) bool {
+	return e.IcmpType == 0 && e.T.Proto == unix.IPPROTO_ICMP || e.IcmpType == 129 && e.T.Proto == unix.IPPROTO_ICMPV6
+}
+
+// newDrop says where and why.
+func newDrop(w *world, c *copyState, e *Record) *model.Drop {
+	d := &model.Drop{
+		Reason: w.Reason(e.drop.Reason), Function: w.Symbol(e.drop.Location),
+		Interface: CString(e.Ifname[:]), IfIndex: e.Ifindex, Netns: e.Netns, Place: w.Place(e.Netns),
+	}
+	if d.Interface == "" {
+		d.Interface, d.IfIndex = CString(c.last.Ifname[:]), c.last.Ifindex
+	}
+	d.Stack = stackOf(w, e.drop.Stack[:], d.Function)
+	d.Stage = stageAt(d.Function, d.Stack)
+	if e.Hook != 0 && inNetfilter(d) {
+		placeInHook(w, c, e, d)
+		nameRule(w, c, e, d)
+	}
+	return d
+}
+
+// stackOf names the frames of a stack, without those that are our own doing:
+// the tracepoint's way to our program at its top, and the BPF trampolines
+// (which have no symbol) with the second frame of the function they wrap.
+func stackOf(w *world, addrs []uint64, location string) []string {
+	var out []string
+	last := ""
+	for _, a := range addrs {
+		if a == 0 {
+			break
+		}
+		s := w.Symbol(a)
+		fn, _, _ := strings.Cut(s, "+")
+		if strings.HasPrefix(fn, "bpf_trace_run") || strings.HasPrefix(fn, "__bpf_trace_") {
+			out, last = nil, ""
+			continue
+		}
+		if !w.Hidden() && strings.HasPrefix(fn, "0x") || strings.HasPrefix(fn, "bpf_trampoline_") || strings.HasPrefix(fn, "bpf_prog_") || fn == last {
+			continue
+		}
+		out, last = append(out, s), fn
+	}
+	// the functions that free for others say nothing: begin where it was decided
+	for i, s := range out {
+		if s == location {
+			return out[i:]
+		}
+	}
+	return out
+}
+
+// inNetfilter tells whether a hook's verdict freed the packet. What a hook's
+// continuation frees (br_nf_dev_queue_xmit, say) has nf_hook_slow on its stack
+// as well, so only the freeing function and the reason count.
+func inNetfilter(d *model.Drop) bool {
+	fn, _, _ := strings.Cut(d.Function, "+")
+	return fn == "nf_hook_slow" || fn == "nft_do_chain" || d.Reason == "NETFILTER_DROP"
+}
+
+// placeInHook names hook and table: by what the kernel told (nft chain, last
+// table's verdict), else by the brackets around it.
+func placeInHook(w *world, c *copyState, e *Record, d *model.Drop) {
+	d.Hook, d.Stage = hookOf(e), model.StageNetfilter
+	if chain := CString(e.drop.Chain[:]); chain != "" {
+		d.Backend, d.Table, d.Chain, d.Family = "nft", CString(e.drop.Table[:]), chain, nfnetlink.Family(e.drop.Family)
+		return
+	}
+	if c.toldDrop(e) {
+		// nft too, where it does not free by itself
+		d.Backend, d.Table, d.Chain, d.Family = c.table.Backend, c.table.Table, c.table.Chain, c.table.Family
+		return
+	}
+	if e.Index == 0 {
+		return
+	}
+	tables, changed := w.tables.Changed(e.Netns, e.Pf, e.Hook-1)
+	if !changed {
+		tables = w.tables.At(e.Netns, e.Pf, e.Hook-1, e.Index)
+	}
+	// a legacy table that told its rules, and lives on, is no suspect
+	tables = slices.DeleteFunc(slices.Clone(tables), c.hasTold)
+	inChain := freedByChain(d.Function)
+	if w.FreesInChain() && (inChain || !changed) {
+		tables = ofBackend(tables, d.Function)
+	}
+	// of a hook that changed only the tables are known, not what else hangs
+	// there: then it takes nft's own function to be sure
+	if t, ok := onlyTable(tables); ok && (inChain || !changed) {
+		d.Backend, d.Table, d.Chain, d.Family = t.Backend, t.Table, t.Chain, t.Family
+		return
+	}
+	for _, t := range tables {
+		d.Candidates = append(d.Candidates, t.String())
+	}
+}
+
+// toldDrop tells that the last thing seen of the packet was a table of this
+// hook that dropped it.
+func (c *copyState) toldDrop(e *Record) bool {
+	return c.last.Kind == bpf.KindTable && c.last.Hook == e.Hook && (c.table.Verdict == "drop" || c.table.Verdict == "reject")
+}
+
+// nameRule names the rule that the table decided by: as it was seen, else as
+// the rule set has it.
+func nameRule(w *world, c *copyState, e *Record, d *model.Drop) {
+	var r Ruling
+	switch {
+	case c.toldDrop(e) && c.table.Table == d.Table && c.table.Chain == d.Chain:
+		r = c.ruling
+	case d.Table != "" && e.Index != 0:
+		r = w.rules.Infer(c.passage(e, Table{Backend: d.Backend, Family: d.Family, Table: d.Table, Chain: d.Chain}), "drop")
+	}
+	d.Rule, d.RuleUnknown = r.Decided, r.Unknown
+	if r.Decided != nil {
+		d.RuleSource, d.Unevaluated = r.Source, r.Open
+	} else if r.Source == model.RuleExact && r.Unknown == "" {
+		d.RuleUnknown = "dropped inside a match or target: no rule counted it"
+	}
+	c.dropRules, c.dropSource = r.Rules, r.Source
+}
+
+// freedByChain tells that nft itself freed the packet.
+func freedByChain(function string) bool { return strings.HasPrefix(function, "nft_do_chain+") }
+
+// ofBackend leaves those that can have freed a packet in this function: nft
+// does it itself, all others leave it to nf_hook_slow.
+func ofBackend(at []Table, function string) []Table {
+	inChain := freedByChain(function)
+	if !inChain && !strings.HasPrefix(function, "nf_hook_slow+") {
+		return at
+	}
+	var found []Table
+	for _, t := range at {
+		if (t.Backend == "nft") == inChain {
+			found = append(found, t)
+		}
+	}
+	return found
+}
+
+// onlyTable gives the one table among what lies between two brackets. NAT's
+// dispatcher (nf_nat) runs the nat table's chains and is no other suspect.
+func onlyTable(at []Table) (Table, bool) {
+	var found []Table
+	for _, t := range at {
+		if t.Backend != "" || !strings.Contains(t.Function, "nf_nat") {
+			found = append(found, t)
+		}
+	}
+	if len(found) == 1 && found[0].Backend != "" {
+		return found[0], true
+	}
+	return Table{}, false
+}
+
+// fate is drawn from the packet's copies: it arrived if one did, it left if
+// one did, it died if one died and none did either.
+func (j *journey) fate() (model.Outcome, *model.Drop) {
+	var left, ended bool
+	var drop *model.Drop
+	if d := j.segmentDrop(); d != nil {
+		return j.death(), d
+	}
+	for _, skb := range j.order {
+		c := j.copies[skb]
+		switch {
+		case c.drop != nil:
+			// a flooded copy that a stranger's interface refused says least
+			if drop == nil || drop.Reason == "OTHERHOST" {
+				drop = c.drop
+			}
+		case c.delivered:
+			return model.Delivered, nil
+		case c.left:
+			left = true
+		case c.ended:
+			ended = true
+		}
+	}
+	switch {
+	case left:
+		return model.LeftNode, nil
+	case drop != nil:
+		return j.death(), drop
+	case ended:
+		return model.Consumed, nil
+	}
+	return model.Unknown, nil
+}
+
+// segmentDrop finds a segment or fragment that died. What other parts did does
+// not mend it; of clones, in contrast, one that arrives is enough.
+func (j *journey) segmentDrop() *model.Drop {
+	for _, skb := range j.order {
+		if c := j.copies[skb]; c.segment && c.drop != nil && c.drop.Reason != "OTHERHOST" {
+			return c.drop
+		}
+	}
+	return nil
+}
+
+// death is silent, or told to the sender.
+func (j *journey) death() model.Outcome {
+	if j.answered {
+		return model.Rejected
+	}
+	return model.Dropped
+}
+
+func skbName(addr uint64) string { return fmt.Sprintf("%#x", addr) }
+
+func macOf(b [6]uint8) string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5])
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package journey
+
+// What hangs at a netfilter hook and may decide over a packet.
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Table is one thing that hangs at a netfilter hook.
+type Table struct {
+	Backend  string // legacy, nft; "" for conntrack, NAT core and the like
+	Family   string
+	Table    string
+	Chain    string
+	Function string
+}
+
+// String names it for people.
+func (h Table) String() string {
+	switch {
+	case h.Chain != "":
+		return fmt.Sprintf("%s %s table %s chain %s", h.Backend, h.Family, h.Table, h.Chain)
+	case h.Table != "":
+		return fmt.Sprintf("%s table %s", h.Backend, h.Table)
+	}
+	return h.Function
+}
+
+// IsConntrack tells the hook that looks a packet's connection up: ipv4_conntrack_in,
+// ipv4_conntrack_local and their IPv6 twins (net/netfilter/nf_conntrack_proto.c).
+// A packet that passed it without an entry is what rules call INVALID. One that
+// is only assumed to be there proves nothing, unless others got their entries.
+func (h Table) IsConntrack(seen bool) bool {
+	if h.Function == AssumedConntrack {
+		return seen
+	}
+	return strings.HasSuffix(h.Function, "_conntrack_in") || strings.HasSuffix(h.Function, "_conntrack_local")
+}
+
+// AssumedConntrack names a conntrack hook that nobody listed.
+const AssumedConntrack = "nf_conntrack_in"

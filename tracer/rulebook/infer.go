@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rulebook
+
+// This file asks what rules a packet would have met where the kernel half could
+// not see them: nft and nat on the tracepoint backend. What comes of it is
+// labelled so (rule_source: inferred), with what could not be evaluated.
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/journey"
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/infer"
+	facts "github.com/pathtrace/pathtrace/tracer/ruleset/packet"
+)
+
+// A packet is evaluated for every table that lets it go on, so only so many of
+// them each second are; those that die always are.
+const inferredPerSecond = 200
+
+// budget is how many more passages may be evaluated in a second.
+type budget struct {
+	second int64
+	left   int
+}
+
+func (b *budget) take(now time.Time) bool {
+	if s := now.Unix(); s != b.second {
+		b.second, b.left = s, inferredPerSecond
+	}
+	if b.left == 0 {
+		return false
+	}
+	b.left--
+	return true
+}
+
+// Infer tells what rules a packet would have met that a table let go on
+// (accept) or not (drop).
+func (b *Book) Infer(p journey.Passage, verdict string) journey.Ruling {
+	if verdict == "accept" && !b.budget.take(time.Now()) {
+		return journey.Ruling{}
+	}
+	target := infer.Target{Backend: p.Table.Backend, Family: p.Table.Family, Table: p.Table.Table, Chain: p.Table.Chain, Hook: journey.HookName(p.Hook - 1), At: b.cfg.Wall(p.At.Ts)}
+	got := b.infer.Infer(p.Netns, target, packetOf(p), verdict)
+	r := journey.Ruling{Source: model.RuleInferred, Rules: got.Rules, Decided: got.Decided, Unknown: got.Unknown, Ends: got.Verdict, Open: got.Unevaluated}
+	if got.Verdict == "reject" {
+		r.Verdict = "reject"
+	}
+	if len(got.Alternatives) > 0 && r.Decided == nil {
+		var names []string
+		for _, a := range got.Alternatives {
+			names = append(names, ruleWords(a))
+		}
+		r.Unknown = "one of " + strings.Join(names, ", ") + ": " + got.Unknown
+	}
+	if len(r.Rules) == 0 && r.Decided == nil && r.Unknown == "" {
+		return journey.Ruling{}
+	}
+	return r
+}
+
+// ruleWords names a rule briefly: filter/FORWARD rule 3.
+func ruleWords(r model.Rule) string {
+	if r.Number == 0 {
+		return fmt.Sprintf("the policy of %s/%s", r.Table, r.Chain)
+	}
+	return fmt.Sprintf("%s/%s rule %d", r.Table, r.Chain, r.Number)
+}
+
+// packetOf is what is known of the packet for rules to be asked about.
+func packetOf(p journey.Passage) *facts.Packet {
+	e := &p.At
+	ends := journey.EndpointsOf(&e.T)
+	q := &facts.Packet{Family: nfnetlink.Family(p.PF), Hook: journey.HookName(p.Hook - 1), Src: ends.Src, Dst: ends.Dst, Proto: e.T.Proto,
+		Length: facts.Known(e.L3len), TTL: facts.Known(e.Ttl), Mark: facts.Known(e.Mark),
+		Fragment: facts.Known(e.Flags&bpf.FlagFragment != 0)}
+	if e.Flags&bpf.FlagEncap != 0 {
+		outer(p, q)
+		return q
+	}
+	switch e.T.Proto {
+	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP:
+		if e.Flags&bpf.FlagFragment == 0 {
+			q.SrcPort, q.DstPort = facts.Known(e.T.Sport), facts.Known(e.T.Dport)
+		}
+		if e.T.Proto == unix.IPPROTO_TCP {
+			q.TCPFlags = facts.Known(e.TcpFlags)
+		}
+	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
+		q.ICMPType, q.ICMPCode = facts.Known(e.IcmpType), facts.Known(e.IcmpCode)
+	}
+	interfaces(p, q)
+	conntrack(p, q)
+	return q
+}
+
+// outer makes the packet the one that the rules of a tunnel's hooks see: the
+// outer header's. Of that only the addresses and ports are known.
+func outer(p journey.Passage, q *facts.Packet) {
+	outer := journey.TunnelOf(&p.At.Tun)
+	q.Src, q.Dst, q.Proto = outer.Src, outer.Dst, unix.IPPROTO_UDP
+	q.SrcPort, q.DstPort = facts.Known(outer.SrcPort), facts.Known(outer.DstPort)
+	q.Length, q.TTL, q.Fragment = facts.Fact[uint32]{}, facts.Fact[uint8]{}, facts.Known(false)
+	interfaces(p, q)
+	conntrack(p, q)
+}
+
+// interfaces: the hook's own device is the one it came by, or leaves by.
+func interfaces(p journey.Passage, q *facts.Packet) {
+	own := facts.Known(journey.CString(p.At.Ifname[:]))
+	none := facts.Known("")
+	switch p.Hook - 1 {
+	case journey.PreRouting, journey.LocalIn:
+		q.In, q.Out = own, none
+	case journey.LocalOut:
+		q.In, q.Out = none, own
+	case journey.PostRouting:
+		q.Out = own
+	default: // FORWARD
+		q.In = own
+		if p.Out != "" {
+			q.Out = facts.Known(p.Out)
+		}
+	}
+}
+
+func conntrack(p journey.Passage, q *facts.Packet) {
+	state, reply := p.At.Ct, false
+	if state == 0 {
+		if p.Invalid {
+			q.CT.State = facts.Known(facts.StateInvalid)
+		}
+		return // not looked at yet, or not known to have been
+	}
+	name := journey.ConntrackState(state)
+	name, reply = strings.CutSuffix(name, "-reply")
+	q.CT.State, q.CT.Reply = facts.Known(name), facts.Known(reply)
+	if p.CT == nil {
+		return
+	}
+	q.CT.Original, q.CT.Answer = facts.Known(tupleFact(&p.CT.Orig)), facts.Known(tupleFact(&p.CT.Reply))
+	q.CT.Status = facts.Known(uint32(p.CT.Status))
+}
+
+func tupleFact(t *bpf.Tuple) facts.Tuple {
+	e := journey.EndpointsOf(t)
+	return facts.Tuple{Src: e.Src, Dst: e.Dst, SrcPort: e.SrcPort, DstPort: e.DstPort}
+}
