@@ -4,6 +4,7 @@
 #define PATHTRACE_EMIT_H
 
 #include "frame.h"
+#include "versions.h"
 
 static __always_inline u32 netns_of(struct net_device *dev)
 {
@@ -68,6 +69,7 @@ SUBPROG int describe(struct event *e, struct tracked *t, const struct pkt *p,
 	e->icmp_type = p->icmp_type;
 	e->icmp_code = p->icmp_code;
 	__builtin_memset(e->pad, 0, sizeof(e->pad));
+	e->nft = e->hook ? nft_stamp(t->nf_net) : 0;
 	e->frame = snaplen ? send_frame(t->skb, p->nh) : 0;
 	e->t = t->t;
 	e->tun = p->tun;

@@ -156,6 +156,7 @@ struct event {
 	u8 icmp_code;
 	u8 pad[2];
 	u32 frame; /* number of the frame that holds its bytes, 0: none */
+	u64 nft; /* inside a netfilter hook: nft_stamp() then */
 	struct tuple t;
 	struct tunnel tun;
 };
@@ -193,7 +194,7 @@ struct event_table {
 	char chain[64];
 	u64 address; /* legacy: struct xt_table; nft: the table's handle */
 	u64 content; /* legacy: its xt_table_info */
-	u64 generation; /* legacy: rules_generation then */
+	u64 generation; /* legacy: rules_generation then; nft: nft_stamp() as it began */
 	u64 chain_handle; /* nft: of the base chain */
 	u32 number; /* legacy: rules in the table, chain heads and policies included */
 	u32 size; /* legacy: bytes */
@@ -203,6 +204,14 @@ struct event_table {
 	u32 keys;
 	struct map_key key[MAX_KEYS];
 	struct rule_match m[MAX_MATCHES]; /* only .matches of them are sent */
+};
+
+/* What a namespace's rule sets are at a moment: answers user space, see look(). */
+struct looked {
+	u64 table; /* legacy: struct xt_table, 0: there is none by that name */
+	u64 content; /* legacy: its xt_table_info */
+	u64 generation; /* legacy: as event_table has it */
+	u64 nft; /* nft_stamp() */
 };
 
 struct event_route {
@@ -317,6 +326,7 @@ EXPORT(enum, dir);
 EXPORT(enum, event_flag);
 EXPORT(enum, rules_flag);
 EXPORT(struct, rule_match);
+EXPORT(struct, looked);
 EXPORT(enum, end_of);
 EXPORT(struct, event);
 EXPORT(struct, event_table);

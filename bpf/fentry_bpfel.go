@@ -85,6 +85,7 @@ type FentryEvent struct {
 	IcmpCode uint8
 	Pad      [2]uint8
 	Frame    uint32
+	Nft      uint64
 	T        FentryTuple
 	Tun      FentryTunnel
 }
@@ -268,6 +269,14 @@ const (
 	FentryKindKIND_MODULE    FentryKind = 20
 )
 
+type FentryLooked struct {
+	_          structs.HostLayout
+	Table      uint64
+	Content    uint64
+	Generation uint64
+	Nft        uint64
+}
+
 type FentryMapKey struct {
 	_     structs.HostLayout
 	Match uint32
@@ -310,6 +319,7 @@ type FentryTracked struct {
 	ChainTable   uint64
 	Nfct         uint64
 	Dst          uint64
+	NfNet        uint64
 	T            FentryTuple
 	First        FentryTuple
 	NfNetns      uint32
@@ -398,6 +408,7 @@ const (
 	FentryProgIpRouteInputSlowOut    = "ip_route_input_slow_out"
 	FentryProgIptDoTableIn           = "ipt_do_table_in"
 	FentryProgIptDoTableOut          = "ipt_do_table_out"
+	FentryProgLook                   = "look"
 	FentryProgNeighResolveOutputIn   = "neigh_resolve_output_in"
 	FentryProgNfConntrackInOut       = "nf_conntrack_in_out"
 	FentryProgNfHookSlowIn           = "nf_hook_slow_in"
@@ -453,7 +464,6 @@ const (
 	FentryProgNftTargetEvalBridgeOut = "nft_target_eval_bridge_out"
 	FentryProgNftTargetEvalXtOut     = "nft_target_eval_xt_out"
 	FentryProgNftTproxyEvalOut       = "nft_tproxy_eval_out"
-	FentryProgPeek                   = "peek"
 	FentryProgSctpRcvIn              = "sctp_rcv_in"
 	FentryProgSweep                  = "sweep"
 	FentryProgTcpV4RcvIn             = "tcp_v4_rcv_in"
@@ -493,6 +503,7 @@ const (
 	FentryVarExportFn                = "export_fn"
 	FentryVarExportFrame             = "export_frame"
 	FentryVarExportKind              = "export_kind"
+	FentryVarExportLooked            = "export_looked"
 	FentryVarExportRuleMatch         = "export_rule_match"
 	FentryVarExportRulesFlag         = "export_rules_flag"
 	FentryVarExportTrackedFlag       = "export_tracked_flag"
@@ -505,14 +516,16 @@ const (
 	FentryVarLearnedCount            = "learned_count"
 	FentryVarLinksTellRules          = "links_tell_rules"
 	FentryVarMoved                   = "moved"
+	FentryVarNatFunctions            = "nat_functions"
 	FentryVarNextFrame               = "next_frame"
 	FentryVarNextId                  = "next_id"
-	FentryVarPeekedContent           = "peeked_content"
-	FentryVarPeekedGeneration        = "peeked_generation"
+	FentryVarNfTablesNumberAt        = "nf_tables_number_at"
 	FentryVarQuota                   = "quota"
 	FentryVarRulesGeneration         = "rules_generation"
+	FentryVarSeenNow                 = "seen_now"
 	FentryVarSnaplen                 = "snaplen"
 	FentryVarStats                   = "stats"
+	FentryVarTableFunctions          = "table_functions"
 	FentryVarWindow                  = "window"
 	FentryVarWindowUsed              = "window_used"
 )
@@ -577,6 +590,7 @@ type FentryProgramSpecs struct {
 	IpRouteInputSlowOut    *ebpf.ProgramSpec `ebpf:"ip_route_input_slow_out"`
 	IptDoTableIn           *ebpf.ProgramSpec `ebpf:"ipt_do_table_in"`
 	IptDoTableOut          *ebpf.ProgramSpec `ebpf:"ipt_do_table_out"`
+	Look                   *ebpf.ProgramSpec `ebpf:"look"`
 	NeighResolveOutputIn   *ebpf.ProgramSpec `ebpf:"neigh_resolve_output_in"`
 	NfConntrackInOut       *ebpf.ProgramSpec `ebpf:"nf_conntrack_in_out"`
 	NfHookSlowIn           *ebpf.ProgramSpec `ebpf:"nf_hook_slow_in"`
@@ -632,7 +646,6 @@ type FentryProgramSpecs struct {
 	NftTargetEvalBridgeOut *ebpf.ProgramSpec `ebpf:"nft_target_eval_bridge_out"`
 	NftTargetEvalXtOut     *ebpf.ProgramSpec `ebpf:"nft_target_eval_xt_out"`
 	NftTproxyEvalOut       *ebpf.ProgramSpec `ebpf:"nft_tproxy_eval_out"`
-	Peek                   *ebpf.ProgramSpec `ebpf:"peek"`
 	SctpRcvIn              *ebpf.ProgramSpec `ebpf:"sctp_rcv_in"`
 	Sweep                  *ebpf.ProgramSpec `ebpf:"sweep"`
 	TcpV4RcvIn             *ebpf.ProgramSpec `ebpf:"tcp_v4_rcv_in"`
@@ -700,6 +713,7 @@ type FentryVariableSpecs struct {
 	ExportFn          *ebpf.VariableSpec `ebpf:"export_fn"`
 	ExportFrame       *ebpf.VariableSpec `ebpf:"export_frame"`
 	ExportKind        *ebpf.VariableSpec `ebpf:"export_kind"`
+	ExportLooked      *ebpf.VariableSpec `ebpf:"export_looked"`
 	ExportRuleMatch   *ebpf.VariableSpec `ebpf:"export_rule_match"`
 	ExportRulesFlag   *ebpf.VariableSpec `ebpf:"export_rules_flag"`
 	ExportTrackedFlag *ebpf.VariableSpec `ebpf:"export_tracked_flag"`
@@ -712,14 +726,16 @@ type FentryVariableSpecs struct {
 	LearnedCount      *ebpf.VariableSpec `ebpf:"learned_count"`
 	LinksTellRules    *ebpf.VariableSpec `ebpf:"links_tell_rules"`
 	Moved             *ebpf.VariableSpec `ebpf:"moved"`
+	NatFunctions      *ebpf.VariableSpec `ebpf:"nat_functions"`
 	NextFrame         *ebpf.VariableSpec `ebpf:"next_frame"`
 	NextId            *ebpf.VariableSpec `ebpf:"next_id"`
-	PeekedContent     *ebpf.VariableSpec `ebpf:"peeked_content"`
-	PeekedGeneration  *ebpf.VariableSpec `ebpf:"peeked_generation"`
+	NfTablesNumberAt  *ebpf.VariableSpec `ebpf:"nf_tables_number_at"`
 	Quota             *ebpf.VariableSpec `ebpf:"quota"`
 	RulesGeneration   *ebpf.VariableSpec `ebpf:"rules_generation"`
+	SeenNow           *ebpf.VariableSpec `ebpf:"seen_now"`
 	Snaplen           *ebpf.VariableSpec `ebpf:"snaplen"`
 	Stats             *ebpf.VariableSpec `ebpf:"stats"`
+	TableFunctions    *ebpf.VariableSpec `ebpf:"table_functions"`
 	Window            *ebpf.VariableSpec `ebpf:"window"`
 	WindowUsed        *ebpf.VariableSpec `ebpf:"window_used"`
 }
@@ -805,6 +821,7 @@ type FentryVariables struct {
 	ExportFn          *ebpf.Variable `ebpf:"export_fn"`
 	ExportFrame       *ebpf.Variable `ebpf:"export_frame"`
 	ExportKind        *ebpf.Variable `ebpf:"export_kind"`
+	ExportLooked      *ebpf.Variable `ebpf:"export_looked"`
 	ExportRuleMatch   *ebpf.Variable `ebpf:"export_rule_match"`
 	ExportRulesFlag   *ebpf.Variable `ebpf:"export_rules_flag"`
 	ExportTrackedFlag *ebpf.Variable `ebpf:"export_tracked_flag"`
@@ -817,14 +834,16 @@ type FentryVariables struct {
 	LearnedCount      *ebpf.Variable `ebpf:"learned_count"`
 	LinksTellRules    *ebpf.Variable `ebpf:"links_tell_rules"`
 	Moved             *ebpf.Variable `ebpf:"moved"`
+	NatFunctions      *ebpf.Variable `ebpf:"nat_functions"`
 	NextFrame         *ebpf.Variable `ebpf:"next_frame"`
 	NextId            *ebpf.Variable `ebpf:"next_id"`
-	PeekedContent     *ebpf.Variable `ebpf:"peeked_content"`
-	PeekedGeneration  *ebpf.Variable `ebpf:"peeked_generation"`
+	NfTablesNumberAt  *ebpf.Variable `ebpf:"nf_tables_number_at"`
 	Quota             *ebpf.Variable `ebpf:"quota"`
 	RulesGeneration   *ebpf.Variable `ebpf:"rules_generation"`
+	SeenNow           *ebpf.Variable `ebpf:"seen_now"`
 	Snaplen           *ebpf.Variable `ebpf:"snaplen"`
 	Stats             *ebpf.Variable `ebpf:"stats"`
+	TableFunctions    *ebpf.Variable `ebpf:"table_functions"`
 	Window            *ebpf.Variable `ebpf:"window"`
 	WindowUsed        *ebpf.Variable `ebpf:"window_used"`
 }
@@ -851,6 +870,7 @@ type FentryPrograms struct {
 	IpRouteInputSlowOut    *ebpf.Program `ebpf:"ip_route_input_slow_out"`
 	IptDoTableIn           *ebpf.Program `ebpf:"ipt_do_table_in"`
 	IptDoTableOut          *ebpf.Program `ebpf:"ipt_do_table_out"`
+	Look                   *ebpf.Program `ebpf:"look"`
 	NeighResolveOutputIn   *ebpf.Program `ebpf:"neigh_resolve_output_in"`
 	NfConntrackInOut       *ebpf.Program `ebpf:"nf_conntrack_in_out"`
 	NfHookSlowIn           *ebpf.Program `ebpf:"nf_hook_slow_in"`
@@ -906,7 +926,6 @@ type FentryPrograms struct {
 	NftTargetEvalBridgeOut *ebpf.Program `ebpf:"nft_target_eval_bridge_out"`
 	NftTargetEvalXtOut     *ebpf.Program `ebpf:"nft_target_eval_xt_out"`
 	NftTproxyEvalOut       *ebpf.Program `ebpf:"nft_tproxy_eval_out"`
-	Peek                   *ebpf.Program `ebpf:"peek"`
 	SctpRcvIn              *ebpf.Program `ebpf:"sctp_rcv_in"`
 	Sweep                  *ebpf.Program `ebpf:"sweep"`
 	TcpV4RcvIn             *ebpf.Program `ebpf:"tcp_v4_rcv_in"`
@@ -950,6 +969,7 @@ func (p *FentryPrograms) Close() error {
 		p.IpRouteInputSlowOut,
 		p.IptDoTableIn,
 		p.IptDoTableOut,
+		p.Look,
 		p.NeighResolveOutputIn,
 		p.NfConntrackInOut,
 		p.NfHookSlowIn,
@@ -1005,7 +1025,6 @@ func (p *FentryPrograms) Close() error {
 		p.NftTargetEvalBridgeOut,
 		p.NftTargetEvalXtOut,
 		p.NftTproxyEvalOut,
-		p.Peek,
 		p.SctpRcvIn,
 		p.Sweep,
 		p.TcpV4RcvIn,

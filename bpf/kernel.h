@@ -161,9 +161,26 @@ struct nf_hook_state {
 	struct net *net;
 } CORE;
 
-/* struct net, for its hooks: a flavour, since they are declared only here */
+/* include/net/netns/nftables.h; base_seq is here since 6.17 */
+struct netns_nftables {
+	unsigned int base_seq;
+	u8 gencursor;
+} CORE;
+
+/* include/net/netfilter/nf_tables.h; base_seq is here before 6.17 */
+struct nftables_pernet {
+	unsigned int base_seq;
+} CORE;
+
+/*
+ * struct net, for its hooks: a flavour, since they are declared only here. gen
+ * leads to an array of pointers, from its first byte on (include/net/netns/
+ * generic.h): slot N is that of the subsystem with the number N.
+ */
 struct net___hooks {
 	struct netns_nf nf;
+	struct netns_nftables nft;
+	void *gen;
 } CORE;
 
 struct bpf_nf_ctx {

@@ -22,6 +22,7 @@ static __always_inline void enter_hook(struct tracked *t,
 {
 	t->hook = BPF_CORE_READ(st, hook) + 1;
 	t->pf = BPF_CORE_READ(st, pf);
+	t->nf_net = (u64)BPF_CORE_READ(st, net);
 	t->nf_netns = BPF_CORE_READ(st, net, ns.inum);
 }
 
@@ -129,7 +130,7 @@ static __always_inline int on_chain_enter(struct nft_pktinfo *pkt,
 	t->chain_table = (u64)BPF_CORE_READ(chain, table, name);
 	t->chain_family = BPF_CORE_READ(chain, table, family) & NFT_FAMILY_MASK;
 	enter_hook(t, BPF_CORE_READ(pkt, state));
-	begin_walk(t->skb, chain);
+	begin_walk(t->skb, chain, nft_stamp(t->nf_net));
 	return 0;
 }
 

@@ -12,12 +12,7 @@
 #define PATHTRACE_RULES_BRACKET_H
 
 #include "hooks.h"
-
-/* Addresses of ipt_do_table, iptable_mangle_hook and their IPv6 twins; 0 where
- * the kernel hides its symbols: then no table is found.
- */
-#define TABLE_FUNCTIONS 4
-const volatile u64 table_functions[TABLE_FUNCTIONS] = {};
+#include "rules_find.h"
 
 struct bracket_key {
 	u32 netns;
@@ -41,59 +36,6 @@ struct {
 
 EXPORT(struct, bracket_key);
 EXPORT(struct, bracket_table);
-
-#define MAX_HOOK_ENTRIES 32
-
-struct find_table {
-	u64 entries;
-	u32 count;
-	u64 found;
-	u64 name[1];
-};
-
-static long is_table(u32 i, struct find_table *f)
-{
-	struct nf_hook_entry *e = (void *)(f->entries + i * bpf_core_type_size(struct nf_hook_entry));
-	u64 fn = (u64)BPF_CORE_READ(e, hook), name[1];
-	struct xt_table *table;
-
-	if (!fn || (fn != table_functions[0] && fn != table_functions[1] &&
-		    fn != table_functions[2] && fn != table_functions[3]))
-		return 0;
-	table = (void *)BPF_CORE_READ(e, priv);
-	if (bpf_probe_read_kernel(name, sizeof(name), table->name))
-		return 0;
-	/* the known names are shorter than eight bytes, or differ in the first */
-	if (name[0] != f->name[0])
-		return 0;
-	f->found = (u64)table;
-	return 1;
-}
-
-/* The table of a hook by its name. */
-static __always_inline struct xt_table *table_at(const struct nf_hook_state *st, struct bracket_table *b)
-{
-	struct net___hooks *net = (void *)BPF_CORE_READ(st, net);
-	struct find_table f = {};
-	struct nf_hook_entries *e;
-	u32 hook = BPF_CORE_READ(st, hook);
-	u64 hooks, list = 0;
-
-	hooks = (u64)net + (BPF_CORE_READ(st, pf) == PF_INET ?
-		bpf_core_field_offset(struct net___hooks, nf.hooks_ipv4) :
-		bpf_core_field_offset(struct net___hooks, nf.hooks_ipv6));
-	bpf_probe_read_kernel(&list, sizeof(list), (void *)(hooks + 8 * hook));
-	e = (void *)list;
-	if (!e)
-		return 0;
-	__builtin_memcpy(f.name, b->name, sizeof(f.name));
-	f.entries = list + bpf_core_field_offset(struct nf_hook_entries, hooks);
-	f.count = BPF_CORE_READ(e, num_hook_entries);
-	if (f.count > MAX_HOOK_ENTRIES)
-		f.count = MAX_HOOK_ENTRIES;
-	bpf_loop(f.count, is_table, &f, 0);
-	return (void *)f.found;
-}
 
 static __always_inline struct bracket_table *behind(const struct nf_hook_state *st, u8 index)
 {
@@ -149,7 +91,8 @@ static __always_inline void begin_rules(struct tracked *t, const struct nf_hook_
 			top = 0;
 		}
 	}
-	table = table_at(st, b);
+	table = table_at(BPF_CORE_READ(st, net), BPF_CORE_READ(st, pf), BPF_CORE_READ(st, hook),
+			 *(u64 *)b->name);
 	v = traversal_at(cpu, c->depth);
 	if (c->busy || !table || !v) {
 		if (top)

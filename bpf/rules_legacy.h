@@ -19,6 +19,7 @@
 #define PATHTRACE_RULES_LEGACY_H
 
 #include "rules.h"
+#include "versions.h"
 
 #define BLOCK_RULES 256
 #define MAX_BLOCKS 64 /* 16384 rules */
@@ -33,9 +34,6 @@ const volatile u32 blocks_per_cpu = 0; /* room in `snapshots` */
  */
 u8 inline_counters = 0;
 const volatile u8 links_tell_rules = 0; /* segments lie between netfilter links: rules_bracket.h */
-
-/* Counts replacements of legacy tables that `replaced` had no room for. */
-u64 rules_generation = 0;
 
 /* How often each table was replaced since we are here. */
 struct {
@@ -63,10 +61,6 @@ static __always_inline int on_replace(u64 table)
 		__sync_fetch_and_add(&rules_generation, 1);
 	return 0;
 }
-
-/* See peek(). */
-u64 peeked_content = 0;
-u64 peeked_generation = 0;
 
 struct counter_block {
 	u64 c[2 * BLOCK_RULES]; /* struct xt_counters: packets, bytes */

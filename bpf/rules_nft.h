@@ -222,7 +222,7 @@ static __always_inline int on_eval(void *ctx, int by_map)
 	return nft_evaluated(w, expr, regs, by_map);
 }
 
-static __always_inline void begin_walk(u64 skb, struct nft_chain *chain)
+static __always_inline void begin_walk(u64 skb, struct nft_chain *chain, u64 stamp)
 {
 	struct nft_walk *w;
 
@@ -233,6 +233,7 @@ static __always_inline void begin_walk(u64 skb, struct nft_chain *chain)
 		return;
 	w->level[0].chain = (u64)chain;
 	w->ev.rules = RULES_SEEN;
+	w->ev.generation = stamp;
 	w->ev.address = BPF_CORE_READ(chain, table, handle);
 	w->ev.chain_handle = BPF_CORE_READ(chain, handle);
 	w->ev.family = BPF_CORE_READ(chain, table, family) & NFT_FAMILY_MASK;

@@ -81,6 +81,7 @@ struct tracked {
 	u64 chain_table;
 	u64 nfct; /* skb->_nfct as last told, tracepoint backend */
 	u64 dst; /* skb->_skb_refdst as last told, tracepoint backend */
+	u64 nf_net; /* struct net of the hook below */
 	struct tuple t;
 	struct tuple first; /* as it came in, for learning when NAT settles it */
 	u32 nf_netns; /* netns of the hook below */

@@ -49,6 +49,7 @@ const (
 	TracepointMapSnapshots            = "snapshots"
 	TracepointMapTraversals           = "traversals"
 	TracepointProgFindMemory          = "find_memory"
+	TracepointProgLook                = "look"
 	TracepointProgPass0               = "pass_0"
 	TracepointProgPass1               = "pass_1"
 	TracepointProgPass2               = "pass_2"
@@ -58,7 +59,6 @@ const (
 	TracepointProgPass6               = "pass_6"
 	TracepointProgPass7               = "pass_7"
 	TracepointProgPassLast            = "pass_last"
-	TracepointProgPeek                = "peek"
 	TracepointProgSweep               = "sweep"
 	TracepointProgTpConsumeSkb        = "tp_consume_skb"
 	TracepointProgTpFibTableLookup    = "tp_fib_table_lookup"
@@ -89,6 +89,7 @@ const (
 	TracepointVarExportFn             = "export_fn"
 	TracepointVarExportFrame          = "export_frame"
 	TracepointVarExportKind           = "export_kind"
+	TracepointVarExportLooked         = "export_looked"
 	TracepointVarExportRuleMatch      = "export_rule_match"
 	TracepointVarExportRulesFlag      = "export_rules_flag"
 	TracepointVarExportTrackedFlag    = "export_tracked_flag"
@@ -101,12 +102,13 @@ const (
 	TracepointVarLearnedCount         = "learned_count"
 	TracepointVarLinksTellRules       = "links_tell_rules"
 	TracepointVarMoved                = "moved"
+	TracepointVarNatFunctions         = "nat_functions"
 	TracepointVarNextFrame            = "next_frame"
 	TracepointVarNextId               = "next_id"
-	TracepointVarPeekedContent        = "peeked_content"
-	TracepointVarPeekedGeneration     = "peeked_generation"
+	TracepointVarNfTablesNumberAt     = "nf_tables_number_at"
 	TracepointVarQuota                = "quota"
 	TracepointVarRulesGeneration      = "rules_generation"
+	TracepointVarSeenNow              = "seen_now"
 	TracepointVarSnaplen              = "snaplen"
 	TracepointVarStats                = "stats"
 	TracepointVarTableFunctions       = "table_functions"
@@ -157,6 +159,7 @@ type TracepointSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type TracepointProgramSpecs struct {
 	FindMemory          *ebpf.ProgramSpec `ebpf:"find_memory"`
+	Look                *ebpf.ProgramSpec `ebpf:"look"`
 	Pass0               *ebpf.ProgramSpec `ebpf:"pass_0"`
 	Pass1               *ebpf.ProgramSpec `ebpf:"pass_1"`
 	Pass2               *ebpf.ProgramSpec `ebpf:"pass_2"`
@@ -166,7 +169,6 @@ type TracepointProgramSpecs struct {
 	Pass6               *ebpf.ProgramSpec `ebpf:"pass_6"`
 	Pass7               *ebpf.ProgramSpec `ebpf:"pass_7"`
 	PassLast            *ebpf.ProgramSpec `ebpf:"pass_last"`
-	Peek                *ebpf.ProgramSpec `ebpf:"peek"`
 	Sweep               *ebpf.ProgramSpec `ebpf:"sweep"`
 	TpConsumeSkb        *ebpf.ProgramSpec `ebpf:"tp_consume_skb"`
 	TpFibTableLookup    *ebpf.ProgramSpec `ebpf:"tp_fib_table_lookup"`
@@ -226,6 +228,7 @@ type TracepointVariableSpecs struct {
 	ExportFn           *ebpf.VariableSpec `ebpf:"export_fn"`
 	ExportFrame        *ebpf.VariableSpec `ebpf:"export_frame"`
 	ExportKind         *ebpf.VariableSpec `ebpf:"export_kind"`
+	ExportLooked       *ebpf.VariableSpec `ebpf:"export_looked"`
 	ExportRuleMatch    *ebpf.VariableSpec `ebpf:"export_rule_match"`
 	ExportRulesFlag    *ebpf.VariableSpec `ebpf:"export_rules_flag"`
 	ExportTrackedFlag  *ebpf.VariableSpec `ebpf:"export_tracked_flag"`
@@ -238,12 +241,13 @@ type TracepointVariableSpecs struct {
 	LearnedCount       *ebpf.VariableSpec `ebpf:"learned_count"`
 	LinksTellRules     *ebpf.VariableSpec `ebpf:"links_tell_rules"`
 	Moved              *ebpf.VariableSpec `ebpf:"moved"`
+	NatFunctions       *ebpf.VariableSpec `ebpf:"nat_functions"`
 	NextFrame          *ebpf.VariableSpec `ebpf:"next_frame"`
 	NextId             *ebpf.VariableSpec `ebpf:"next_id"`
-	PeekedContent      *ebpf.VariableSpec `ebpf:"peeked_content"`
-	PeekedGeneration   *ebpf.VariableSpec `ebpf:"peeked_generation"`
+	NfTablesNumberAt   *ebpf.VariableSpec `ebpf:"nf_tables_number_at"`
 	Quota              *ebpf.VariableSpec `ebpf:"quota"`
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
+	SeenNow            *ebpf.VariableSpec `ebpf:"seen_now"`
 	Snaplen            *ebpf.VariableSpec `ebpf:"snaplen"`
 	Stats              *ebpf.VariableSpec `ebpf:"stats"`
 	TableFunctions     *ebpf.VariableSpec `ebpf:"table_functions"`
@@ -336,6 +340,7 @@ type TracepointVariables struct {
 	ExportFn           *ebpf.Variable `ebpf:"export_fn"`
 	ExportFrame        *ebpf.Variable `ebpf:"export_frame"`
 	ExportKind         *ebpf.Variable `ebpf:"export_kind"`
+	ExportLooked       *ebpf.Variable `ebpf:"export_looked"`
 	ExportRuleMatch    *ebpf.Variable `ebpf:"export_rule_match"`
 	ExportRulesFlag    *ebpf.Variable `ebpf:"export_rules_flag"`
 	ExportTrackedFlag  *ebpf.Variable `ebpf:"export_tracked_flag"`
@@ -348,12 +353,13 @@ type TracepointVariables struct {
 	LearnedCount       *ebpf.Variable `ebpf:"learned_count"`
 	LinksTellRules     *ebpf.Variable `ebpf:"links_tell_rules"`
 	Moved              *ebpf.Variable `ebpf:"moved"`
+	NatFunctions       *ebpf.Variable `ebpf:"nat_functions"`
 	NextFrame          *ebpf.Variable `ebpf:"next_frame"`
 	NextId             *ebpf.Variable `ebpf:"next_id"`
-	PeekedContent      *ebpf.Variable `ebpf:"peeked_content"`
-	PeekedGeneration   *ebpf.Variable `ebpf:"peeked_generation"`
+	NfTablesNumberAt   *ebpf.Variable `ebpf:"nf_tables_number_at"`
 	Quota              *ebpf.Variable `ebpf:"quota"`
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
+	SeenNow            *ebpf.Variable `ebpf:"seen_now"`
 	Snaplen            *ebpf.Variable `ebpf:"snaplen"`
 	Stats              *ebpf.Variable `ebpf:"stats"`
 	TableFunctions     *ebpf.Variable `ebpf:"table_functions"`
@@ -366,6 +372,7 @@ type TracepointVariables struct {
 // It can be passed to LoadTracepointObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TracepointPrograms struct {
 	FindMemory          *ebpf.Program `ebpf:"find_memory"`
+	Look                *ebpf.Program `ebpf:"look"`
 	Pass0               *ebpf.Program `ebpf:"pass_0"`
 	Pass1               *ebpf.Program `ebpf:"pass_1"`
 	Pass2               *ebpf.Program `ebpf:"pass_2"`
@@ -375,7 +382,6 @@ type TracepointPrograms struct {
 	Pass6               *ebpf.Program `ebpf:"pass_6"`
 	Pass7               *ebpf.Program `ebpf:"pass_7"`
 	PassLast            *ebpf.Program `ebpf:"pass_last"`
-	Peek                *ebpf.Program `ebpf:"peek"`
 	Sweep               *ebpf.Program `ebpf:"sweep"`
 	TpConsumeSkb        *ebpf.Program `ebpf:"tp_consume_skb"`
 	TpFibTableLookup    *ebpf.Program `ebpf:"tp_fib_table_lookup"`
@@ -391,6 +397,7 @@ type TracepointPrograms struct {
 func (p *TracepointPrograms) Close() error {
 	return _TracepointClose(
 		p.FindMemory,
+		p.Look,
 		p.Pass0,
 		p.Pass1,
 		p.Pass2,
@@ -400,7 +407,6 @@ func (p *TracepointPrograms) Close() error {
 		p.Pass6,
 		p.Pass7,
 		p.PassLast,
-		p.Peek,
 		p.Sweep,
 		p.TpConsumeSkb,
 		p.TpFibTableLookup,

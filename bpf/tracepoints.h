@@ -11,6 +11,7 @@
 #define PATHTRACE_TRACEPOINTS_H
 
 #include "hooks.h"
+#include "rules_find.h"
 
 struct sock;
 
@@ -93,21 +94,6 @@ int sweep(struct bpf_raw_tracepoint_args *ctx)
 
 	if (t && t->last < before)
 		forget(key, t);
-	return 0;
-}
-
-/*
- * Not attached: user space runs it with a legacy table's address and the offset
- * of its member `private`, to learn what the table holds now.
- */
-SEC("raw_tp")
-int peek(struct bpf_raw_tracepoint_args *ctx)
-{
-	u64 table = ctx->args[0], content = 0;
-
-	peeked_generation = generation_of(table);
-	bpf_probe_read_kernel(&content, sizeof(content), (void *)(table + ctx->args[1]));
-	peeked_content = content;
 	return 0;
 }
 

@@ -28,6 +28,7 @@ type (
 	Frame        = FentryFrame
 	Fn           = FentryFn
 	Kind         = FentryKind
+	Looked       = FentryLooked
 	Prefix       = FentryPrefix
 	Tracked      = FentryTracked
 	Tunnel       = FentryTunnel

@@ -43,6 +43,7 @@ type symbolTable struct {
 	modules []string // [0] is the image: ""
 	entries []symbol // sorted by address; of one address in the list's own order
 	hidden  bool
+	data    map[string]uint64 // addresses of the variables that somebody asks for
 }
 
 // symbol is 16 bytes. A name is names[name : name+length].
@@ -62,7 +63,7 @@ func LoadSymbols() (*Symbols, error) {
 // Reload reads the list again, for modules and BPF programs that came later.
 // On failure the former list stays in use.
 func (s *Symbols) Reload() error {
-	b := &symbolBuilder{table: &symbolTable{modules: []string{""}, hidden: true}, modules: map[string]uint16{"": 0}}
+	b := &symbolBuilder{table: &symbolTable{modules: []string{""}, hidden: true, data: make(map[string]uint64)}, modules: map[string]uint16{"": 0}}
 	if err := eachSymbol(s.path, b.add); err != nil {
 		return err
 	}
@@ -139,6 +140,9 @@ func (b *symbolBuilder) add(line []byte) error {
 		b.table.hidden = false
 	}
 	if !isText(kind) {
+		if string(name) == NetTablesNumber {
+			b.table.data[NetTablesNumber] = addr
+		}
 		return nil
 	}
 	if len(name) > 1<<16-1 || len(b.names)+len(name) > 1<<32-1 {
@@ -222,6 +226,17 @@ func (s *Symbols) Name(addr uint64) (name string, off uint64, module string, ok 
 		return "", 0, "", false
 	}
 	return t.name(e), off, t.modules[e.module], true
+}
+
+// NetTablesNumber is the variable that holds nf_tables' number among the subsystems
+// of a network namespace (net/netfilter/nf_tables_api.c): the only one whose address
+// is kept. Kernels without CONFIG_KALLSYMS_ALL do not list it.
+const NetTablesNumber = "nf_tables_net_id"
+
+// Variable is the address of a variable, as long as it is not hidden.
+func (s *Symbols) Variable(name string) (uint64, bool) {
+	addr := s.table.Load().data[name]
+	return addr, addr != 0
 }
 
 // Addr is the address of a text symbol; of several functions of one name the

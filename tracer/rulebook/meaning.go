@@ -7,12 +7,12 @@ package rulebook
 
 import (
 	"encoding/binary"
-	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
-	"github.com/pathtrace/pathtrace/tracer/ruleset/legacy"
+	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
@@ -46,8 +46,8 @@ const keptSentences = 1024
 // were read last.
 func (b *Book) sentence(netns uint32, path meaning.Path) string {
 	s := &b.sentences
-	if s.epoch != b.epoch || len(s.said) >= keptSentences || time.Since(s.since) > chainsValid {
-		*s = sentences{since: time.Now(), epoch: b.epoch, said: make(map[string]string), buffer: s.buffer}
+	if s.epoch != b.read.reads || len(s.said) >= keptSentences || time.Since(s.since) > chainsValid {
+		*s = sentences{since: time.Now(), epoch: b.read.reads, said: make(map[string]string), buffer: s.buffer}
 	}
 	s.buffer = appendPath(binary.NativeEndian.AppendUint32(s.buffer[:0], netns), path)
 	if said, ok := s.said[string(s.buffer)]; ok {
@@ -85,48 +85,38 @@ func (b *Book) bookOf(netns uint32) *meaning.Book {
 	return book
 }
 
-// chainsValid is how long chains that were read serve to explain rules.
+// chainsValid is how long a sentence serves, though nothing was read since.
 const chainsValid = time.Second
 
-// chainOf gives all rules of the chain that a rule is in, as they were read last.
+// chainOf gives all rules of the chain that a rule is in: of the newest version
+// that holds that rule, since the packet is told after it met it.
 func (b *Book) chainOf(netns uint32, r meaning.Rule) []meaning.Rule {
-	if r.Backend == "legacy" {
-		h := b.legacy[legacyKey{netns, r.Family, r.Table}]
-		if h == nil || len(h.versions) == 0 {
+	s := b.spaces[netns]
+	if s == nil {
+		return nil
+	}
+	if r.Backend == node.BackendLegacy {
+		t := s.legacy[tableKey{r.Family, r.Table}]
+		if t == nil {
 			return nil
 		}
-		return legacyChain(h.versions[len(h.versions)-1].table, r.Chain)
+		return holding(&t.history, r, func(l *legacyRules) []meaning.Rule { return slices.Collect(l.all(r.Chain)) })
 	}
-	h := b.nft[netns]
-	if h == nil || h.now == nil {
-		return nil
-	}
-	if time.Since(h.asked) > chainsValid {
-		if err := b.readNFT(netns, h); err != nil {
-			b.verbose(fmt.Sprintf("nft rules: %v", err))
-		}
-	}
-	t := h.now.Table(r.Family, r.Table)
-	if t == nil || t.Chain(r.Chain) == nil {
-		return nil
-	}
-	var all []meaning.Rule
-	for _, rule := range t.Chain(r.Chain).Rules {
-		key := nftRuleKey{t.Handle, rule.Handle}
-		all = append(all, meaning.RuleOf("nft", h.tell(key, h.rules[key])))
-	}
-	return all
+	return holding(&s.nft, r, func(n *nftRules) []meaning.Rule { return n.chain(r.Family, r.Table, r.Chain) })
 }
 
-func legacyChain(t *legacy.Table, chain string) []meaning.Rule {
-	var all []meaning.Rule
-	for i, e := range t.Entries {
-		if e.Chain != chain || e.Kind != legacy.KindRule {
-			continue
+// holding gives a chain as the newest version has it in which a rule stands where
+// it does; of none, as the newest does.
+func holding[T any](h *history[T], r meaning.Rule, chain func(T) []meaning.Rule) []meaning.Rule {
+	var newest []meaning.Rule
+	for i, v := range slices.Backward(h.versions) {
+		rules := chain(v.rules)
+		if r.Number == 0 || slices.ContainsFunc(rules, func(o meaning.Rule) bool { return o.Number == r.Number && o.Text == r.Text }) {
+			return rules
 		}
-		if r, err := t.Rule(i); err == nil {
-			all = append(all, meaning.RuleOf("legacy", modelRule(r)))
+		if i == len(h.versions)-1 {
+			newest = rules
 		}
 	}
-	return all
+	return newest
 }

@@ -1,187 +1,202 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rulebook turns what the kernel half saw of a table (bpf/rules.h) into rules
-// as people know them. The rule sets are read from the namespace the packet was
-// in, and a rule is named only if what was read is what the packet met: a table
-// or rule that is gone by now is told as such, never replaced by what stands in
-// its place today.
 package rulebook
 
-import (
-	"fmt"
-	"maps"
-	"slices"
-	"time"
+// This file holds one version of a rule set, with what was made of it before:
+// texts are made when they are asked for, and most packets of a flow take the same
+// way.
 
-	"github.com/pathtrace/pathtrace/bpf"
-	"github.com/pathtrace/pathtrace/tracer/journey"
+import (
+	"errors"
+	"iter"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/infer"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/ipset"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/legacy"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/nft"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/tell"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/xt"
 )
 
-// unknownRules is a ruling that names nothing.
-func unknownRules(format string, args ...any) journey.Ruling {
-	return journey.Ruling{Unknown: fmt.Sprintf(format, args...)}
+// legacyRules is a legacy table as it was.
+type legacyRules struct {
+	table   *legacy.Table
+	rulings map[string]ruling // by what counted
 }
 
-// Config is what a rule book works with.
-type Config struct {
-	Survey *Survey // of the node, as the trace began
-	// Peek asks the kernel half for what a legacy table holds right now: the
-	// address of its contents, and how often legacy tables were replaced.
-	Peek func(table uint64) (content, generation uint64, err error)
-	// Skipped counts the programs that the kernel has left out; nil where it
-	// leaves out none.
-	Skipped func() uint64
-	Handles bool                   // the backend listens to nft's expressions: rules are told by handle
-	Unheard []string               // nft expressions in use that the kernel half does not listen to
-	Wall    func(uint64) time.Time // of the kernel's clock
+// keptRulings bounds the rulings that are remembered of one version.
+const keptRulings = 1024
+
+func newLegacyRules(t *legacy.Table) *legacyRules {
+	return &legacyRules{table: t, rulings: make(map[string]ruling)}
 }
 
-// Book holds the rule sets of the node's namespaces, old ones too while
-// packets may still be told by them.
-type Book struct {
-	*Survey
-	cfg       Config
-	books     map[uint32]*meaning.Book
-	sentences sentences
-	infer     *infer.Book
-	budget    budget
-	// unseen lists nft expressions in use that the kernel half does not listen to.
-	unseen []string
-	// completeSince is when it last began to listen to one more (kernel clock):
-	// before, rules that end with it were not seen.
-	completeSince uint64
-	// skips is what cfg.Skipped was in the past, the newest last.
-	skips []skipMark
-	// Told counts the rulings given, missing those that name no rule although
-	// the kernel half followed the packet through the table.
-	told, missing int
-}
-
-// skipMark is the number of programs left out up to a time of the kernel's clock.
-type skipMark struct{ at, count uint64 }
-
-// keptSkips bounds how far back it is remembered.
-const keptSkips = 64
-
-// MarkSkips notes how many programs were left out up to now.
-func (b *Book) MarkSkips(now uint64) {
-	if b.cfg.Skipped == nil {
-		return
-	}
-	b.skips = append(b.skips, skipMark{now, b.cfg.Skipped()})
-	if n := len(b.skips) - keptSkips; n > 0 {
-		b.skips = slices.Delete(b.skips, 0, n)
+// all tells the rules of a chain, or of all chains; one that cannot be put into
+// words counts by its place.
+func (l *legacyRules) all(chain string) iter.Seq[meaning.Rule] {
+	return func(yield func(meaning.Rule) bool) {
+		for i, e := range l.table.Entries {
+			if e.Kind != legacy.KindRule || chain != "" && e.Chain != chain {
+				continue
+			}
+			m := meaning.Rule{Backend: node.BackendLegacy, Family: l.table.Family, Table: l.table.Name, Chain: e.Chain}
+			if r, err := l.table.Rule(i); err == nil {
+				m.Number, m.Text, m.Comments = r.Number, r.Text, r.Comments
+			}
+			if !yield(m) {
+				return
+			}
+		}
 	}
 }
 
-// allRan tells that no program was left out around a time: then a rule that was
-// not seen to match did not.
-func (b *Book) allRan(at uint64) bool {
-	if b.cfg.Skipped == nil {
-		return true
+// nftRules is an nft rule set as it was.
+type nftRules struct {
+	set   *nft.Ruleset
+	names ipset.Names
+	told  map[*nft.Rule]model.Rule
+	rules map[ruleHandle]ruleAt // nil until a handle is asked for
+}
+
+// ruleHandle names a rule for good: the handle of a table is used once in a
+// namespace, that of a rule once in a table (net/netfilter/nf_tables_api.c:
+// table_handle, nf_tables_alloc_handle), and a rule is never changed in place.
+type ruleHandle struct{ table, rule uint64 }
+
+// ruleAt is a rule and its table.
+type ruleAt struct {
+	table *nft.Table
+	rule  *nft.Rule
+}
+
+// newNFTRules reads the names of ipsets, where rules name some: to the kernel they
+// are numbers.
+func newNFTRules(set *nft.Ruleset) (*nftRules, error) {
+	n := &nftRules{set: set, told: make(map[*nft.Rule]model.Rule)}
+	if !namesSets(set) {
+		return n, nil
 	}
-	if n := len(b.skips); n == 0 || b.skips[n-1].at <= at {
-		b.MarkSkips(b.now()) // serves all that was seen before it
+	var err error
+	if n.names, err = ipset.ReadNames(); err != nil && !errors.Is(err, ipset.ErrNoSupport) {
+		return nil, err
 	}
-	newest := b.skips[len(b.skips)-1]
-	for _, m := range slices.Backward(b.skips) {
-		if m.at < at {
-			return m.count == newest.count
+	return n, nil
+}
+
+// namesSets tells whether a rule has iptables' set match or SET target.
+func namesSets(set *nft.Ruleset) bool {
+	for _, t := range set.Tables {
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				for _, e := range r.Exprs {
+					switch e := e.(type) {
+					case nft.Match:
+						if e.Name == "set" {
+							return true
+						}
+					case nft.Target:
+						if e.Name == "SET" {
+							return true
+						}
+					}
+				}
+			}
 		}
 	}
 	return false
 }
 
-// New keeps the book from here on, from what was found in a survey.
-func New(cfg Config) *Book {
-	b := &Book{Survey: cfg.Survey, cfg: cfg, books: make(map[uint32]*meaning.Book), infer: infer.New(cfg.Survey.ctx, cfg.Survey.ns), unseen: cfg.Unheard}
-	b.fresh = nil // the kernel half was asked for all of those when it was attached
-	b.MarkSkips(b.now())
-	return b
+// setNames are the names of ipsets; nil where there are none.
+func (n *nftRules) setNames() xt.SetNames {
+	if n.names == nil {
+		return nil
+	}
+	return n.names
 }
 
-// Listening notes that the kernel half listens to all expressions since a time of
-// its clock, but for those unheard.
-func (b *Book) Listening(since uint64, unheard []string) {
-	b.completeSince, b.unseen = since, unheard
+func (n *nftRules) teller(t *nft.Table) tell.NFT {
+	return tell.NFT{Set: n.set, Table: t, Names: n.setNames()}
 }
 
-// ByHandle tells that the kernel half tells nft's rules by handle.
-func (b *Book) ByHandle() bool { return b.cfg.Handles }
-
-// Missing counts the rulings that name no rule although the kernel half followed
-// the packet through the table.
-func (b *Book) Missing() int { return b.missing }
-
-// Ruling tells the rules behind a table's event.
-func (b *Book) Ruling(e *journey.Record) journey.Ruling {
-	r := b.ruling(e)
-	b.told++
-	if r.Unknown != "" {
-		b.missing++
-		b.verbose(fmt.Sprintf("rules of %s %s in %s: %s", journey.CString(e.Table.Table[:]), journey.CString(e.Table.Chain[:]), b.ns.Place(e.Netns), r.Unknown))
+// tell says one rule.
+func (n *nftRules) tell(at ruleAt) model.Rule {
+	m, known := n.told[at.rule]
+	if !known {
+		m = n.teller(at.table).Rule(at.rule)
+		n.told[at.rule] = m
 	}
-	return r
+	return m
 }
 
-func (b *Book) ruling(e *journey.Record) journey.Ruling {
-	if why := unsure(e.Table); why != "" {
-		return unknownRules("%s", why)
+// find gives the rule with a handle.
+func (n *nftRules) find(h ruleHandle) (ruleAt, bool) {
+	if n.rules == nil {
+		n.rules = make(map[ruleHandle]ruleAt, n.set.Count())
+		for _, t := range n.set.Tables {
+			for _, c := range t.Chains {
+				for _, r := range c.Rules {
+					n.rules[ruleHandle{t.Handle, r.Handle}] = ruleAt{t, r}
+				}
+			}
+		}
 	}
-	if e.Table.Chain[0] != 0 {
-		return b.nftRuling(e)
-	}
-	return b.legacyRuling(e)
+	at, ok := n.rules[h]
+	return at, ok
 }
 
-// unsure tells why the kernel half itself does not vouch for what it saw.
-func unsure(t *bpf.EventTable) string {
-	switch {
-	case t.Rules&bpf.RulesLate != 0:
-		return "the packet was in the table already when it was first seen"
-	case t.Rules&bpf.RulesReplaced != 0:
-		return "the table was replaced while the packet was in it"
-	case t.Rules&bpf.RulesTooLarge != 0:
-		return fmt.Sprintf("the table has %d rules, more than are covered", t.Number)
-	case t.Rules&bpf.RulesTooMany != 0:
-		return fmt.Sprintf("more than %d rules matched", len(t.M))
-	case t.Rules&bpf.RulesMixed != 0:
-		return "another packet went through the table at the same time on this CPU"
+// base gives a base chain by the handles of its table and of itself.
+func (n *nftRules) base(table, chain uint64) (*nft.Table, *nft.Chain) {
+	for _, t := range n.set.Tables {
+		if t.Handle != table {
+			continue
+		}
+		for _, c := range t.Chains {
+			if c.Handle == chain && c.Base() {
+				return t, c
+			}
+		}
 	}
-	return ""
+	return nil, nil
 }
 
-// Tick keeps up with rule sets that change, so that what packets met is known
-// although it is replaced soon.
-func (b *Book) Tick(now time.Time) {
-	b.tickLegacy()
-	if b.cfg.Handles {
-		b.tickNFT(now)
-	}
-	if err := b.infer.Tick(); err != nil {
-		b.verbose(err.Error())
+// all tells the rules of all tables, and the base chains by their policies.
+func (n *nftRules) all() iter.Seq[meaning.Rule] {
+	return func(yield func(meaning.Rule) bool) {
+		for _, t := range n.set.Tables {
+			for _, c := range t.Chains {
+				if c.Base() && !yield(meaning.RuleOf(node.BackendNFT, n.teller(t).Policy(c))) {
+					return
+				}
+				for _, r := range c.Rules {
+					if !yield(meaning.RuleOf(node.BackendNFT, n.tell(ruleAt{t, r}))) {
+						return
+					}
+				}
+			}
+		}
 	}
 }
 
-// Places lists the namespaces of pods whose rules are held.
-func (b *Book) Places() []uint32 {
-	var all []uint32
-	for in := range b.nft {
-		all = append(all, in)
+// chain tells the rules of one chain.
+func (n *nftRules) chain(family, table, chain string) (all []meaning.Rule) {
+	t := n.set.Table(family, table)
+	if t == nil || t.Chain(chain) == nil {
+		return nil
 	}
-	for key := range b.legacy {
-		all = append(all, key.netns)
+	for _, r := range t.Chain(chain).Rules {
+		all = append(all, meaning.RuleOf(node.BackendNFT, n.tell(ruleAt{t, r})))
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return all
 }
 
-// Forget drops the rules of a namespace that has ended: its number is given out
-// again, and so are the handles of its rules.
-func (b *Book) Forget(netns uint32) {
-	delete(b.nft, netns)
-	delete(b.books, netns)
-	maps.DeleteFunc(b.legacy, func(k legacyKey, _ *legacyHistory) bool { return k.netns == netns })
+// askable gives an nft table as packets are held against it; nil: there is none.
+func (n *nftRules) askable(family, table string) infer.Rules {
+	t := n.set.Table(family, table)
+	if t == nil {
+		return nil
+	}
+	return infer.NFT(n.teller(t))
 }

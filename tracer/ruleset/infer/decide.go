@@ -13,8 +13,8 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 )
 
-// ruleset is a table that can be asked about a packet. It is never changed.
-type ruleset interface {
+// Rules are a table that can be asked about a packet. They are never changed.
+type Rules interface {
 	// walk gives all ways of a packet through the target.
 	walk(p *packet.Packet, target Target) (walked, error)
 	// nat tells whether the target's rules are NAT's.
@@ -148,43 +148,4 @@ func list(words []string) string {
 		return fmt.Sprintf("%s and %d more", strings.Join(words[:mostListed], ", "), n)
 	}
 	return strings.Join(words, ", ")
-}
-
-// agreement is what rulings by the rule sets before and after a change have in
-// common: the same rule, or the rules of either.
-func agreement(rulings []Ruling) Ruling {
-	last := rulings[len(rulings)-1]
-	for _, r := range rulings[:len(rulings)-1] {
-		if sameRuling(r, last) {
-			continue
-		}
-		all := Ruling{Unknown: "the rules changed about the time the packet came"}
-		for _, r := range rulings {
-			all.Unevaluated = append(all.Unevaluated, r.Unevaluated...)
-			more := r.Alternatives
-			if r.Decided != nil {
-				more = []model.Rule{*r.Decided}
-			}
-			for _, rule := range more {
-				if !slices.Contains(all.Alternatives, rule) {
-					all.Alternatives = append(all.Alternatives, rule)
-				}
-			}
-		}
-		return all
-	}
-	return last
-}
-
-// sameRuling tells whether two rulings say the same.
-func sameRuling(a, b Ruling) bool {
-	return (a.Decided == nil) == (b.Decided == nil) && (a.Decided == nil || sameRule(*a.Decided, *b.Decided)) &&
-		slices.EqualFunc(a.Alternatives, b.Alternatives, sameRule)
-}
-
-// sameRule tells whether two rules are one to people: a rule that was written
-// again as it was has another handle.
-func sameRule(a, b model.Rule) bool {
-	a.Handle, b.Handle = 0, 0
-	return a == b
 }

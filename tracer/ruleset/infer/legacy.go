@@ -10,6 +10,7 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/legacy"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/tell"
 )
 
 // legacyTable is one table of iptables-legacy.
@@ -17,22 +18,8 @@ type legacyTable struct {
 	table *legacy.Table
 }
 
-// readLegacy reads a table. The kernel does not tell whether it changed: equal
-// rules are taken for the same version, as they give the same answers.
-func readLegacy(k key, old *legacyTable) (ruleset, error) {
-	var was *legacy.Table
-	if old != nil {
-		was = old.table
-	}
-	t, err := legacy.ReadAgain(k.family, k.table, was)
-	if err != nil {
-		return nil, err
-	}
-	if t == was {
-		return old, nil
-	}
-	return &legacyTable{t}, nil
-}
+// Legacy makes a table one that can be asked.
+func Legacy(t *legacy.Table) Rules { return &legacyTable{t} }
 
 func (t *legacyTable) nat(Target) bool { return t.table.Name == "nat" }
 
@@ -88,10 +75,4 @@ func (t *legacyTable) way(o legacy.Outcome) (way, error) {
 	return x, err
 }
 
-func (t *legacyTable) rule(ordinal int) (model.Rule, error) {
-	r, err := t.table.Rule(ordinal)
-	if err != nil {
-		return model.Rule{}, err
-	}
-	return model.Rule{Family: r.Family, Table: r.Table, Chain: r.Chain, Number: r.Number, Text: r.Text, Comment: r.Comment()}, nil
-}
+func (t *legacyTable) rule(ordinal int) (model.Rule, error) { return tell.Legacy(t.table, ordinal) }

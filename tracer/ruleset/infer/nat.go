@@ -19,7 +19,7 @@ const (
 )
 
 // asked tells whether a packet asked the target's rules; why says why not.
-func asked(rules ruleset, target Target, p *packet.Packet) (answer packet.Answer, why string) {
+func asked(rules Rules, target Target, p *packet.Packet) (answer packet.Answer, why string) {
 	if !rules.nat(target) {
 		return packet.Yes, ""
 	}

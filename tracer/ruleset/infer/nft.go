@@ -5,112 +5,52 @@ package infer
 // This file asks nftables tables, those of iptables-nft among them.
 
 import (
-	"context"
-
-	"github.com/pathtrace/pathtrace/tracer/ruleset/ipset"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/nft"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
-	"github.com/pathtrace/pathtrace/tracer/ruleset/xt"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/tell"
 )
 
 // nftTable is one table as it was at a generation of the rule set.
-type nftTable struct {
-	rs    *nft.Ruleset
-	table *nft.Table
-	sets  xt.SetNames // of ipsets; nil: no rule names one
-}
+type nftTable struct{ tell.NFT }
 
-// readNFT reads a table; was comes back if no commit was made since.
-func readNFT(ctx context.Context, k key, was *nftTable) (ruleset, error) {
-	var rs *nft.Ruleset
-	var err error
-	if was == nil {
-		rs, err = nft.ReadTable(ctx, k.family, k.table)
-	} else {
-		rs, err = was.rs.Refresh(ctx, was.table)
-		if err == nil && rs == was.rs {
-			return was, nil
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	t := rs.Table(k.family, k.table)
-	if t == nil {
-		return nil, nft.ErrNotFound
-	}
-	names, err := setNames(t)
-	if err != nil {
-		return nil, err
-	}
-	return &nftTable{rs, t, names}, nil
-}
+// NFT makes a table one that can be asked.
+func NFT(t tell.NFT) Rules { return nftTable{t} }
 
-// setNames reads the names of the ipsets, if a rule of the table names one: in
-// the rules they are numbers.
-func setNames(t *nft.Table) (names xt.SetNames, err error) {
-	if !usesSets(t) {
-		return nil, nil
-	}
-	return ipset.ReadNames()
-}
-
-// usesSets tells whether a rule of the table has iptables' set match or SET target.
-func usesSets(t *nft.Table) bool {
-	for _, c := range t.Chains {
-		for _, r := range c.Rules {
-			for _, e := range r.Exprs {
-				switch e := e.(type) {
-				case nft.Match:
-					if e.Name == "set" {
-						return true
-					}
-				case nft.Target:
-					if e.Name == "SET" {
-						return true
-					}
-				}
-			}
-		}
-	}
-	return false
-}
-
-func (t *nftTable) nat(target Target) bool {
-	c := t.table.Chain(target.Chain)
+func (t nftTable) nat(target Target) bool {
+	c := t.Table.Chain(target.Chain)
 	return c != nil && c.Type == "nat"
 }
 
-func (t *nftTable) hook(target Target) string {
-	if c := t.table.Chain(target.Chain); c != nil {
+func (t nftTable) hook(target Target) string {
+	if c := t.Table.Chain(target.Chain); c != nil {
 		return c.Hook
 	}
 	return target.Hook
 }
 
-func (t *nftTable) walk(p *packet.Packet, target Target) (walked, error) {
-	w, err := t.rs.Walk(p, t.sets, target.Family, target.Table, target.Chain)
+func (t nftTable) walk(p *packet.Packet, target Target) (walked, error) {
+	w, err := t.Set.Walk(p, t.Names, target.Family, target.Table, target.Chain)
 	if err != nil {
 		return walked{}, err
 	}
 	out := walked{unknown: w.Unknown, complete: w.Complete}
 	for i := range w.Outcomes {
-		out.ways = append(out.ways, t.way(&w.Outcomes[i], t.table.Chain(target.Chain)))
+		out.ways = append(out.ways, t.way(&w.Outcomes[i], t.Table.Chain(target.Chain)))
 	}
 	return out, nil
 }
 
-func (t *nftTable) way(o *nft.Outcome, base *nft.Chain) way {
+func (t nftTable) way(o *nft.Outcome, base *nft.Chain) way {
 	x := way{verdict: o.Verdict, mark: o.Packet.Mark}
 	steps := o.Steps
 	if decides := o.Deciding(); decides != nil {
-		x.decides, steps = ruleText(t, decides.Rule), steps[:len(steps)-1]
+		x.decides, steps = t.Rule(decides.Rule), steps[:len(steps)-1]
 	} else {
-		x.decides = policyText(t, base)
+		x.decides = t.Policy(base)
 	}
 	for _, s := range steps {
 		if s.Certain {
-			x.sure = append(x.sure, ruleText(t, s.Rule))
+			x.sure = append(x.sure, t.Rule(s.Rule))
 		}
 	}
 	return x

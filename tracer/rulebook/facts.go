@@ -2,81 +2,21 @@
 
 package rulebook
 
-// This file asks what rules a packet would have met where the kernel half could
-// not see them: nft and nat on the tracepoint backend. What comes of it is
-// labelled so (rule_source: inferred), with what could not be evaluated.
+// This file says what is known of a packet at a hook, for rules to be asked about.
 
 import (
-	"fmt"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/journey"
-	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
-	"github.com/pathtrace/pathtrace/tracer/ruleset/infer"
 	facts "github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 )
 
-// A packet is evaluated for every table that lets it go on, so only so many of
-// them each second are; those that die always are.
-const inferredPerSecond = 200
-
-// budget is how many more passages may be evaluated in a second.
-type budget struct {
-	second int64
-	left   int
-}
-
-func (b *budget) take(now time.Time) bool {
-	if s := now.Unix(); s != b.second {
-		b.second, b.left = s, inferredPerSecond
-	}
-	if b.left == 0 {
-		return false
-	}
-	b.left--
-	return true
-}
-
-// Infer tells what rules a packet would have met that a table let go on
-// (accept) or not (drop).
-func (b *Book) Infer(p journey.Passage, verdict string) journey.Ruling {
-	if verdict == "accept" && !b.budget.take(time.Now()) {
-		return journey.Ruling{}
-	}
-	target := infer.Target{Backend: p.Table.Backend, Family: p.Table.Family, Table: p.Table.Table, Chain: p.Table.Chain, Hook: journey.HookName(p.Hook - 1), At: b.cfg.Wall(p.At.Ts)}
-	got := b.infer.Infer(p.Netns, target, packetOf(p), verdict)
-	r := journey.Ruling{Source: model.RuleInferred, Rules: got.Rules, Decided: got.Decided, Unknown: got.Unknown, Ends: got.Verdict, Open: got.Unevaluated}
-	if got.Verdict == "reject" {
-		r.Verdict = "reject"
-	}
-	if len(got.Alternatives) > 0 && r.Decided == nil {
-		var names []string
-		for _, a := range got.Alternatives {
-			names = append(names, ruleWords(a))
-		}
-		r.Unknown = "one of " + strings.Join(names, ", ") + ": " + got.Unknown
-	}
-	if len(r.Rules) == 0 && r.Decided == nil && r.Unknown == "" {
-		return journey.Ruling{}
-	}
-	return r
-}
-
-// ruleWords names a rule briefly: filter/FORWARD rule 3.
-func ruleWords(r model.Rule) string {
-	if r.Number == 0 {
-		return fmt.Sprintf("the policy of %s/%s", r.Table, r.Chain)
-	}
-	return fmt.Sprintf("%s/%s rule %d", r.Table, r.Chain, r.Number)
-}
-
-// packetOf is what is known of the packet for rules to be asked about.
-func packetOf(p journey.Passage) *facts.Packet {
+// factsOf is what is known of the packet for rules to be asked about.
+func factsOf(p journey.Passage) *facts.Packet {
 	e := &p.At
 	ends := journey.EndpointsOf(&e.T)
 	q := &facts.Packet{Family: nfnetlink.Family(p.PF), Hook: journey.HookName(p.Hook - 1), Src: ends.Src, Dst: ends.Dst, Proto: e.T.Proto,

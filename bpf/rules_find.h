@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * rules_find.h - the struct xt_table of a legacy table, by its name: it is the
+ * private pointer of the hook entry whose function runs tables. Tables of nat hang
+ * one floor below, at the entry of nf_nat (net/netfilter/nf_nat_core.c:
+ * nf_nat_register_fn), whose private pointer leads to entries of its own.
+ */
+#ifndef PATHTRACE_RULES_FIND_H
+#define PATHTRACE_RULES_FIND_H
+
+#include "rules_legacy.h"
+
+/* include/linux/nsproxy.h */
+struct nsproxy {
+	struct net *net_ns;
+} CORE;
+
+/* include/linux/sched.h: a flavour, since others read other members of it */
+struct task_struct___ns {
+	struct nsproxy *nsproxy;
+} CORE;
+
+/* Addresses of ipt_do_table, iptable_mangle_hook and their IPv6 twins; 0 where
+ * the kernel hides its symbols: then no table is found.
+ */
+#define TABLE_FUNCTIONS 4
+const volatile u64 table_functions[TABLE_FUNCTIONS] = {};
+
+/* Those of nf_nat, net/netfilter/nf_nat_proto.c: four for each family. */
+#define NAT_FUNCTIONS 10
+const volatile u64 nat_functions[NAT_FUNCTIONS] = {};
+
+#define MAX_HOOK_ENTRIES 32
+
+struct find_table {
+	u64 entries;
+	u64 name; /* the first eight bytes: the known names differ in them */
+	u64 found;
+	u64 nat; /* where nf_nat's own entries are */
+};
+
+static __always_inline int is_nat(u64 fn)
+{
+	for (u32 i = 0; i < NAT_FUNCTIONS; i++)
+		if (fn == nat_functions[i])
+			return 1;
+	return 0;
+}
+
+static long is_table(u32 i, struct find_table *f)
+{
+	struct nf_hook_entry *e = (void *)(f->entries + i * bpf_core_type_size(struct nf_hook_entry));
+	u64 fn = (u64)BPF_CORE_READ(e, hook), name;
+	struct xt_table *table = (void *)BPF_CORE_READ(e, priv);
+
+	if (!fn)
+		return 0;
+	if (fn != table_functions[0] && fn != table_functions[1] &&
+	    fn != table_functions[2] && fn != table_functions[3]) {
+		/* struct nf_nat_lookup_hook_priv begins with the pointer */
+		if (is_nat(fn))
+			bpf_probe_read_kernel(&f->nat, sizeof(f->nat), table);
+		return 0;
+	}
+	if (bpf_probe_read_kernel(&name, sizeof(name), table->name) || name != f->name)
+		return 0;
+	f->found = (u64)table;
+	return 1;
+}
+
+static __always_inline void look_through(struct find_table *f, u64 list)
+{
+	struct nf_hook_entries *e = (void *)list;
+	u32 count;
+
+	if (!list)
+		return;
+	f->entries = list + bpf_core_field_offset(struct nf_hook_entries, hooks);
+	count = BPF_CORE_READ(e, num_hook_entries);
+	bpf_loop(count > MAX_HOOK_ENTRIES ? MAX_HOOK_ENTRIES : count, is_table, f, 0);
+}
+
+/* The table of a hook by the first eight bytes of its name. */
+static __always_inline struct xt_table *table_at(struct net *of, u8 pf, u32 hook, u64 name)
+{
+	struct net___hooks *net = (void *)of;
+	struct find_table f = {};
+	u64 hooks, list = 0;
+
+	hooks = (u64)net + (pf == PF_INET ?
+		bpf_core_field_offset(struct net___hooks, nf.hooks_ipv4) :
+		bpf_core_field_offset(struct net___hooks, nf.hooks_ipv6));
+	bpf_probe_read_kernel(&list, sizeof(list), (void *)(hooks + 8 * hook));
+	f.name = name;
+	look_through(&f, list);
+	if (!f.found && f.nat)
+		look_through(&f, f.nat);
+	return (void *)f.found;
+}
+
+struct looked seen_now = {};
+
+/*
+ * Not attached: user space runs it (BPF_PROG_TEST_RUN) in a network namespace, to
+ * learn what its rule sets are now. Arguments: the first eight bytes of a legacy
+ * table's name, or 0; its family; the table's address, where that is known
+ * already; the offset of xt_table.private, 0 where there are no such tables.
+ */
+SEC("raw_tp")
+int look(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct___ns *task = (void *)bpf_get_current_task();
+	struct net *net = BPF_CORE_READ(task, nsproxy, net_ns);
+	u64 name = ctx->args[0], table = ctx->args[2], private = ctx->args[3], content = 0;
+	u8 pf = ctx->args[1];
+
+	if (!table && name && private && have_x_tables())
+		for (u32 hook = 0; hook <= NF_INET_POST_ROUTING && !table; hook++)
+			table = (u64)table_at(net, pf, hook, name);
+	seen_now.nft = nft_stamp((u64)net);
+	seen_now.generation = generation_of(table);
+	if (table && private)
+		bpf_probe_read_kernel(&content, sizeof(content), (void *)(table + private));
+	seen_now.table = table;
+	seen_now.content = content;
+	return 0;
+}
+
+#endif

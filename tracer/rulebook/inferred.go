@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rulebook
+
+// This file asks what rules a packet would have met where the kernel half could
+// not see them: nft and nat on the tracepoint backend. What comes of it is
+// labelled so (rule_source: inferred), with what could not be evaluated.
+
+import (
+	"time"
+
+	"github.com/pathtrace/pathtrace/tracer/journey"
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/infer"
+	facts "github.com/pathtrace/pathtrace/tracer/ruleset/packet"
+)
+
+// A packet is evaluated for every table that lets it go on, so only so many of
+// them each second are; those that die always are.
+const inferredPerSecond = 200
+
+// budget is how many more passages may be evaluated in a second.
+type budget struct {
+	second int64
+	left   int
+}
+
+func (b *budget) take(now time.Time) bool {
+	if s := now.Unix(); s != b.second {
+		b.second, b.left = s, inferredPerSecond
+	}
+	if b.left == 0 {
+		return false
+	}
+	b.left--
+	return true
+}
+
+// Infer tells what rules a packet would have met that a table let go on
+// (accept) or not (drop).
+func (b *Book) Infer(p journey.Passage, verdict string) journey.Ruling {
+	if verdict == "accept" && !b.budget.take(time.Now()) {
+		return ruling{}
+	}
+	q := question{
+		target: infer.Target{Backend: p.Table.Backend, Family: p.Table.Family, Table: p.Table.Table, Chain: p.Table.Chain, Hook: journey.HookName(p.Hook - 1)},
+		packet: factsOf(p), verdict: verdict,
+	}
+	q.packet.World = b.world(p.Netns)
+	s := b.space(p.Netns)
+	if p.Table.Backend == node.BackendLegacy {
+		key := tableKey{p.Table.Family, p.Table.Table}
+		return inferred(b, s, &s.table(key).history, b.passedBy(p), q, func(l *legacyRules) infer.Rules { return infer.Legacy(l.table) })
+	}
+	return inferred(b, s, &s.nft.history, b.passedBy(p), q, func(n *nftRules) infer.Rules { return n.askable(p.Table.Family, p.Table.Table) })
+}
+
+// question is a packet and the verdict that was seen.
+type question struct {
+	target  infer.Target
+	packet  *facts.Packet
+	verdict string
+}
+
+// passedBy is the packet's way through a table as the sightings before and behind
+// it tell.
+func (b *Book) passedBy(p journey.Passage) passed {
+	w := passed{begin: p.At.Ts, end: max(p.At.Ts, p.Until.Ts)}
+	switch {
+	case p.Table.Backend != node.BackendLegacy:
+		w.first, w.final = nftStamp(p.At.Nft), nftStamp(p.Until.Nft)
+	case p.Contents != nil:
+		w.first = b.read.legacyStamp(p.Contents.Content, p.Contents.Generation)
+		w.final = w.first
+	}
+	return w
+}
+
+// inferred holds a packet against the version that it met, or against those that
+// come into question.
+func inferred[T any](b *Book, s *space, h *history[T], p passed, q question, rules func(T) infer.Rules) ruling {
+	m := h.at(p)
+	var late error
+	if m.sure == nil {
+		late = b.catchUp(s, p.end)
+		m = h.at(p)
+	}
+	ask := func(v T) ruling {
+		set := rules(v)
+		if set == nil {
+			return unknownRules("there was no such table")
+		}
+		return rulingOf(infer.Ask(set, q.target, q.packet, q.verdict))
+	}
+	if m.sure != nil {
+		return ask(m.sure.rules)
+	}
+	return doubt[T]{passed: p, met: m, ask: ask, wall: b.wall, late: late}.ruling()
+}
+
+// rulingOf is what the rules say of a packet as it is told.
+func rulingOf(got infer.Ruling) ruling {
+	r := ruling{Source: model.RuleInferred, Rules: got.Rules, Decided: got.Decided, Unknown: got.Unknown, Ends: got.Verdict, Open: got.Unevaluated}
+	if got.Verdict == "reject" {
+		r.Verdict = "reject"
+	}
+	if r.Decided == nil {
+		r.Candidates = candidates(ruling{Candidates: got.Alternatives})
+	}
+	if len(r.Candidates) > 0 {
+		r.Unknown = "one of " + ruleNames(r.Candidates) + ": " + got.Unknown
+	}
+	if len(r.Rules) == 0 && r.Decided == nil && r.Unknown == "" {
+		return ruling{}
+	}
+	return r
+}
+
+// world is what rules of a namespace ask about the node.
+func (b *Book) world(netns uint32) *infer.World {
+	w := b.worlds[netns]
+	if w == nil {
+		w = infer.NewWorld(b.read.ns, netns)
+		b.worlds[netns] = w
+	}
+	return w
+}

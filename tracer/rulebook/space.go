@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rulebook
+
+// This file reads what stands in a network namespace: the only place that does. A
+// read lies between two looks at the kernel's own name for what was read
+// (version.go); where the two differ, it was replaced meanwhile and is read again.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/legacy"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/nft"
+)
+
+// Kernel is what the kernel half tells of rule sets.
+type Kernel interface {
+	// Look tells what the rule sets of the calling thread's network namespace are
+	// now: nft's, and of the legacy table with that name and family ("ip", "ip6";
+	// "" for none), which may be known by its address already.
+	Look(family, table string, address uint64) (bpf.Looked, error)
+	// CountsNewTables tells that a generation counts the legacy tables that were
+	// made, wherever on the machine; else it counts how often one was replaced.
+	CountsNewTables() bool
+}
+
+var (
+	// errTooOften: reading again would take too much time.
+	errTooOften = errors.New("they change faster than they may be read")
+	// errChanging: they were replaced each time while they were read.
+	errChanging = errors.New("they were replaced each time while they were read")
+)
+
+const (
+	// readTries bounds the reads of what is replaced under way.
+	readTries = 3
+	// readTime bounds one read.
+	readTime = 10 * time.Second
+	// How many versions are kept, and how many rules in all versions of a table: a
+	// packet is told within seconds.
+	keptVersions = 16
+	keptRules    = 50_000
+)
+
+// space is what is known of the rule sets of one network namespace.
+type space struct {
+	netns  uint32
+	nft    nftHistory
+	legacy map[tableKey]*legacyTable
+	// It is looked at again and again: always, or while packets meet rules here.
+	pinned bool
+	asked  uint64 // when a packet did last (kernel clock)
+	// looked is when it was looked at last, trouble what went wrong then; that is
+	// told once.
+	looked  uint64
+	trouble error
+	failing bool
+	heard   *nftRules // whose expressions are known
+}
+
+// nftHistory is a namespace's nft rule set over time.
+type nftHistory struct{ history[*nftRules] }
+
+// tableKey is a legacy table of a namespace.
+type tableKey struct{ family, table string }
+
+// legacyTable is one table of a namespace over time.
+type legacyTable struct {
+	history[*legacyRules]
+	address uint64 // struct xt_table, where a packet told it; 0: not known
+}
+
+func newSpace(netns uint32) *space {
+	return &space{netns: netns, legacy: make(map[tableKey]*legacyTable)}
+}
+
+// table gives a legacy table's history.
+func (s *space) table(k tableKey) *legacyTable {
+	t := s.legacy[k]
+	if t == nil {
+		t = &legacyTable{}
+		s.legacy[k] = t
+	}
+	return t
+}
+
+// reader reads rule sets.
+type reader struct {
+	ctx    context.Context
+	ns     *node.Namespaces
+	kernel Kernel        // nil: nothing is loaded yet
+	now    func() uint64 // CLOCK_MONOTONIC, ns
+	time   *allowance    // nil: without limit
+	hasNFT bool
+	reads  int // rule sets that were read, new or changed
+}
+
+// in runs fn in a namespace of the node.
+func (r *reader) in(netns uint32, fn func() error) error {
+	if err := r.ns.Do(netns, fn); err != nil {
+		return fmt.Errorf("rules of %s: %w", r.ns.Place(netns), err)
+	}
+	return nil
+}
+
+// all brings everything that is known of a namespace up to date, and finds what is
+// there besides.
+func (r *reader) all(s *space) error {
+	return r.in(s.netns, func() error {
+		var errs []error
+		for _, family := range []string{legacy.IPv4, legacy.IPv6} {
+			names, err := legacy.Names(family)
+			errs = append(errs, err)
+			for _, name := range names {
+				s.table(tableKey{family, name})
+			}
+		}
+		return errors.Join(append(errs, r.known(s))...)
+	})
+}
+
+// known brings up to date what is known of the calling thread's namespace.
+func (r *reader) known(s *space) error {
+	errs := []error{r.nft(s)}
+	for k, t := range s.legacy {
+		err := r.legacy(k, t)
+		if errors.Is(err, legacy.ErrNoTable) {
+			delete(s.legacy, k)
+			continue
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// look asks the kernel half between two times.
+func (r *reader) look(family, table string, address uint64) (moment, bpf.Looked, error) {
+	m := moment{after: r.now()}
+	l, err := r.kernel.Look(family, table, address)
+	m.before = r.now()
+	return m, l, err
+}
+
+// --- legacy ---
+
+// lookLegacy tells which version of a table stands.
+func (r *reader) lookLegacy(k tableKey, t *legacyTable) (moment, error) {
+	m, l, err := r.look(k.family, k.table, t.address)
+	if err != nil {
+		return m, fmt.Errorf("%s table %s: %w", k.family, k.table, err)
+	}
+	m.stamp = r.legacyStamp(l.Content, l.Generation)
+	return m, nil
+}
+
+// legacyStamp names a version of a legacy table. Address and generation together
+// do: what is freed may be used again only by what was made since. The generation
+// alone does not, as what was made before may come into use at any time; it tells
+// as much as that equal rules found twice are all that was there in between.
+func (r *reader) legacyStamp(content, generation uint64) stamp {
+	switch {
+	case content != 0:
+		return stamp{content, generation}
+	case r.kernel.CountsNewTables():
+		return stamp{0, generation + 1}
+	}
+	return stamp{}
+}
+
+// legacy brings a table of the calling thread's namespace up to date.
+func (r *reader) legacy(k tableKey, t *legacyTable) error {
+	for try := 0; ; try++ {
+		first, err := r.lookLegacy(k, t)
+		if err != nil {
+			return err
+		}
+		if t.still(first) {
+			return nil
+		}
+		if !r.time.left() {
+			return errTooOften
+		}
+		var was *legacyRules
+		if v := t.newest(); v != nil {
+			was = v.rules
+		}
+		rules, last, err := r.readLegacy(k, t, was)
+		switch {
+		case err != nil:
+			return err
+		case first.stamp == last.stamp:
+			same := was != nil && rules.table == was.table
+			if same {
+				rules = was
+			}
+			t.read(first, last, rules, r.replacedOnce(t, first.stamp), same && first.stamp != stamp{} && t.newest().stamp == first.stamp)
+			t.forget(keptOf(rules.table.Rules()))
+			return nil
+		case try+1 == readTries:
+			return errChanging
+		}
+	}
+}
+
+// replacedOnce tells that the version with a name came right after the newest one.
+func (r *reader) replacedOnce(t *legacyTable, s stamp) bool {
+	v := t.newest()
+	return v != nil && !r.kernel.CountsNewTables() && s.place != 0 && v.stamp.place != 0 && s.turn == v.stamp.turn+1
+}
+
+func (r *reader) readLegacy(k tableKey, t *legacyTable, was *legacyRules) (*legacyRules, moment, error) {
+	began := time.Now()
+	var old *legacy.Table
+	if was != nil {
+		old = was.table
+	}
+	table, err := legacy.ReadAgain(k.family, k.table, old)
+	r.time.spent(time.Since(began))
+	if err != nil {
+		return nil, moment{}, err
+	}
+	if table != old {
+		r.reads++
+	}
+	last, err := r.lookLegacy(k, t)
+	return newLegacyRules(table), last, err
+}
+
+// keptOf is how many versions of so many rules are kept.
+func keptOf(rules int) int { return min(keptVersions, max(2, keptRules/max(1, rules))) }
+
+// --- nft ---
+
+// nftCommits marks the name of a version that netlink told: the kernel half was not
+// there yet, or cannot tell.
+const nftCommits = 1 << 41
+
+// rename gives the newest version the kernel half's name, where it has netlink's.
+func (h *nftHistory) rename(s stamp) {
+	v := h.newest()
+	if v != nil && v.stamp.place&nftCommits != 0 && s.place&nftCommits == 0 && v.stamp.commits() == s.commits() {
+		v.stamp = s
+	}
+}
+
+// lookNFT tells which version of the rule set stands.
+func (r *reader) lookNFT() (moment, error) {
+	m := moment{after: r.now()}
+	if r.kernel != nil {
+		var l bpf.Looked
+		var err error
+		if m, l, err = r.look("", "", 0); err != nil {
+			return m, err
+		}
+		if l.Nft != 0 {
+			m.stamp = nftStamp(l.Nft)
+			return m, nil
+		}
+	}
+	generation, err := nft.Generation(r.ctx)
+	m.before = r.now()
+	m.stamp = stamp{nftCommits | uint64(generation), 0}
+	return m, err
+}
+
+// nftStamp names a version of an nft rule set as the kernel half does.
+func nftStamp(s uint64) stamp {
+	if s == 0 {
+		return stamp{}
+	}
+	return stamp{s, 0}
+}
+
+// commits is the number of commits in a name.
+func (s stamp) commits() uint32 { return uint32(s.place) }
+
+// nft brings the rule set of the calling thread's namespace up to date.
+func (r *reader) nft(s *space) error {
+	if !r.hasNFT {
+		has, err := r.ns.HasNFT()
+		if err != nil || !has {
+			return err // asking would load it
+		}
+		r.hasNFT = true
+	}
+	for try := 0; ; try++ {
+		first, err := r.lookNFT()
+		if err != nil {
+			return err
+		}
+		s.nft.rename(first.stamp)
+		if s.nft.still(first) {
+			return nil
+		}
+		if !r.time.left() {
+			return errTooOften
+		}
+		rules, last, err := r.readNFT(s.nft.newest())
+		switch {
+		case errors.Is(err, nft.ErrBusy):
+			return errChanging
+		case err != nil:
+			return err
+		case first.stamp == last.stamp && rules.set.Generation == first.stamp.commits():
+			v := s.nft.newest()
+			s.nft.read(first, last, rules, v != nil && last.stamp.commits() == v.stamp.commits()+1, false)
+			s.nft.forget(keptOf(rules.set.Count()))
+			return nil
+		case try+1 == readTries:
+			return errChanging
+		}
+	}
+}
+
+func (r *reader) readNFT(was *version[*nftRules]) (*nftRules, moment, error) {
+	ctx, cancel := context.WithTimeout(r.ctx, readTime)
+	defer cancel()
+	began := time.Now()
+	defer func() { r.time.spent(time.Since(began)) }()
+	var set *nft.Ruleset
+	var err error
+	if was == nil {
+		set, err = nft.Read(ctx)
+	} else {
+		set, err = was.rules.set.Refresh(ctx)
+	}
+	if err != nil {
+		return nil, moment{}, err
+	}
+	rules, err := newNFTRules(set)
+	if err != nil {
+		return nil, moment{}, err
+	}
+	r.reads++
+	last, err := r.lookNFT()
+	return rules, last, err
+}
