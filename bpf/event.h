@@ -195,6 +195,7 @@ struct event_table {
 	u64 address; /* legacy: struct xt_table; nft: the table's handle */
 	u64 content; /* legacy: its xt_table_info */
 	u64 generation; /* legacy: rules_generation then; nft: nft_stamp() as it began */
+	u64 print; /* legacy: fingerprint of the contents, 0: not known */
 	u64 chain_handle; /* nft: of the base chain */
 	u32 number; /* legacy: rules in the table, chain heads and policies included */
 	u32 size; /* legacy: bytes */
@@ -211,6 +212,7 @@ struct looked {
 	u64 table; /* legacy: struct xt_table, 0: there is none by that name */
 	u64 content; /* legacy: its xt_table_info */
 	u64 generation; /* legacy: as event_table has it */
+	u64 print; /* the same */
 	u64 nft; /* nft_stamp() */
 };
 

@@ -162,6 +162,7 @@ type FentryEventTable struct {
 	Address     uint64
 	Content     uint64
 	Generation  uint64
+	Print       uint64
 	ChainHandle uint64
 	Number      uint32
 	Size        uint32
@@ -274,6 +275,7 @@ type FentryLooked struct {
 	Table      uint64
 	Content    uint64
 	Generation uint64
+	Print      uint64
 	Nft        uint64
 }
 

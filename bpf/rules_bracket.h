@@ -14,6 +14,9 @@
 #include "hooks.h"
 #include "rules_find.h"
 
+/* Something tells that tables are replaced: else no counters are compared. */
+const volatile u8 counts_tell_rules = 0;
+
 struct bracket_key {
 	u32 netns;
 	u8 pf;
@@ -82,7 +85,7 @@ static __always_inline void begin_rules(struct tracked *t, const struct nf_hook_
 	struct traversal *top = 0, *v;
 	struct xt_table *table;
 
-	if (!b || !c || !have_x_tables())
+	if (!counts_tell_rules || !b || !c || !have_x_tables())
 		return;
 	if (c->depth) {
 		top = traversal_at(cpu, c->depth - 1);

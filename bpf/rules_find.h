@@ -100,6 +100,17 @@ static __always_inline struct xt_table *table_at(struct net *of, u8 pf, u32 hook
 
 struct looked seen_now = {};
 
+/* The fingerprint of contents that stand. */
+static __always_inline u64 print_now(u64 info, u8 ip6)
+{
+	struct layout *l = bpf_map_lookup_elem(&layouts, &info);
+
+	if (!l || l->number != BPF_CORE_READ((struct xt_table_info *)info, number) ||
+	    l->size != BPF_CORE_READ((struct xt_table_info *)info, size))
+		l = new_layout(info, ip6);
+	return l ? take_print(l, entries_of(info), seen_now.generation) : 0;
+}
+
 /*
  * Not attached: user space runs it (BPF_PROG_TEST_RUN) in a network namespace, to
  * learn what its rule sets are now. Arguments: the first eight bytes of a legacy
@@ -121,6 +132,7 @@ int look(struct bpf_raw_tracepoint_args *ctx)
 	seen_now.generation = generation_of(table);
 	if (table && private)
 		bpf_probe_read_kernel(&content, sizeof(content), (void *)(table + private));
+	seen_now.print = content && have_x_tables() ? print_now(content, pf == PF_INET6) : 0;
 	seen_now.table = table;
 	seen_now.content = content;
 	return 0;

@@ -88,6 +88,8 @@ struct layout {
 	u32 size;
 	u32 blocks; /* more than MAX_BLOCKS: not covered */
 	u32 pad;
+	u64 print; /* fingerprint of the rules as they were at a generation; 0: not taken */
+	u64 generation;
 	u32 offset[MAX_BLOCKS]; /* of the first rule of each block */
 	u64 block[MAX_BLOCKS]; /* per-CPU pointer */
 };
@@ -252,6 +254,68 @@ static __always_inline struct layout *new_layout(u64 info, u8 ip6)
 	return l;
 }
 
+/*
+ * The fingerprint of a table's contents: two with the same hold the same rules.
+ * Contents are never changed in place but for counters, which stand elsewhere on a
+ * machine with more than one CPU; so it is taken once, and again when a generation
+ * has passed in which the memory may have been given to others.
+ */
+#define PRINT_PIECE 8 /* words */
+#define PRINT_CHUNK (sizeof(struct counter_block) / 8 / PRINT_PIECE) /* pieces */
+
+struct printing {
+	u64 entries;
+	u64 print;
+	u32 size;
+	u32 cpu;
+	u32 failed;
+};
+
+static long print_piece(u32 i, struct printing *p)
+{
+	u32 cpu = p->cpu, chunk = i / PRINT_CHUNK * sizeof(struct counter_block), left;
+	struct counter_block *b = bpf_map_lookup_elem(&counters_now, &cpu);
+	u64 at = BELOW(i, PRINT_CHUNK) * PRINT_PIECE;
+
+	if (!b || chunk >= p->size)
+		return 1;
+	left = p->size - chunk;
+	if (left > sizeof(*b))
+		left = sizeof(*b);
+	if (!(i & (PRINT_CHUNK - 1)) && bpf_probe_read_kernel(b, left, (void *)(p->entries + chunk))) {
+		p->failed = 1;
+		return 1;
+	}
+	for (u32 k = 0; k < PRINT_PIECE; k++) {
+		u64 word = b->c[BELOW(at + k, 2 * BLOCK_RULES)];
+
+		if ((at + k) * 8 >= left)
+			word = 0;
+		/* splitmix64's step: every bit of a word reaches all of the print */
+		p->print = (p->print ^ word) * 0xbf58476d1ce4e5b9ULL;
+		p->print ^= p->print >> 29;
+	}
+	return 0;
+}
+
+static __always_inline u64 take_print(struct layout *l, u64 entries, u64 generation)
+{
+	struct printing p = {};
+
+	if (l->print && l->generation == generation)
+		return l->print;
+	if (inline_counters || l->blocks > MAX_BLOCKS)
+		return 0;
+	p.entries = entries;
+	p.size = l->size;
+	p.print = l->size;
+	p.cpu = bpf_get_smp_processor_id();
+	bpf_loop(l->size / (8 * PRINT_PIECE) + 1, print_piece, &p, 0);
+	l->print = p.failed ? 0 : p.print;
+	l->generation = generation;
+	return l->print;
+}
+
 struct take {
 	struct layout *l;
 	struct traversal *v;
@@ -369,30 +433,37 @@ static __always_inline int copy_counters(struct take *c)
 /* Begins a segment: from here on what rises is v's. */
 SUBPROG int open_segment(struct traversal *v, u32 cpu)
 {
+	struct layout *l;
 	struct take c = {};
 	u64 info;
 
 	if (!v || !have_x_tables())
 		return 0;
 	info = v->ev.content;
-	c.l = bpf_map_lookup_elem(&layouts, &info);
-	if (c.l && (c.l->number != v->ev.number || c.l->size != v->ev.size))
-		c.l = 0;
 	c.v = v;
 	c.cpu = cpu;
 	c.ip6 = v->ip6;
 	c.entries = entries_of(info);
 	c.cpu_offset = cpu_offset();
 	v->open = 0;
-	if (c.l && c.l->blocks <= blocks_per_cpu && !copy_counters(&c)) {
-		v->open = 1;
-		return 1;
+	l = bpf_map_lookup_elem(&layouts, &info);
+	if (l && l->number == v->ev.number && l->size == v->ev.size && l->blocks <= blocks_per_cpu) {
+		v->ev.print = take_print(l, c.entries, v->ev.generation);
+		c.l = l;
+		if (!copy_counters(&c)) {
+			v->open = 1;
+			return 1;
+		}
 	}
-	c.l = new_layout(info, v->ip6);
-	c.offset = 0;
-	if (!c.l)
+	l = new_layout(info, v->ip6);
+	if (!l) {
 		v->ev.rules |= RULES_MIXED;
-	else if (c.l->blocks > blocks_per_cpu)
+		return 0;
+	}
+	v->ev.print = take_print(l, entries_of(info), v->ev.generation);
+	c.l = l;
+	c.offset = 0;
+	if (l->blocks > blocks_per_cpu)
 		v->ev.rules |= RULES_TOO_LARGE;
 	else if (copy_counters(&c))
 		v->ev.rules |= RULES_REPLACED;
@@ -451,6 +522,7 @@ static __always_inline void begin_traversal(struct traversal *v, u64 skb, struct
 	v->ev.address = (u64)table;
 	v->ev.content = (u64)info;
 	v->ev.generation = generation_of((u64)table);
+	v->ev.print = 0;
 	v->ev.number = BPF_CORE_READ(info, number);
 	v->ev.size = BPF_CORE_READ(info, size);
 	v->ev.matches = 0;

@@ -73,6 +73,7 @@ const (
 	TracepointVarArrived              = "arrived"
 	TracepointVarBlocksPerCpu         = "blocks_per_cpu"
 	TracepointVarCfg                  = "cfg"
+	TracepointVarCountsTellRules      = "counts_tell_rules"
 	TracepointVarEntryLinks           = "entry_links"
 	TracepointVarExportBracketKey     = "export_bracket_key"
 	TracepointVarExportBracketTable   = "export_bracket_table"
@@ -212,6 +213,7 @@ type TracepointVariableSpecs struct {
 	Arrived            *ebpf.VariableSpec `ebpf:"arrived"`
 	BlocksPerCpu       *ebpf.VariableSpec `ebpf:"blocks_per_cpu"`
 	Cfg                *ebpf.VariableSpec `ebpf:"cfg"`
+	CountsTellRules    *ebpf.VariableSpec `ebpf:"counts_tell_rules"`
 	EntryLinks         *ebpf.VariableSpec `ebpf:"entry_links"`
 	ExportBracketKey   *ebpf.VariableSpec `ebpf:"export_bracket_key"`
 	ExportBracketTable *ebpf.VariableSpec `ebpf:"export_bracket_table"`
@@ -324,6 +326,7 @@ type TracepointVariables struct {
 	Arrived            *ebpf.Variable `ebpf:"arrived"`
 	BlocksPerCpu       *ebpf.Variable `ebpf:"blocks_per_cpu"`
 	Cfg                *ebpf.Variable `ebpf:"cfg"`
+	CountsTellRules    *ebpf.Variable `ebpf:"counts_tell_rules"`
 	EntryLinks         *ebpf.Variable `ebpf:"entry_links"`
 	ExportBracketKey   *ebpf.Variable `ebpf:"export_bracket_key"`
 	ExportBracketTable *ebpf.Variable `ebpf:"export_bracket_table"`

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -212,7 +213,7 @@ func (t *Tracer) openBackend(b attach.Backend, f bpf.Filter, src, dst endpoint.E
 	}
 	t.kern.fns = t.att.Functions()
 	t.clock = journey.NewClock()
-	cfg := rulebook.Config{Survey: survey, Peek: t.att.Peek, Handles: b.HearsRules(), Wall: t.clock.Wall}
+	cfg := rulebook.Config{Survey: survey, Kernel: t.att, Ends: append(slices.Clone(src.NetnsInodes), dst.NetnsInodes...), Handles: b.HearsRules(), Wall: t.clock.Wall}
 	if b.HearsRules() {
 		cfg.Skipped, cfg.Unheard = t.att.Skipped, t.att.Unheard(survey.InUse())
 	}

@@ -6,10 +6,12 @@
 package attach
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -25,6 +27,7 @@ type Attachment struct {
 	ring      *Ring
 	brackets  *Brackets
 	private   uint32                // offset of xt_table.private, bytes; 0: not asked yet
+	counts    bool                  // rules_generation counts new legacy tables
 	shown     map[bpf.EndKey]uint32 // moved_ends of bpf/state.h; nil: the ends are as they were loaded
 }
 
@@ -83,21 +86,36 @@ func (a *Attachment) NotOurs(tuple bpf.Tuple, until uint64) error {
 	return nil
 }
 
-// Peek asks the kernel half what a legacy table holds now (bpf/fentry.bpf.c): the
-// address of its contents, and how often legacy tables were replaced.
-func (a *Attachment) Peek(table uint64) (content, generation uint64, err error) {
-	if a.private == 0 { // struct xt_table begins with a list head: 0 is no offset of it
+// Look asks the kernel half what the rule sets of the calling thread's network
+// namespace are now (bpf/rules_find.h): nft's, and of the legacy table with that
+// name and family ("ip", "ip6"; "" for none), which may be known by its address.
+func (a *Attachment) Look(family, table string, address uint64) (bpf.Looked, error) {
+	var l bpf.Looked
+	if family != "" && a.private == 0 { // struct xt_table begins with a list head: 0 is no offset of it
+		var err error
 		if a.private, err = a.cfg.Kernel.FieldOffset("xt_table", "private", "x_tables"); err != nil {
-			return 0, 0, fmt.Errorf("look at a legacy table: %w", err)
+			return l, fmt.Errorf("look at a legacy table: %w", err)
 		}
 	}
-	args := struct{ A [2]uint64 }{[2]uint64{table, uint64(a.private)}}
-	if _, err := a.coll.Programs["peek"].Run(&ebpf.RunOptions{Context: args}); err != nil {
-		return 0, 0, fmt.Errorf("look at a legacy table: %w", err)
+	var name [8]byte
+	copy(name[:], table)
+	pf := uint64(unix.NFPROTO_IPV4)
+	if family == "ip6" {
+		pf = unix.NFPROTO_IPV6
 	}
-	err = errors.Join(a.coll.Variables["peeked_content"].Get(&content), a.coll.Variables["peeked_generation"].Get(&generation))
-	return content, generation, err
+	args := struct{ A [4]uint64 }{[4]uint64{binary.NativeEndian.Uint64(name[:]), pf, address, uint64(a.private)}}
+	if _, err := a.coll.Programs["look"].Run(&ebpf.RunOptions{Context: args}); err != nil {
+		return l, fmt.Errorf("look at the rule sets: %w", err)
+	}
+	if err := a.coll.Variables["seen_now"].Get(&l); err != nil {
+		return l, fmt.Errorf("look at the rule sets: %w", err)
+	}
+	return l, nil
 }
+
+// CountsNewTables tells what a generation of legacy tables counts: those that were
+// made, wherever on the machine; else how often one was replaced, if it counts.
+func (a *Attachment) CountsNewTables() bool { return a.counts }
 
 // Skipped counts the programs that the kernel has left out.
 func (a *Attachment) Skipped() uint64 { return a.skipped() }

@@ -112,6 +112,9 @@ func (a *Attachment) prepare(spec *ebpf.CollectionSpec) error {
 	if err := sizeFrames(spec, cpus, a.cfg.SnapLen); err != nil {
 		return err
 	}
+	if err := a.findTables(spec); err != nil {
+		return err
+	}
 	if a.backend.brackets {
 		return a.bracketOracle(spec, cpus)
 	}
@@ -155,7 +158,7 @@ func (a *Attachment) load(spec *ebpf.CollectionSpec) error {
 
 // unattached are the programs that are loaded besides the plan's.
 func unattached(links, bytes bool) []string {
-	extra := []string{"sweep", "peek"}
+	extra := []string{"sweep", "look"}
 	if links {
 		extra = append(extra, bracketPrograms()...)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/pathtrace/pathtrace/tracer/kernel"
 )
 
 // Room for the counters of legacy tables (bpf/rules_legacy.h), for each CPU.
@@ -17,25 +19,52 @@ const (
 	maxNesting     = 4        // MAX_NESTING
 )
 
-// bracketOracle sets up what tells legacy rules without fentry: the functions
-// that run tables, by address, and a sign of tables being replaced, which a
-// machine with one CPU does not give (its counters need no per-CPU memory).
+// findTables tells the kernel half what leads to rule sets: the functions that run
+// legacy tables, by address, and where nf_tables' number stands. 0 is what this
+// kernel does not have, or hides.
+func (a *Attachment) findTables(spec *ebpf.CollectionSpec) error {
+	var tables [4]uint64
+	for i, name := range tableFunctions() {
+		tables[i], _ = a.cfg.Symbols.Addr(name)
+	}
+	var nat [10]uint64
+	for i, name := range natFunctions() {
+		nat[i], _ = a.cfg.Symbols.Addr(name)
+	}
+	number, _ := a.cfg.Symbols.Variable(kernel.NetTablesNumber)
+	for name, value := range map[string]any{"table_functions": tables, "nat_functions": nat, "nf_tables_number_at": number} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// natFunctions are nf_nat's hooks, below which the nat tables run
+// (net/netfilter/nf_nat_proto.c, 5.10 to 7.3).
+func natFunctions() []string {
+	return []string{"nf_nat_ipv4_pre_routing", "nf_nat_ipv4_in", "nf_nat_ipv4_out", "nf_nat_ipv4_local_fn", "nf_nat_ipv4_local_in", "nf_nat_ipv4_fn",
+		"nf_nat_ipv6_in", "nf_nat_ipv6_out", "nf_nat_ipv6_local_fn", "nf_nat_ipv6_fn"}
+}
+
+// bracketOracle sets up what tells legacy rules without fentry. It needs a sign of
+// tables being replaced, which a machine with one CPU does not give (its counters
+// need no per-CPU memory).
 func (a *Attachment) bracketOracle(spec *ebpf.CollectionSpec, cpus int) error {
-	var addrs [4]uint64
+	a.counts = cpus > 1 && a.cfg.Kernel.HasTracepoint("percpu_alloc_percpu")
+	tells := uint8(0)
 	switch {
 	case cpus == 1:
 		a.cfg.Verbose("legacy rules are inferred: with one CPU nothing tells that a table is replaced")
 	case a.cfg.Symbols.Hidden():
 		a.cfg.Verbose("legacy rules are inferred: the kernel hides the addresses of its functions")
-	case !a.cfg.Kernel.HasTracepoint("percpu_alloc_percpu"):
+	case !a.counts:
 		a.cfg.Verbose("legacy rules are inferred: no tracepoint tells that a table is replaced")
 	default:
-		for i, name := range tableFunctions() {
-			addrs[i], _ = a.cfg.Symbols.Addr(name) // 0: not in this kernel, so nothing runs it
-		}
+		tells = 1
 	}
-	if err := spec.Variables["table_functions"].Set(addrs); err != nil {
-		return fmt.Errorf("set table_functions: %w", err)
+	if err := spec.Variables["counts_tell_rules"].Set(tells); err != nil {
+		return fmt.Errorf("set counts_tell_rules: %w", err)
 	}
 	if err := spec.Variables["links_tell_rules"].Set(uint8(1)); err != nil {
 		return fmt.Errorf("set links_tell_rules: %w", err)

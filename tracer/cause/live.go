@@ -6,8 +6,6 @@ package cause
 // of packets that die of many things must not become a flood of questions.
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,11 +13,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/node"
-	"github.com/pathtrace/pathtrace/tracer/ruleset/ipset"
-	"github.com/pathtrace/pathtrace/tracer/ruleset/iptnft"
-	"github.com/pathtrace/pathtrace/tracer/ruleset/legacy"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
-	"github.com/pathtrace/pathtrace/tracer/ruleset/nft"
 )
 
 const (
@@ -33,11 +27,16 @@ const (
 	keptAnswers = 1024
 )
 
+// RuleBook reads the rules of a namespace: those of legacy tables, and nft's.
+type RuleBook interface {
+	All(netns uint32) (legacy, nft []meaning.Rule, err error)
+}
+
 // Live is the State of the running node. Its methods are not to be called
 // concurrently.
 type Live struct {
-	ctx  context.Context
 	ns   *node.Namespaces
+	book RuleBook
 	kept map[question]answer
 }
 
@@ -52,9 +51,9 @@ type answer struct {
 	until time.Time
 }
 
-// NewLive gives the state of a node. Reading rules ends when ctx does.
-func NewLive(ctx context.Context, ns *node.Namespaces) *Live {
-	return &Live{ctx: ctx, ns: ns, kept: make(map[question]answer)}
+// NewLive gives the state of a node.
+func NewLive(ns *node.Namespaces, book RuleBook) *Live {
+	return &Live{ns: ns, book: book, kept: make(map[question]answer)}
 }
 
 // ask gives what is still fresh, or reads it.
@@ -128,90 +127,7 @@ func (l *Live) Rules(netns uint32, with *meaning.Rule) (RuleSets, error) {
 
 func (l *Live) rules(netns uint32) (RuleSets, error) {
 	return ask(l, "rules", netns, func() (sets RuleSets, err error) {
-		hasNFT, err := l.ns.HasNFT()
-		if err != nil {
-			return sets, err
-		}
-		err = l.ns.Do(netns, func() error {
-			tables, err := legacy.ReadAll()
-			if err != nil {
-				return fmt.Errorf("legacy rules: %w", err)
-			}
-			sets.Legacy = legacyRules(tables)
-			if !hasNFT {
-				return nil
-			}
-			set, err := nft.Read(l.ctx)
-			if err != nil {
-				return fmt.Errorf("nft rules: %w", err)
-			}
-			sets.NFT, err = nftRules(set)
-			return err
-		})
-		if err != nil {
-			return RuleSets{}, fmt.Errorf("%s: %w", l.ns.Place(netns), err)
-		}
-		return sets, nil
+		sets.Legacy, sets.NFT, err = l.book.All(netns)
+		return sets, err
 	})
-}
-
-// legacyRules gives the rules of legacy tables; one that cannot be put into
-// words counts by its place.
-func legacyRules(tables []*legacy.Table) (all []meaning.Rule) {
-	for _, t := range tables {
-		for i, e := range t.Entries {
-			if e.Kind != legacy.KindRule {
-				continue
-			}
-			m := meaning.Rule{Backend: "legacy", Family: t.Family, Table: t.Name, Chain: e.Chain}
-			if r, err := t.Rule(i); err == nil {
-				m.Number, m.Text, m.Comments = r.Number, r.Text, r.Comments
-			}
-			all = append(all, m)
-		}
-	}
-	return all
-}
-
-// nftRules gives the rules of nft's tables, in iptables' words where iptables
-// wrote them.
-func nftRules(set *nft.Ruleset) (all []meaning.Rule, err error) {
-	var printer iptnft.Printer
-	if printer.Sets, err = ipset.ReadNames(); err != nil && !errors.Is(err, ipset.ErrNoSupport) {
-		return nil, err
-	}
-	for _, t := range set.Tables {
-		for _, c := range t.Chains {
-			if c.Base() {
-				all = append(all, policyLine(t, c))
-			}
-			for _, r := range c.Rules {
-				m := meaning.Rule{Backend: "nft", Family: r.Family, Table: r.Table, Chain: r.Chain, Number: r.Number, Comments: comments(r.Comment)}
-				if text, comment, ok := printer.Text(t, r); ok {
-					m.Text, m.Comments = text, comments(comment)
-				} else {
-					m.Text = set.Text(r)
-				}
-				all = append(all, m)
-			}
-		}
-	}
-	return all, nil
-}
-
-// policyLine is a base chain's policy, as iptables prints it where iptables wrote
-// it.
-func policyLine(t *nft.Table, c *nft.Chain) meaning.Rule {
-	m := meaning.Rule{Backend: "nft", Family: c.Family, Table: c.Table, Chain: c.Name, Text: "policy " + c.Policy}
-	if text, ok := iptnft.Policy(t, c); ok {
-		m.Text = text
-	}
-	return m
-}
-
-func comments(one string) []string {
-	if one == "" {
-		return nil
-	}
-	return []string{one}
 }

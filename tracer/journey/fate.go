@@ -191,7 +191,7 @@ func nameRule(w *world, c *copyState, e *Record, d *model.Drop) {
 	case d.Table != "" && e.Index != 0:
 		r = w.rules.Infer(c.passage(e, Table{Backend: d.Backend, Family: d.Family, Table: d.Table, Chain: d.Chain}), "drop")
 	}
-	d.Rule, d.RuleUnknown = r.Decided, r.Unknown
+	d.Rule, d.RuleUnknown, d.RuleCandidates = r.Decided, r.Unknown, r.Candidates
 	if r.Decided != nil {
 		d.RuleSource, d.Unevaluated = r.Source, r.Open
 	} else if r.Source == model.RuleExact && r.Unknown == "" {

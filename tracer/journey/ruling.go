@@ -18,6 +18,8 @@ type Ruling struct {
 	Unknown string       // why the rules are not known; "" when they are
 	Source  model.RuleSource
 	Open    []string // inferred: what could not be evaluated on the way
+	// Candidates are the rules of which one decided, where it is not known which.
+	Candidates []model.Rule
 }
 
 // drops tells that the rules themselves end the packet.
@@ -36,4 +38,9 @@ type Passage struct {
 	// Invalid: conntrack looked at it and gave it no entry.
 	Invalid bool
 	Table   Table
+	// Until is the packet as it was seen next: behind the table, or dead.
+	Until bpf.Event
+	// Contents names what a legacy table held, where the table's own event tells;
+	// nil: it does not.
+	Contents *bpf.EventTable
 }

@@ -259,7 +259,7 @@ func (c *copyState) passage(e *Record, t Table) Passage {
 	if c.bracket.Id != 0 && c.bracket.Hook == e.Hook && c.bracket.Netns == e.Netns {
 		at = c.bracket // what a table told since was told at its death
 	}
-	p := Passage{At: at, Netns: e.Netns, PF: e.Pf, Hook: e.Hook, Out: c.out, CT: c.ct, Invalid: c.invalid, Table: t}
+	p := Passage{At: at, Netns: e.Netns, PF: e.Pf, Hook: e.Hook, Out: c.out, CT: c.ct, Invalid: c.invalid, Table: t, Until: e.Event, Contents: e.Table}
 	if e.Ifname[0] != 0 {
 		p.At.Ifname = e.Ifname
 	}

@@ -194,6 +194,8 @@ type Drop struct {
 	RuleSource RuleSource `json:"rule_source,omitempty"`
 	// RuleUnknown says why Rule is not known, where a rule may have done it.
 	RuleUnknown string `json:"rule_unknown,omitempty"`
+	// RuleCandidates are the rules of which one did it, where it is not known which.
+	RuleCandidates []Rule `json:"rule_candidates,omitempty"`
 	// Unevaluated lists conditions on the way to an inferred rule that could not
 	// be evaluated; whatever they say, the rule is the same.
 	Unevaluated []string `json:"unevaluated,omitempty"`

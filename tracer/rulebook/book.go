@@ -153,7 +153,7 @@ const watchedFor = 5 * time.Second
 
 // Tick keeps up with rule sets that change, so that what packets met is known
 // although it is replaced soon.
-func (b *Book) Tick() {
+func (b *Book) Tick(time.Time) {
 	now := b.read.now()
 	for _, s := range b.spaces {
 		if s.pinned || now-s.asked < uint64(watchedFor) {
@@ -182,7 +182,7 @@ func (b *Book) Listening(since uint64, unheard []string) {
 }
 
 // MarkSkips notes how many programs were left out up to now.
-func (b *Book) MarkSkips() { b.listens.mark() }
+func (b *Book) MarkSkips(uint64) { b.listens.mark() }
 
 // Missing counts the rulings that name no rule although the kernel half followed
 // the packet through the table.

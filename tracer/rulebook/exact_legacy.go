@@ -45,7 +45,7 @@ func (b *Book) legacyRuling(e *journey.Record) ruling {
 // it would not have been told if they had been replaced meanwhile.
 func (b *Book) passedLegacy(e *journey.Record) passed {
 	name := b.read.legacyStamp(e.Table.Content, e.Table.Generation)
-	return passed{begin: e.Ts, end: e.Ts, first: name, final: name}
+	return passed{begin: e.Ts, end: e.Ts, first: name, final: name, print: e.Table.Print}
 }
 
 // ruling orders what counted, once for each set of rules.
@@ -104,7 +104,7 @@ func orderRuling(t *legacy.Table, e *journey.Record) ruling {
 	if path.Verdict == "reject" && kernel == "drop" {
 		r.Verdict = "reject"
 	}
-	if journey.AtLink(e) {
+	if e.Fn == journey.FnLink {
 		return r // the verdict at hand is of all that stands between two links
 	}
 	switch {

@@ -72,7 +72,7 @@ func (b *Book) passedBy(p journey.Passage) passed {
 		w.first, w.final = nftStamp(p.At.Nft), nftStamp(p.Until.Nft)
 	case p.Contents != nil:
 		w.first = b.read.legacyStamp(p.Contents.Content, p.Contents.Generation)
-		w.final = w.first
+		w.final, w.print = w.first, p.Contents.Print
 	}
 	return w
 }

@@ -102,7 +102,7 @@ func (b *Book) chainOf(netns uint32, r meaning.Rule) []meaning.Rule {
 		}
 		return holding(&t.history, r, func(l *legacyRules) []meaning.Rule { return slices.Collect(l.all(r.Chain)) })
 	}
-	return holding(&s.nft, r, func(n *nftRules) []meaning.Rule { return n.chain(r.Family, r.Table, r.Chain) })
+	return holding(&s.nft.history, r, func(n *nftRules) []meaning.Rule { return n.chain(r.Family, r.Table, r.Chain) })
 }
 
 // holding gives a chain as the newest version has it in which a rule stands where

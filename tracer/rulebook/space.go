@@ -154,7 +154,7 @@ func (r *reader) lookLegacy(k tableKey, t *legacyTable) (moment, error) {
 	if err != nil {
 		return m, fmt.Errorf("%s table %s: %w", k.family, k.table, err)
 	}
-	m.stamp = r.legacyStamp(l.Content, l.Generation)
+	m.stamp, m.print = r.legacyStamp(l.Content, l.Generation), l.Print
 	return m, nil
 }
 
@@ -193,7 +193,7 @@ func (r *reader) legacy(k tableKey, t *legacyTable) error {
 		switch {
 		case err != nil:
 			return err
-		case first.stamp == last.stamp:
+		case first.stamp == last.stamp && first.print == last.print:
 			same := was != nil && rules.table == was.table
 			if same {
 				rules = was

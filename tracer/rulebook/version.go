@@ -21,15 +21,19 @@ type stamp struct{ place, turn uint64 }
 func (s stamp) named() bool { return s.place != 0 }
 
 // moment is a look at what stands: the stamp was read between two times of
-// CLOCK_MONOTONIC, nanoseconds.
+// CLOCK_MONOTONIC, nanoseconds. print is a fingerprint of the contents, of a legacy
+// table only; 0: not known. It says what a packet met, but not for how long that
+// stood: what is put back has the same.
 type moment struct {
 	after, before uint64
 	stamp         stamp
+	print         uint64
 }
 
 // version is a table as it was.
 type version[T any] struct {
 	stamp stamp
+	print uint64
 	// from and until are the first and the last time at which it is known to have
 	// stood; it did so without a break in between.
 	from, until uint64
@@ -76,7 +80,7 @@ func (h *history[T]) read(first, last moment, rules T, follows, unchanged bool) 
 		v.until = max(v.until, last.after)
 		return
 	}
-	h.versions = append(h.versions, &version[T]{stamp: first.stamp, from: first.before, until: max(first.before, last.after), follows: follows, rules: rules})
+	h.versions = append(h.versions, &version[T]{stamp: first.stamp, print: first.print, from: first.before, until: max(first.before, last.after), follows: follows, rules: rules})
 }
 
 // forget leaves as many of the newest versions as may be kept.
@@ -92,6 +96,7 @@ func (h *history[T]) forget(kept int) {
 type passed struct {
 	begin, end   uint64
 	first, final stamp
+	print        uint64 // of the contents all the while; 0: not known
 }
 
 // met is what is known of the rules that a packet met.
@@ -116,6 +121,13 @@ func (m met[T]) either() []*version[T] {
 
 // at finds what a packet met: by name where it bears one, else by time.
 func (h *history[T]) at(p passed) met[T] {
+	if p.print != 0 {
+		for _, v := range slices.Backward(h.versions) {
+			if v.print == p.print {
+				return met[T]{sure: v}
+			}
+		}
+	}
 	if p.first.named() && p.final.named() {
 		if p.first == p.final {
 			if v := h.called(p.first); v != nil {

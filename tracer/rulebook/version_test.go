@@ -9,11 +9,11 @@ import (
 // made is a history of versions that are told by a letter, as looks and reads make it.
 type made struct{ history[string] }
 
-func (m *made) look(at uint64, s stamp) bool { return m.still(moment{at, at, s}) }
+func (m *made) look(at uint64, s stamp) bool { return m.still(moment{at, at, s, 0}) }
 
 func (m *made) readAt(at uint64, s stamp, rules string, follows bool) {
-	look := moment{at, at + 1, s}
-	m.read(look, moment{at + 2, at + 3, s}, rules, follows, false)
+	look := moment{at, at + 1, s, 0}
+	m.read(look, moment{at + 2, at + 3, s, 0}, rules, follows, false)
 }
 
 // told is what is known of a packet, in letters: "A" for sure, "A|B" one of the
@@ -81,18 +81,18 @@ func TestWhichVersion(t *testing.T) {
 func TestNamelessVersions(t *testing.T) {
 	var m made
 	weak := stamp{0, 7}
-	m.read(moment{10, 11, weak}, moment{12, 13, weak}, "A", false, false)
+	m.read(moment{10, 11, weak, 0}, moment{12, 13, weak, 0}, "A", false, false)
 	if m.look(20, weak) {
 		t.Error("a look is taken for a read where it tells no name")
 	}
 	if got := m.told(passed{begin: 15, end: 15}); got != "A?" {
 		t.Errorf("behind the read: %s", got)
 	}
-	m.read(moment{30, 31, weak}, moment{32, 33, weak}, "A", false, true)
+	m.read(moment{30, 31, weak, 0}, moment{32, 33, weak, 0}, "A", false, true)
 	if got := m.told(passed{begin: 15, end: 15}); got != "A" || len(m.versions) != 1 {
 		t.Errorf("read again, nothing can have come and gone: %s in %d versions", got, len(m.versions))
 	}
-	m.read(moment{50, 51, weak}, moment{52, 53, weak}, "A", false, false)
+	m.read(moment{50, 51, weak, 0}, moment{52, 53, weak, 0}, "A", false, false)
 	if got := m.told(passed{begin: 45, end: 45}); got != "A?A" {
 		t.Errorf("read again, something may have come and gone: %s", got)
 	}

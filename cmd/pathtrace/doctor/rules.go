@@ -9,10 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
-	"github.com/pathtrace/pathtrace/tracer/kernel"
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/rulebook"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/legacy"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/nft"
 )
@@ -46,23 +45,22 @@ type ruleFacts struct {
 
 func (f ruleFacts) counts() []RuleCounts { return []RuleCounts{f.legacy, f.nft} }
 
-// readRules reads the rule sets of the node. Neither backend is asked unless it
-// is there: asking would load it.
+// readRules reads the rule sets of the node.
 func readRules(ctx context.Context, ns *node.Namespaces) (ruleFacts, error) {
 	f := ruleFacts{legacy: RuleCounts{Backend: node.BackendLegacy, Tables: []TableCount{}}, nft: RuleCounts{Backend: node.BackendNFT, Tables: []TableCount{}}}
-	var tables []*legacy.Table
-	err := ns.Do(ns.Node().Inode, func() (err error) { tables, err = legacy.ReadAll(); return err })
+	sets := rulebook.Now(ctx, ns, ns.Node().Inode)
+	err := sets.LegacyErr
 	if err != nil {
 		err = fmt.Errorf("read the legacy tables: %w", err)
 		f.legacy.Note = err.Error()
 	}
-	for _, t := range tables {
+	for _, t := range sets.Legacy {
 		f.addLegacy(t)
 	}
-	if err == nil && len(tables) == 0 {
+	if err == nil && len(sets.Legacy) == 0 {
 		f.legacy.Note = "no legacy table is in use"
 	}
-	return f, errors.Join(err, f.readNFT(ctx, ns))
+	return f, errors.Join(err, f.addSet(sets))
 }
 
 func (f *ruleFacts) addLegacy(t *legacy.Table) {
@@ -74,26 +72,21 @@ func (f *ruleFacts) addLegacy(t *legacy.Table) {
 	f.legacy.Tables = append(f.legacy.Tables, TableCount{Family: t.Family, Table: t.Name, Chains: len(chains), Rules: t.Rules()})
 }
 
-func (f *ruleFacts) readNFT(ctx context.Context, ns *node.Namespaces) error {
-	there, err := hasNFT()
-	if err == nil && !there {
+func (f *ruleFacts) addSet(sets rulebook.Standing) error {
+	switch {
+	case sets.NFTErr != nil:
+		err := fmt.Errorf("read the nft tables: %w", sets.NFTErr)
+		f.nft.Note = err.Error()
+		return err
+	case sets.NFT == nil:
 		f.nft.Note = "nf_tables is not loaded"
 		return nil
 	}
-	var rs *nft.Ruleset
-	if err == nil {
-		err = ns.Do(ns.Node().Inode, func() (err error) { rs, err = nft.Read(ctx); return err })
-	}
-	if err != nil {
-		err = fmt.Errorf("read the nft tables: %w", err)
-		f.nft.Note = err.Error()
-		return err
-	}
-	for _, t := range rs.Tables {
+	for _, t := range sets.NFT.Tables {
 		f.addNFT(t)
 	}
-	f.nft.Rules = rs.Count()
-	if len(rs.Tables) == 0 {
+	f.nft.Rules = sets.NFT.Count()
+	if len(sets.NFT.Tables) == 0 {
 		f.nft.Note = "no nft table is in use"
 	}
 	return nil
@@ -106,16 +99,4 @@ func (f *ruleFacts) addNFT(t *nft.Table) {
 		f.chains = append(f.chains, chain{node.BackendNFT, t.Family, t.Name, c.Name})
 	}
 	f.nft.Tables = append(f.nft.Tables, TableCount{Family: t.Family, Table: t.Name, Chains: len(t.Chains), Rules: n})
-}
-
-// hasNFT tells whether nf_tables is loaded or built in
-// (net/netfilter/nf_tables_api.c).
-func hasNFT() (bool, error) {
-	modules, err := kernel.LoadedModules()
-	if err != nil || slices.Contains(modules, "nf_tables") {
-		return err == nil, err
-	}
-	const symbol = "nf_tables_getchain"
-	builtin, err := kernel.HasBuiltin(symbol)
-	return builtin[symbol], err
 }
