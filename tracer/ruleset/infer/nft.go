@@ -7,9 +7,11 @@ package infer
 import (
 	"context"
 
+	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/ipset"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/nft"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/walk"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/xt"
 )
 
@@ -88,30 +90,15 @@ func (t *nftTable) hook(target Target) string {
 	return target.Hook
 }
 
-func (t *nftTable) walk(p *packet.Packet, target Target) (walked, error) {
+func (t *nftTable) walk(p *packet.Packet, target Target) (walk.Walk[model.Rule], error) {
 	w, err := t.rs.Walk(p, t.sets, target.Family, target.Table, target.Chain)
 	if err != nil {
-		return walked{}, err
+		return walk.Walk[model.Rule]{}, err
 	}
-	out := walked{unknown: w.Unknown, complete: w.Complete}
-	for i := range w.Outcomes {
-		out.ways = append(out.ways, t.way(&w.Outcomes[i], t.table.Chain(target.Chain)))
-	}
-	return out, nil
-}
-
-func (t *nftTable) way(o *nft.Outcome, base *nft.Chain) way {
-	x := way{verdict: o.Verdict, mark: o.Packet.Mark}
-	steps := o.Steps
-	if decides := o.Deciding(); decides != nil {
-		x.decides, steps = ruleText(t, decides.Rule), steps[:len(steps)-1]
-	} else {
-		x.decides = policyText(t, base)
-	}
-	for _, s := range steps {
-		if s.Certain {
-			x.sure = append(x.sure, ruleText(t, s.Rule))
+	return walk.Named(w, func(m nft.Matched) (model.Rule, error) {
+		if m.Rule == nil {
+			return policyText(t, t.table.Chain(target.Chain)), nil
 		}
-	}
-	return x
+		return ruleText(t, m.Rule), nil
+	})
 }
