@@ -8,11 +8,18 @@ import (
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/walk"
+)
+
+type (
+	ways = walk.Walk[model.Rule]
+	way  = walk.Outcome[model.Rule]
 )
 
 // ending is a way that a rule with this number ends.
 func ending(number int, verdict string) way {
-	return way{decides: model.Rule{Table: "filter", Chain: "FORWARD", Number: number}, verdict: verdict}
+	rule := model.Rule{Table: "filter", Chain: "FORWARD", Number: number}
+	return way{Steps: []walk.Step[model.Rule]{{Match: rule}}, Verdict: verdict}
 }
 
 func TestWhatWasSeenWins(t *testing.T) {
@@ -20,27 +27,27 @@ func TestWhatWasSeenWins(t *testing.T) {
 	queue, open := ending(5, "queue"), ending(6, "")
 	tests := []struct {
 		about        string
-		w            walked
+		w            ways
 		seen         string
 		decided      int // number of the rule; 0: none
 		verdict      string
 		alternatives int
 		unknown      string
 	}{
-		{"one way", walked{ways: []way{accept}, complete: true}, "accept", 1, "accept", 0, ""},
-		{"one of two fits", walked{ways: []way{accept, drop}, complete: true}, "drop", 2, "drop", 0, ""},
-		{"a reject is seen as drop", walked{ways: []way{accept, reject}, complete: true}, "drop", 3, "reject", 0, ""},
-		{"a drop is not seen as reject", walked{ways: []way{drop, reject}, complete: true}, "reject", 3, "reject", 0, ""},
-		{"two fit", walked{ways: []way{accept, other, drop}, unknown: []string{"limit"}, complete: true}, "accept", 0, "", 2, "one of 2 rules; not seen: limit"},
-		{"two ways by one rule", walked{ways: []way{drop, drop}, complete: true}, "drop", 2, "drop", 0, ""},
-		{"one rule, two verdicts", walked{ways: []way{drop, ending(2, "reject")}, complete: true}, "drop", 2, "", 0, ""},
-		{"none fits", walked{ways: []way{drop}, complete: true}, "accept", 0, "", 0, "they would drop by filter/FORWARD rule 2"},
-		{"none fits of those followed", walked{ways: []way{drop}}, "accept", 0, "", 0, "more than were followed"},
-		{"one fits of those followed", walked{ways: []way{drop, accept}}, "accept", 0, "", 1, "more ways"},
-		{"no verdict was seen", walked{ways: []way{drop, accept}, complete: true}, "", 0, "", 2, "one of 2"},
-		{"a program decides", walked{ways: []way{queue, drop}, complete: true}, "accept", 5, "queue", 0, ""},
-		{"a target not known", walked{ways: []way{open, accept}, complete: true}, "drop", 6, "", 0, ""},
-		{"stolen is something else", walked{ways: []way{accept, drop}, complete: true}, "stolen", 0, "", 0, "do not explain"},
+		{"one way", ways{Outcomes: []way{accept}, Complete: true}, "accept", 1, "accept", 0, ""},
+		{"one of two fits", ways{Outcomes: []way{accept, drop}, Complete: true}, "drop", 2, "drop", 0, ""},
+		{"a reject is seen as drop", ways{Outcomes: []way{accept, reject}, Complete: true}, "drop", 3, "reject", 0, ""},
+		{"a drop is not seen as reject", ways{Outcomes: []way{drop, reject}, Complete: true}, "reject", 3, "reject", 0, ""},
+		{"two fit", ways{Outcomes: []way{accept, other, drop}, Unknown: []string{"limit"}, Complete: true}, "accept", 0, "", 2, "one of 2 rules; not seen: limit"},
+		{"two ways by one rule", ways{Outcomes: []way{drop, drop}, Complete: true}, "drop", 2, "drop", 0, ""},
+		{"one rule, two verdicts", ways{Outcomes: []way{drop, ending(2, "reject")}, Complete: true}, "drop", 2, "", 0, ""},
+		{"none fits", ways{Outcomes: []way{drop}, Complete: true}, "accept", 0, "", 0, "they would drop by filter/FORWARD rule 2"},
+		{"none fits of those followed", ways{Outcomes: []way{drop}}, "accept", 0, "", 0, "more than were followed"},
+		{"one fits of those followed", ways{Outcomes: []way{drop, accept}}, "accept", 0, "", 1, "more ways"},
+		{"no verdict was seen", ways{Outcomes: []way{drop, accept}, Complete: true}, "", 0, "", 2, "one of 2"},
+		{"a program decides", ways{Outcomes: []way{queue, drop}, Complete: true}, "accept", 5, "queue", 0, ""},
+		{"a target not known", ways{Outcomes: []way{open, accept}, Complete: true}, "drop", 6, "", 0, ""},
+		{"stolen is something else", ways{Outcomes: []way{accept, drop}, Complete: true}, "stolen", 0, "", 0, "do not explain"},
 	}
 	for _, test := range tests {
 		r := decide(test.w, test.seen)

@@ -11,6 +11,7 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/ruleset/legacy"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/tell"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/walk"
 )
 
 // legacyTable is one table of iptables-legacy.
@@ -35,44 +36,22 @@ func hookNumber(name string) (int, error) {
 	return 0, fmt.Errorf("hook %q: no legacy table has it", name)
 }
 
-func (t *legacyTable) walk(p *packet.Packet, target Target) (walked, error) {
+func (t *legacyTable) walk(p *packet.Packet, target Target) (walk.Walk[model.Rule], error) {
 	hook, err := hookNumber(target.Hook)
 	if err != nil {
-		return walked{}, err
+		return walk.Walk[model.Rule]{}, err
 	}
 	w, err := t.table.Walk(p, hook)
 	if err != nil {
-		return walked{}, err
+		return walk.Walk[model.Rule]{}, err
 	}
-	out := walked{unknown: w.Unknown, complete: w.Complete}
-	for _, o := range w.Outcomes {
-		x, err := t.way(o)
-		if err != nil {
-			return walked{}, err
-		}
-		out.ways = append(out.ways, x)
-	}
-	return out, nil
+	return walk.Named(w, t.rule)
 }
 
-func (t *legacyTable) way(o legacy.Outcome) (way, error) {
-	x := way{verdict: o.Verdict, mark: o.Packet.Mark}
-	var sure []int
-	for _, s := range o.Steps[:len(o.Steps)-1] {
-		if s.Certain {
-			sure = append(sure, s.Ordinal)
-		}
+// rule tells an entry; people know no ends of chains.
+func (t *legacyTable) rule(ordinal int) (model.Rule, error) {
+	if len(t.table.Visible([]int{ordinal})) == 0 {
+		return model.Rule{}, nil
 	}
-	for _, i := range t.table.Visible(sure) {
-		r, err := t.rule(i)
-		if err != nil {
-			return way{}, err
-		}
-		x.sure = append(x.sure, r)
-	}
-	var err error
-	x.decides, err = t.rule(o.Deciding)
-	return x, err
+	return tell.Legacy(t.table, ordinal)
 }
-
-func (t *legacyTable) rule(ordinal int) (model.Rule, error) { return tell.Legacy(t.table, ordinal) }

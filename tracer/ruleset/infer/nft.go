@@ -5,9 +5,11 @@ package infer
 // This file asks nftables tables, those of iptables-nft among them.
 
 import (
+	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/nft"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/tell"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/walk"
 )
 
 // nftTable is one table as it was at a generation of the rule set.
@@ -28,30 +30,15 @@ func (t nftTable) hook(target Target) string {
 	return target.Hook
 }
 
-func (t nftTable) walk(p *packet.Packet, target Target) (walked, error) {
+func (t nftTable) walk(p *packet.Packet, target Target) (walk.Walk[model.Rule], error) {
 	w, err := t.Set.Walk(p, t.Names, target.Family, target.Table, target.Chain)
 	if err != nil {
-		return walked{}, err
+		return walk.Walk[model.Rule]{}, err
 	}
-	out := walked{unknown: w.Unknown, complete: w.Complete}
-	for i := range w.Outcomes {
-		out.ways = append(out.ways, t.way(&w.Outcomes[i], t.Table.Chain(target.Chain)))
-	}
-	return out, nil
-}
-
-func (t nftTable) way(o *nft.Outcome, base *nft.Chain) way {
-	x := way{verdict: o.Verdict, mark: o.Packet.Mark}
-	steps := o.Steps
-	if decides := o.Deciding(); decides != nil {
-		x.decides, steps = t.Rule(decides.Rule), steps[:len(steps)-1]
-	} else {
-		x.decides = t.Policy(base)
-	}
-	for _, s := range steps {
-		if s.Certain {
-			x.sure = append(x.sure, t.Rule(s.Rule))
+	return walk.Named(w, func(m nft.Matched) (model.Rule, error) {
+		if m.Rule == nil {
+			return t.Policy(t.Table.Chain(target.Chain)), nil
 		}
-	}
-	return x
+		return t.Rule(m.Rule), nil
+	})
 }

@@ -39,7 +39,7 @@ func BenchmarkTenThousandRules(b *testing.B) {
 	b.Run("Walk", func(b *testing.B) {
 		for range b.N {
 			walk, err := table.Walk(last, forward)
-			if o, certain := walk.Certain(); err != nil || !certain || o.Verdict != "drop" || table.Entries[o.Deciding].Number != 99 {
+			if o, certain := walk.Certain(); err != nil || !certain || o.Verdict != "drop" || table.Entries[o.Deciding()].Number != 99 {
 				b.Fatalf("%+v, %v", walk, err)
 			} else {
 				way = ordinals(o)

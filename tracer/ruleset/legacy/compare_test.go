@@ -21,7 +21,7 @@ import (
 func ordinals(o legacy.Outcome) []int {
 	var way []int
 	for _, s := range o.Steps {
-		way = append(way, s.Ordinal)
+		way = append(way, s.Match)
 	}
 	return way
 }

@@ -143,7 +143,7 @@ func explain(t *testing.T, table *legacy.Table, hook int, o legacy.Outcome) {
 	t.Helper()
 	var way []int
 	for _, s := range o.Steps {
-		way = append(way, s.Ordinal)
+		way = append(way, s.Match)
 	}
 	path, err := table.Order(hook, counted(way))
 	if errors.Is(err, legacy.ErrUnexplained) && len(way) > 0 {

@@ -3,58 +3,23 @@
 package legacy
 
 // This file tells what a table would do with a packet, where the kernel could
-// not be watched doing it. A match that cannot be evaluated leaves both ways
-// open; both are followed, and what they agree on is still certain. Nothing is
-// rounded: a walk that depends on what was not seen gives its alternatives.
+// not be watched doing it: it evaluates one entry; package walk follows the ways.
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/walk"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/xt"
 )
 
-// Limits of a walk.
-const (
-	maxForks     = 16
-	maxWalkSteps = 1 << 18
+// A walk through a table. What matches is named by its ordinal; policies and
+// ends of chains are steps, too.
+type (
+	Walk    = walk.Walk[int]
+	Outcome = walk.Outcome[int]
+	next    = walk.Next[state]
 )
-
-// Step is an entry that matches.
-type Step struct {
-	Ordinal int
-	Certain bool // false: it depends on something that was not seen
-}
-
-// Outcome is one way a walk can end.
-type Outcome struct {
-	Steps    []Step // one way there; policies and ends of chains included
-	Deciding int    // ordinal of the entry that decides
-	Verdict  string // accept, drop, reject, queue, stolen, stop; "" where the target's verdict is not known
-	// Packet is the packet as it leaves the table: with the marks set in it.
-	// Marks on which the ways there do not agree are unknown.
-	Packet packet.Packet
-}
-
-// Walk is what a table makes of a packet.
-type Walk struct {
-	Outcomes []Outcome // all ways it can end, one for each deciding entry
-	Unknown  []string  // what could not be evaluated: "limit of filter/FORWARD rule 3"
-	Complete bool      // false: there are more ways than were followed
-}
-
-// Certain is the outcome if there can be no other. Its last step is certain then,
-// whatever the ones before.
-func (w Walk) Certain() (Outcome, bool) {
-	if !w.Complete || len(w.Outcomes) != 1 {
-		return Outcome{}, false
-	}
-	o := w.Outcomes[0]
-	o.Steps = slices.Clone(o.Steps)
-	o.Steps[len(o.Steps)-1].Certain = true
-	return o, true
-}
 
 // Walk evaluates a packet from a hook's first entry on. The packet is not
 // changed; what targets do to its marks is carried on within the walk. It fails
@@ -68,103 +33,75 @@ func (t *Table) Walk(p *packet.Packet, hook int) (Walk, error) {
 	if err != nil {
 		return Walk{}, err
 	}
-	w := &walker{t: t, policy: policy, seen: map[string]bool{}, result: Walk{Complete: true}}
-	w.todo = []state{{at: start, p: *p, certain: true}}
-	for len(w.todo) > 0 {
-		last := len(w.todo) - 1
-		s := w.todo[last]
-		w.todo = w.todo[:last]
-		for s.run(w) {
-		}
-	}
-	return w.result, nil
+	w := &walker{t: t, policy: policy}
+	return w.Follow(state{Way: walk.From[int](p), at: start}, w.step, (*state).key), nil
 }
 
-// walker follows the states still to be followed.
+// walker does the steps of a walk.
 type walker struct {
+	walk.Walker[state, int]
 	t      *Table
 	policy int
-	todo   []state
-	seen   map[string]bool // forks taken, by state
-	forks  int
-	steps  int
-	result Walk
 }
 
 // state is a packet on its way.
 type state struct {
+	walk.Way[int]
 	at      int
+	matches bool  // on this way, whatever the entry at hand asks for
 	stack   []int // callers
-	p       packet.Packet
-	steps   []Step
-	certain bool
 }
 
-// run does one entry. It is false at the end of the walk.
-func (s *state) run(w *walker) bool {
-	if w.steps++; w.steps > maxWalkSteps {
-		w.result.Complete = false
-		return false
+func (s *state) key() string { return s.Key(s.at, s.matches, s.stack) }
+
+// step does one entry.
+func (w *walker) step(s *state) next {
+	if s.matches {
+		s.matches = false
+		return w.take(s)
 	}
-	answer, unknown := w.t.evaluate(s.at, &s.p)
+	answer, unknown := w.t.evaluate(s.at, &s.Packet)
 	switch answer {
 	case packet.No:
 		s.at++
-		return true
+		return next{}
 	case packet.Unknown:
-		w.note(unknown)
-		return s.fork(w)
+		w.Note(unknown...)
+		return w.fork(s)
 	}
-	return s.take(w, s.certain)
+	return w.take(s)
 }
 
-// fork follows an entry that may or may not match. One that changes nothing
+// fork lets an entry match, and not match beside. One that changes nothing
 // needs no second way.
-func (s *state) fork(w *walker) bool {
-	if w.t.idle(s.at, &s.p) {
-		s.steps = append(s.steps, Step{Ordinal: s.at})
+func (w *walker) fork(s *state) next {
+	if w.t.idle(s.at, &s.Packet) {
+		s.Match(s.at, false)
 		s.at++
-		return true
+		return next{}
 	}
-	key := s.key()
-	if w.seen[key] {
-		return false // another way came by here in the same state: it ends as that one does
-	}
-	w.seen[key] = true
-	if !w.mayFork() {
-		return false
-	}
-	s.certain = false
-	other := *s
+	s.Certain = false
+	other := s.clone()
 	other.at++
-	other.stack, other.steps = slices.Clone(s.stack), slices.Clone(s.steps)
-	w.todo = append(w.todo, other)
-	return s.take(w, false)
+	s.matches = true
+	return walk.Fork(other)
 }
 
-// mayFork counts a fork, and tells whether there may be another.
-func (w *walker) mayFork() bool {
-	if w.forks++; w.forks > maxForks {
-		w.result.Complete = false
-		return false
-	}
-	return true
-}
-
-// key names what the rest of a walk depends on.
-func (s *state) key() string {
-	return fmt.Sprint(s.at, s.stack, s.p.Mark, s.p.CT.Mark, s.p.TOS, s.p.TTL)
+func (s *state) clone() state {
+	c := *s
+	c.Way, c.stack = s.Clone(), slices.Clone(s.stack)
+	return c
 }
 
 // take lets the entry match and goes where it leads (net/ipv4/netfilter/
-// ip_tables.c, ipt_do_table). It is false at the end of the walk.
-func (s *state) take(w *walker, certain bool) bool {
+// ip_tables.c, ipt_do_table).
+func (w *walker) take(s *state) next {
 	e := &w.t.Entries[s.at]
-	s.steps = append(s.steps, Step{Ordinal: s.at, Certain: certain})
+	s.Match(s.at, true)
 	switch e.Action {
 	case Jump:
 		if len(s.stack) >= w.t.depth {
-			return s.end(w, "drop")
+			return w.End(&s.Way, "drop")
 		}
 		s.stack = append(s.stack, s.at)
 		s.at = e.Target
@@ -174,66 +111,40 @@ func (s *state) take(w *walker, certain bool) bool {
 		n := len(s.stack)
 		if n == 0 {
 			s.at = w.policy
-			return true
+			return next{}
 		}
 		s.at, s.stack = s.stack[n-1]+1, s.stack[:n-1]
 	case Extend:
-		return s.extend(w)
+		return w.extend(s)
 	default:
-		return s.end(w, actionVerdict(e.Action))
+		return w.End(&s.Way, actionVerdict(e.Action))
 	}
-	return true
+	return next{}
 }
 
 // extend lets an extension do its work. What it would decide may not be known;
 // then it may also let the packet go on.
-func (s *state) extend(w *walker) bool {
+func (w *walker) extend(s *state) next {
 	verdict, ends, goesOn := w.t.ending(s.at)
-	if ends {
-		if goesOn {
-			w.note([]string{w.t.Entries[s.at].Name + " of " + w.t.where(s.at)})
-			s.certain = false
-		}
-		s.end(w, verdict)
+	if !goesOn {
+		return w.End(&s.Way, verdict)
 	}
-	if !goesOn || ends && !w.mayFork() {
-		return false
+	if !ends {
+		w.pass(s)
+		return next{}
 	}
+	w.Note(w.t.Entries[s.at].Name + " of " + w.t.where(s.at))
+	s.Certain = false
+	other := s.clone()
+	w.pass(&other)
+	return w.EndOr(&s.Way, verdict, other)
+}
+
+// pass goes on behind an extension.
+func (w *walker) pass(s *state) {
 	target := w.t.target(s.at)
-	target.Apply(&s.p)
+	target.Apply(&s.Packet)
 	s.at++
-	return true
-}
-
-// end notes an outcome, once for each deciding entry. It is false, for run.
-func (s *state) end(w *walker, verdict string) bool {
-	i := slices.IndexFunc(w.result.Outcomes, func(o Outcome) bool { return o.Deciding == s.at })
-	if i < 0 {
-		w.result.Outcomes = append(w.result.Outcomes,
-			Outcome{Steps: slices.Clone(s.steps), Deciding: s.at, Verdict: verdict, Packet: s.p})
-		return false
-	}
-	o := &w.result.Outcomes[i].Packet
-	o.Mark, o.CT.Mark = agreed(o.Mark, s.p.Mark), agreed(o.CT.Mark, s.p.CT.Mark)
-	o.TOS, o.TTL = agreed(o.TOS, s.p.TOS), agreed(o.TTL, s.p.TTL)
-	return false
-}
-
-// agreed is a fact on which two ways agree, else unknown.
-func agreed[T comparable](a, b packet.Fact[T]) packet.Fact[T] {
-	if a != b {
-		return packet.Fact[T]{}
-	}
-	return a
-}
-
-// note adds to what could not be evaluated.
-func (w *walker) note(what []string) {
-	for _, u := range what {
-		if !slices.Contains(w.result.Unknown, u) {
-			w.result.Unknown = append(w.result.Unknown, u)
-		}
-	}
 }
 
 // evaluate asks an entry's conditions; of Unknown it tells which ones.

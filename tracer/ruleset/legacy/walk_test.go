@@ -183,10 +183,10 @@ func compareProbe(t *testing.T, r *place, before map[string]*legacy.Table, p pro
 			return nil
 		}
 		path, err := table.Order(s.hook, got)
-		if err != nil || !slices.Equal(path.Ordinals, way) || path.Deciding != o.Deciding || path.Verdict != o.Verdict {
+		if err != nil || !slices.Equal(path.Ordinals, way) || path.Deciding != o.Deciding() || path.Verdict != o.Verdict {
 			t.Errorf("%s: Order says %+v, %v, Walk %+v", p.about, path, err, o)
 		}
-		deciding = append(deciding, fmt.Sprintf("%s %s/%d", s.table, table.Entries[o.Deciding].Chain, table.Entries[o.Deciding].Number))
+		deciding = append(deciding, fmt.Sprintf("%s %s/%d", s.table, table.Entries[o.Deciding()].Chain, table.Entries[o.Deciding()].Number))
 		if o.Verdict != "accept" {
 			break
 		}
@@ -226,13 +226,13 @@ COMMIT
 		if _, certain := walk.Certain(); certain {
 			t.Error("UDP: certain")
 		}
-		if !slices.ContainsFunc(walk.Outcomes, func(o legacy.Outcome) bool { return o.Deciding == got.Deciding && o.Verdict == got.Verdict }) {
+		if !slices.ContainsFunc(walk.Outcomes, func(o legacy.Outcome) bool { return o.Deciding() == got.Deciding && o.Verdict == got.Verdict }) {
 			t.Errorf("UDP: %+v happened, foreseen: %+v", got, walk)
 		}
 		tcp := probe{proto: unix.IPPROTO_TCP, a: uint16(3000 + n), b: 9}.filled()
 		walk, got = sendAndWalk(t, r, a, tcp)
 		o, certain := walk.Certain()
-		if !certain || o.Deciding != got.Deciding || o.Verdict != "accept" || len(walk.Unknown) != 2 {
+		if !certain || o.Deciding() != got.Deciding || o.Verdict != "accept" || len(walk.Unknown) != 2 {
 			t.Errorf("TCP: %+v happened, foreseen: %+v", got, walk)
 		}
 	}

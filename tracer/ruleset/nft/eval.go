@@ -9,37 +9,37 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/ruleset/xt"
 )
 
-// eval does one expression. It is false at the end of the walk.
-func (w *walker) eval(s *state, e Expr) bool {
+// eval does one expression.
+func (w *walker) eval(s *state, e Expr) next {
 	switch e := e.(type) {
 	case Cmp:
 		d, ok := s.regs.load(e.Src, len(e.Data))
-		return s.answer(w, sureOf(ok, d.compare(e.Op, e.Data)), "comparison")
+		return w.answer(s, sureOf(ok, d.compare(e.Op, e.Data)), "comparison")
 	case Range:
 		d, ok := s.regs.load(e.Src, len(e.From))
 		a := d.within(e.From, e.To)
 		if e.Op == OpNeq {
 			a = a.Not()
 		}
-		return s.answer(w, sureOf(ok, a), "range")
+		return w.answer(s, sureOf(ok, a), "range")
 	case Lookup:
 		return w.lookup(s, e)
 	case Bitwise:
 		if !s.regs.bitwise(e) {
 			s.regs.store(e.Dst, hidden(int(e.Len)))
 		}
-		return true
+		return next{}
 	case Byteorder:
 		if !s.regs.byteorder(e) {
 			s.regs.store(e.Dst, hidden(int(e.Len)))
 		}
-		return true
+		return next{}
 	case Immediate:
 		if e.Dst == RegVerdict {
-			return s.verdict(w, e.Verdict)
+			return w.verdict(s, e.Verdict)
 		}
 		s.regs.store(e.Dst, given(e.Data))
-		return true
+		return next{}
 	case Numgen:
 		return w.choose(s, e.Dst, e.Modulus, e.Offset, "numgen")
 	case Hash:
@@ -48,10 +48,10 @@ func (w *walker) eval(s *state, e Expr) bool {
 	if d, dst, ok := w.load(s, e); ok {
 		if d.absent {
 			s.skip()
-			return true
+			return next{}
 		}
 		s.regs.store(dst, d)
-		return true
+		return next{}
 	}
 	return w.act(s, e)
 }
@@ -69,7 +69,7 @@ func (w *walker) load(s *state, e Expr) (datum, Reg, bool) {
 	switch e := e.(type) {
 	case Payload:
 		if e.Dst >= 0 {
-			return payload(&s.p, e), e.Dst, true
+			return payload(&s.Packet, e), e.Dst, true
 		}
 	case Meta:
 		if e.Dst >= 0 {
@@ -80,7 +80,7 @@ func (w *walker) load(s *state, e Expr) (datum, Reg, bool) {
 			return connection(s, e), e.Dst, true
 		}
 	case FIB:
-		p := s.p // asked later on, when the state has changed
+		p := s.Packet // asked later on, when the state has changed
 		return route(&p, e), e.Dst, true
 	case Exthdr:
 		if e.Dst >= 0 {
@@ -96,15 +96,19 @@ func (w *walker) load(s *state, e Expr) (datum, Reg, bool) {
 
 // lookup searches a set. Sets that packets fill are not as they were read any
 // more when the packet comes.
-func (w *walker) lookup(s *state, e Lookup) bool {
+func (w *walker) lookup(s *state, e Lookup) next {
 	set := w.table.Set(e.Set)
+	if elem := s.find; elem != nil {
+		s.find = nil
+		return w.take(s, e, set, elem)
+	}
 	key, ok := datum{}, false
 	if set != nil {
 		key, ok = s.regs.load(e.Src, int(set.KeyLen))
 	}
 	if !ok {
-		w.result.Complete = false
-		return s.answer(w, packet.Unknown, "look-up in "+e.Set)
+		w.Incomplete()
+		return w.answer(s, packet.Unknown, "look-up in "+e.Set)
 	}
 	found, answer := set.candidates(key)
 	if set.Flags&SetEval != 0 && answer != packet.Unknown {
@@ -114,100 +118,98 @@ func (w *walker) lookup(s *state, e Lookup) bool {
 		if e.Invert {
 			answer = answer.Not()
 		}
-		return s.answer(w, answer, "look-up in "+e.Set)
+		return w.answer(s, answer, "look-up in "+e.Set)
 	}
 	switch {
 	case len(found) == 0 && answer == packet.No:
 		s.skip()
-		return true
+		return next{}
 	case len(found) == 1 && answer == packet.Yes:
-		return s.take(w, e, set, found[0])
+		return w.take(s, e, set, found[0])
 	}
 	w.note(s, "look-up in "+e.Set)
-	if answer != packet.Yes && !s.split(w) {
-		return false
-	}
-	return w.each(s, e, set, found)
+	return s.each(found, answer)
 }
 
-// each follows all elements a key may fall on.
-func (w *walker) each(s *state, e Lookup, set *Set, found []*Element) bool {
-	s.certain = false
-	for _, elem := range found {
-		if !w.mayFork() {
-			return false
+// each follows all elements a key may fall on, and none if that may be.
+func (s *state) each(found []*Element, answer packet.Answer) next {
+	s.Certain = false
+	return next{Ended: true, Forks: func(yield func(state) bool) {
+		if answer != packet.Yes && !yield(s.skipped()) {
+			return
 		}
-		other := s.clone()
-		if other.take(w, e, set, elem) {
-			w.todo = append(w.todo, other)
+		for _, elem := range found {
+			other := s.clone()
+			other.expr-- // the look-up
+			other.find = elem
+			if !yield(other) {
+				return
+			}
 		}
-	}
-	return false
+	}}
 }
 
 // take uses an element of a map.
-func (s *state) take(w *walker, e Lookup, set *Set, elem *Element) bool {
+func (w *walker) take(s *state, e Lookup, set *Set, elem *Element) next {
 	s.set, s.elem = set, elem
 	if e.Dst != RegVerdict {
 		s.regs.store(e.Dst, given(elem.Data))
-		return true
+		return next{}
 	}
 	if elem.Verdict == nil {
 		s.skip()
-		return true
+		return next{}
 	}
-	return s.verdict(w, *elem.Verdict)
+	return w.verdict(s, *elem.Verdict)
 }
 
 // choose follows all numbers that a generator or a hash can give.
-func (w *walker) choose(s *state, dst Reg, modulus, offset uint32, what string) bool {
+func (w *walker) choose(s *state, dst Reg, modulus, offset uint32, what string) next {
 	if modulus == 1 {
 		s.regs.store(dst, native(offset))
-		return true
+		return next{}
 	}
 	w.note(s, what)
-	if modulus > maxForks || w.forks+int(modulus) > maxForks {
+	if int(modulus) > w.Left() {
 		s.regs.store(dst, hidden(slotSize))
-		return true
+		return next{}
 	}
-	s.certain = false
-	for i := range modulus {
-		w.forks++
-		other := s.clone()
-		other.regs.store(dst, native(i+offset))
-		w.todo = append(w.todo, other)
-	}
-	return false
+	s.Certain = false
+	return next{Ended: true, Forks: func(yield func(state) bool) {
+		for i := range modulus {
+			other := s.clone()
+			other.regs.store(dst, native(i+offset))
+			if !yield(other) {
+				return
+			}
+		}
+	}}
 }
 
 // act does the expressions that do something.
-func (w *walker) act(s *state, e Expr) bool {
+func (w *walker) act(s *state, e Expr) next {
 	switch e := e.(type) {
 	case Payload, Meta, CT:
 		s.write(e)
-		return true
+		return next{}
 	case Counter, Last, Log, Dup, FlowOffload, Exthdr:
-		return true
+		return next{}
 	case Notrack:
-		if !s.p.CT.State.Known || s.p.CT.State.Value == packet.StateNew {
-			s.p.CT = packet.Conntrack{State: packet.Known(packet.StateUntracked)}
+		if !s.Packet.CT.State.Known || s.Packet.CT.State.Value == packet.StateNew {
+			s.Packet.CT = packet.Conntrack{State: packet.Known(packet.StateUntracked)}
 			s.ctMark = hidden(slotSize)
 		}
-		return true
+		return next{}
 	case Limit, Quota, Connlimit, TProxy:
-		return s.answer(w, packet.Unknown, e.Kind())
+		return w.answer(s, packet.Unknown, e.Kind())
 	case Reject:
-		s.matched()
-		return w.end(s, "reject", false)
+		return w.ends(s, "reject")
 	case NAT:
-		s.matched()
-		return w.end(s, "accept", false)
+		return w.ends(s, "accept")
 	case Queue:
-		s.matched()
-		return w.end(s, "queue", false)
+		return w.ends(s, "queue")
 	case Fwd:
-		s.matched()
-		return w.end(s, "stolen", false)
+		return w.ends(s, "stolen")
 	case Synproxy:
 		return w.perhaps(s, e.Kind(), "stolen")
 	case Objref:
@@ -215,25 +217,23 @@ func (w *walker) act(s *state, e Expr) bool {
 	case Dynset:
 		return w.fill(s, e)
 	case Match:
-		p := s.p
+		p := s.Packet
 		a := xt.DecodeMatch(w.xt, e.Name, uint8(e.Rev), e.Info).Eval(&p)
-		return s.answer(w, a, "match "+e.Name)
+		return w.answer(s, a, "match "+e.Name)
 	case Target:
 		return w.target(s, e)
 	}
-	w.result.Complete = false // it may decide anything
-	return s.answer(w, packet.Unknown, e.Kind())
+	w.Incomplete() // it may decide anything
+	return w.answer(s, packet.Unknown, e.Kind())
 }
 
-// perhaps follows an expression that ends the walk or leaves the rule.
-func (w *walker) perhaps(s *state, what, verdict string) bool {
+// perhaps follows an expression that lets its rule decide or leaves it.
+func (w *walker) perhaps(s *state, what, verdict string) next {
 	w.note(s, what)
-	if !s.split(w) {
-		return false
-	}
-	s.certain = false
+	s.Certain = false
+	other := s.skipped()
 	s.matched()
-	return w.end(s, verdict, false)
+	return w.EndOr(&s.Way, verdict, other)
 }
 
 // write changes the packet, its mark or its connection's.
@@ -249,49 +249,49 @@ func (s *state) write(e Expr) {
 	case Meta:
 		if e.Key == MetaMark {
 			s.mark = mark(e.Src)
-			s.p.Mark = s.mark.seen()
+			s.Packet.Mark = s.mark.seen()
 		}
 	case CT:
 		if e.Key == CTMark {
 			s.ctMark = mark(e.Src)
-			s.p.CT.Mark = s.ctMark.seen()
+			s.Packet.CT.Mark = s.ctMark.seen()
 		}
 	case Payload:
 		if d, ok := s.regs.load(e.Src, int(e.Len)); ok {
-			rewrite(&s.p, e, d)
+			rewrite(&s.Packet, e, d)
 		}
 	}
 }
 
 // object uses a stateful object: counters and helpers let everything pass,
 // limits do not.
-func (w *walker) object(s *state, e Objref) bool {
+func (w *walker) object(s *state, e Objref) next {
 	const limit, quota, connlimit, synproxy = 4, 2, 5, 10
 	kind := e.Type
 	if e.Name == "" {
 		set := w.table.Set(e.Set)
 		if set == nil {
-			return s.answer(w, packet.Unknown, "objects of "+e.Set)
+			return w.answer(s, packet.Unknown, "objects of "+e.Set)
 		}
 		kind = set.ObjectType
 		if key, ok := s.regs.load(e.Src, int(set.KeyLen)); ok {
 			if _, a := set.candidates(key); a != packet.Yes {
-				return s.answer(w, a, "look-up in "+e.Set)
+				return w.answer(s, a, "look-up in "+e.Set)
 			}
 		}
 	}
 	switch kind {
 	case limit, quota, connlimit:
-		return s.answer(w, packet.Unknown, objectWords(kind)+e.Name)
+		return w.answer(s, packet.Unknown, objectWords(kind)+e.Name)
 	case synproxy:
 		return w.perhaps(s, "synproxy "+e.Name, "stolen")
 	}
-	return true
+	return next{}
 }
 
 // fill puts the key into a set. It fails where the set is full, and where an
 // expression with it (a limit) does not hold.
-func (w *walker) fill(s *state, e Dynset) bool {
+func (w *walker) fill(s *state, e Dynset) next {
 	set := w.table.Set(e.Set)
 	full := set == nil || set.Size > 0 && len(set.Elements) >= int(set.Size)
 	for _, inner := range e.Exprs {
@@ -302,38 +302,41 @@ func (w *walker) fill(s *state, e Dynset) bool {
 		}
 	}
 	if full || e.Op == DynsetDelete || e.Invert {
-		return s.answer(w, packet.Unknown, "elements of "+e.Set)
+		return w.answer(s, packet.Unknown, "elements of "+e.Set)
 	}
-	return true
+	return next{}
 }
 
 // target does a target of xtables.
-func (w *walker) target(s *state, e Target) bool {
+func (w *walker) target(s *state, e Target) next {
 	t := xt.DecodeTarget(w.xt, e.Name, uint8(e.Rev), e.Info)
 	switch t.Kind {
 	case xt.Accept:
-		s.matched()
-		return w.end(s, "accept", false)
+		return w.ends(s, "accept")
 	case xt.Reject:
-		s.matched()
-		return w.end(s, "reject", false)
+		return w.ends(s, "reject")
 	case xt.Queue:
-		s.matched()
-		return w.end(s, "queue", false)
+		return w.ends(s, "queue")
 	case xt.Undecided:
 		w.note(s, "target "+e.Name)
-		s.certain = false
+		s.Certain = false
 		other := s.clone()
-		other.matched()
-		w.end(&other, "", false)
+		other.apply(t)
+		s.matched()
+		return w.EndOr(&s.Way, "", other)
 	}
-	mark, ctMark := s.p.Mark, s.p.CT.Mark
-	t.Apply(&s.p)
-	if s.p.Mark != mark || !mark.Known {
-		s.mark = number(s.p.Mark)
+	s.apply(t)
+	return next{}
+}
+
+// apply changes the packet as a target of xtables does.
+func (s *state) apply(t xt.Target) {
+	mark, ctMark := s.Packet.Mark, s.Packet.CT.Mark
+	t.Apply(&s.Packet)
+	if s.Packet.Mark != mark || !mark.Known {
+		s.mark = number(s.Packet.Mark)
 	}
-	if s.p.CT.Mark != ctMark || !ctMark.Known {
-		s.ctMark = number(s.p.CT.Mark)
+	if s.Packet.CT.Mark != ctMark || !ctMark.Known {
+		s.ctMark = number(s.Packet.CT.Mark)
 	}
-	return true
 }

@@ -165,7 +165,7 @@ func rewrite(p *packet.Packet, e Payload, d datum) {
 
 // property loads metadata of the packet.
 func (w *walker) property(s *state, key MetaKey) datum {
-	p := &s.p
+	p := &s.Packet
 	name := func(f packet.Fact[string]) datum {
 		return fact(f, 16, func(s string) []byte { return append([]byte(s), make([]byte, max(0, 16-len(s)))...)[:16] })
 	}
@@ -231,7 +231,7 @@ var stateBits = map[string]uint32{
 
 // connection loads a property of the packet's connection.
 func connection(s *state, e CT) datum {
-	p := &s.p
+	p := &s.Packet
 	if e.Key == CTState {
 		return fact(p.CT.State, 4, func(s string) []byte { return binary.NativeEndian.AppendUint32(nil, stateBits[s]) })
 	}

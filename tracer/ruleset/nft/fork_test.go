@@ -32,7 +32,7 @@ func verdicts(rs *Ruleset, w Walk) []string {
 	var all []string
 	for _, o := range w.Outcomes {
 		by := "policy"
-		if d := o.Deciding(); d != nil {
+		if d := o.Deciding(); d.Rule != nil {
 			by = rs.Text(d.Rule)
 		}
 		all = append(all, o.Verdict+" by "+by)
@@ -150,11 +150,11 @@ func TestWalkThroughKubeProxy(t *testing.T) {
 	if !certain || o.Verdict != "reject" || o.Deciding().Rule.Chain != "reject-chain" {
 		t.Fatalf("service without endpoints: %+v", w)
 	}
-	at := slices.IndexFunc(o.Steps, func(s Step) bool { return s.Element != nil })
-	if at < 0 || o.Steps[at].Map.Name != "no-endpoint-services" || o.Steps[at].Element.Comment != "demo/empty" {
+	at := slices.IndexFunc(o.Steps, func(s Step) bool { return s.Match.Element != nil })
+	if at < 0 || o.Steps[at].Match.Map.Name != "no-endpoint-services" || o.Steps[at].Match.Element.Comment != "demo/empty" {
 		t.Errorf("the map's element is not named: %+v", o.Steps)
 	}
-	if got, want := rs.ElementText(o.Steps[at].Map, o.Steps[at].Element), `10.96.10.4 . tcp . 80 comment "demo/empty" : goto reject-chain`; got != want {
+	if got, want := rs.ElementText(o.Steps[at].Match.Map, o.Steps[at].Match.Element), `10.96.10.4 . tcp . 80 comment "demo/empty" : goto reject-chain`; got != want {
 		t.Errorf("element %q, want %q", got, want)
 	}
 	// demo/two has two endpoints: either may be taken, both translate.
