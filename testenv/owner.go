@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/pathtrace/pathtrace/testenv/proc"
 )
 
 // prefix begins the name of every namespace of this package:
@@ -32,30 +34,8 @@ func (o owner) String() string { return fmt.Sprintf("%d-%d", o.pid, o.start) }
 
 // self is the owner of what this process makes.
 func self() (owner, error) {
-	start, err := startTime(os.Getpid())
+	start, err := proc.StartTime(os.Getpid())
 	return owner{os.Getpid(), start}, err
-}
-
-// startTime reads a process's start time. A process that is gone gives an error
-// that is os.ErrNotExist.
-func startTime(pid int) (uint64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, ok := cutLast(string(text), ") ") // the command's name may hold anything
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 20 {
-		return 0, fmt.Errorf("/proc/%d/stat has no start time", pid)
-	}
-	return strconv.ParseUint(fields[19], 10, 64) // field 22; the rest begins with field 3
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
 }
 
 // parseOwner reads the owner out of a namespace's or state directory's name.
@@ -77,7 +57,7 @@ func parseOwner(name string) (owner, bool) {
 
 // alive tells whether the owning process still runs.
 func (o owner) alive() (bool, error) {
-	start, err := startTime(o.pid)
+	start, err := proc.StartTime(o.pid)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}

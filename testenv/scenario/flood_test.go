@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/proc"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -57,7 +58,7 @@ func flood(t *testing.T, p plan, e *testenv.Env, spec testenv.FloodSpec, ways []
 		t.Fatal(err)
 	}
 	arrived := datagrams(t, e.Pod(spec.Dst).Netns) - before
-	peak, _, err := testenv.Memory(tr.cmd.Process.Pid)
+	peak, _, err := proc.Memory(tr.cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package testenv
+// What a process has in memory, for those who measure one.
+
+package proc
 
 import (
 	"fmt"
