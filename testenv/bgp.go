@@ -17,6 +17,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 const (
@@ -42,11 +44,11 @@ type bird struct {
 
 // startBird starts both ends and waits for the route.
 func startBird(from, to *Node) (*bird, error) {
-	index, err := from.Netns.linkIndex(from.Uplink)
+	index, err := from.Netns.LinkIndex(from.Uplink)
 	if err != nil {
 		return nil, err
 	}
-	b := &bird{from: from, to: to, route: netlink.Route{LinkIndex: index, Dst: ipNet(to.PodNet), Gw: to.Addr.AsSlice(), Protocol: unix.RTPROT_BIRD}}
+	b := &bird{from: from, to: to, route: netlink.Route{LinkIndex: index, Dst: netns.IPNet(to.PodNet), Gw: to.Addr.AsSlice(), Protocol: unix.RTPROT_BIRD}}
 	err = to.Netns.Do(func() (err error) {
 		b.listener, err = net.Listen("tcp", netip.AddrPortFrom(to.Addr, bgpPort).String())
 		return err
@@ -84,9 +86,9 @@ func (b *bird) connect(ctx context.Context) {
 			pause(ctx, bgpKeepalive) // refused, or nobody answers
 			continue
 		}
-		b.set(true, b.from.Netns.link.RouteReplace(&b.route))
+		b.set(true, b.from.Netns.Link().RouteReplace(&b.route))
 		b.talk(ctx, conn)
-		b.set(false, b.from.Netns.link.RouteDel(&b.route))
+		b.set(false, b.from.Netns.Link().RouteDel(&b.route))
 	}
 }
 
@@ -157,5 +159,5 @@ func (b *bird) end() error {
 	if err == nil {
 		err = b.err
 	}
-	return errors.Join(err, b.to.Netns.awaitFree("tcp", bgpPort))
+	return errors.Join(err, b.to.Netns.AwaitFree("tcp", bgpPort))
 }

@@ -18,6 +18,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 const (
@@ -43,8 +45,8 @@ func (e *Env) buildCalico(ctx context.Context, node *Node, pods []*Pod) error {
 			return fmt.Errorf("pod %s: %w", pod.FullName(), err)
 		}
 	}
-	err := node.Netns.addRoute(netlink.Route{
-		Dst: ipNet(node.PodNet), Type: unix.RTN_BLACKHOLE, Protocol: calicoProtocol,
+	err := node.Netns.AddRoute(netlink.Route{
+		Dst: netns.IPNet(node.PodNet), Type: unix.RTN_BLACKHOLE, Protocol: calicoProtocol,
 	})
 	if err != nil {
 		return err
@@ -68,26 +70,26 @@ func plugCalicoPod(node *Node, pod *Pod) error {
 	if err != nil {
 		return err
 	}
-	err = node.Netns.link.LinkAdd(&netlink.Veth{
+	err = node.Netns.Link().LinkAdd(&netlink.Veth{
 		LinkAttrs:        netlink.LinkAttrs{Name: pod.HostInterface, HardwareAddr: hostMAC, MTU: tunnelMTU},
 		PeerName:         "eth0",
 		PeerHardwareAddr: podMAC,
 		PeerMTU:          tunnelMTU,
-		PeerNamespace:    netlink.NsFd(int(pod.Netns.file.Fd())),
+		PeerNamespace:    netlink.NsFd(pod.Netns.FD()),
 	})
 	if err != nil {
 		return fmt.Errorf("add %s: %w", pod.HostInterface, err)
 	}
 	err = node.Netns.Sysctl(
-		Setting{"ipv4/conf/" + pod.HostInterface + "/proxy_arp", "1"},
-		Setting{"ipv4/conf/" + pod.HostInterface + "/route_localnet", "1"},
-		Setting{"ipv4/neigh/" + pod.HostInterface + "/proxy_delay", "0"}, // Felix, too, answers at once
-		Setting{"ipv6/conf/" + pod.HostInterface + "/proxy_ndp", "1"},
+		netns.Setting{Path: "ipv4/conf/" + pod.HostInterface + "/proxy_arp", Value: "1"},
+		netns.Setting{Path: "ipv4/conf/" + pod.HostInterface + "/route_localnet", Value: "1"},
+		netns.Setting{Path: "ipv4/neigh/" + pod.HostInterface + "/proxy_delay", Value: "0"}, // Felix, too, answers at once
+		netns.Setting{Path: "ipv6/conf/" + pod.HostInterface + "/proxy_ndp", Value: "1"},
 	)
 	if err != nil {
 		return err
 	}
-	if err := node.Netns.setUp(pod.HostInterface); err != nil {
+	if err := node.Netns.SetUp(pod.HostInterface); err != nil {
 		return err
 	}
 	if err := setUpCalicoPod(pod); err != nil {
@@ -99,26 +101,26 @@ func plugCalicoPod(node *Node, pod *Pod) error {
 // setUpCalicoPod does the pod's side: addresses and the way out.
 func setUpCalicoPod(pod *Pod) error {
 	ns := pod.Netns
-	index, err := ns.linkIndex("eth0")
+	index, err := ns.LinkIndex("eth0")
 	if err != nil {
 		return err
 	}
-	if err := ns.setUp("eth0"); err != nil {
+	if err := ns.SetUp("eth0"); err != nil {
 		return err
 	}
-	if err := ns.addAddr(index, hostPrefix(pod.IPv4)); err != nil {
+	if err := ns.AddAddr(index, netns.HostPrefix(pod.IPv4)); err != nil {
 		return err
 	}
-	if err := ns.addAddr(index, hostPrefix(pod.IPv6)); err != nil {
+	if err := ns.AddAddr(index, netns.HostPrefix(pod.IPv6)); err != nil {
 		return err
 	}
 	routes := []netlink.Route{
-		{LinkIndex: index, Dst: ipNet(hostPrefix(calicoGateway)), Scope: unix.RT_SCOPE_LINK},
-		{LinkIndex: index, Dst: ipNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: calicoGateway.AsSlice()},
-		{LinkIndex: index, Dst: ipNet(netip.MustParsePrefix("::/0")), Gw: calicoGateway6.AsSlice()},
+		{LinkIndex: index, Dst: netns.IPNet(netns.HostPrefix(calicoGateway)), Scope: unix.RT_SCOPE_LINK},
+		{LinkIndex: index, Dst: netns.IPNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: calicoGateway.AsSlice()},
+		{LinkIndex: index, Dst: netns.IPNet(netip.MustParsePrefix("::/0")), Gw: calicoGateway6.AsSlice()},
 	}
 	for _, r := range routes {
-		if err := ns.addRoute(r); err != nil {
+		if err := ns.AddRoute(r); err != nil {
 			return err
 		}
 	}
@@ -130,7 +132,7 @@ func setUpCalicoPod(pod *Pod) error {
 // interface goes down.
 func restoreCalicoEndpoint(pod *Pod) error {
 	ns := pod.Node.Netns
-	index, err := ns.linkIndex(pod.HostInterface)
+	index, err := ns.LinkIndex(pod.HostInterface)
 	if err != nil {
 		return err
 	}
@@ -139,11 +141,11 @@ func restoreCalicoEndpoint(pod *Pod) error {
 		return err
 	}
 	for _, addr := range []netip.Addr{pod.IPv4, pod.IPv6} {
-		if err := ns.setNeighbor(index, addr, mac); err != nil {
+		if err := ns.SetNeighbor(index, addr, mac); err != nil {
 			return err
 		}
 		r := calicoPodRoute(index, addr)
-		if err := ns.link.RouteReplace(&r); err != nil {
+		if err := ns.Link().RouteReplace(&r); err != nil {
 			return fmt.Errorf("route to %s: %w", addr, err)
 		}
 	}
@@ -152,7 +154,7 @@ func restoreCalicoEndpoint(pod *Pod) error {
 
 // calicoPodRoute is the node's route to one of its pods.
 func calicoPodRoute(index int, addr netip.Addr) netlink.Route {
-	r := netlink.Route{LinkIndex: index, Dst: ipNet(hostPrefix(addr)), Priority: calicoMetric}
+	r := netlink.Route{LinkIndex: index, Dst: netns.IPNet(netns.HostPrefix(addr)), Priority: calicoMetric}
 	if addr.Is4() {
 		r.Scope = unix.RT_SCOPE_LINK
 	}

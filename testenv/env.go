@@ -15,7 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/vishvananda/netlink"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // Options says what to build.
@@ -35,8 +35,8 @@ type Env struct {
 	Nodes     []*Node
 	Pods      []*Pod
 	Services  []Service
-	Underlay  *Netns // the network between the nodes, and the world behind it
-	StateDir  string // private files: CNI cache, lock files
+	Underlay  *netns.Namespace // the network between the nodes, and the world behind it
+	StateDir  string           // private files: CNI cache, lock files
 
 	name      string // first part of every namespace's name
 	listeners map[listenKey]*listener
@@ -49,7 +49,7 @@ type Node struct {
 	Name     string
 	Addr     netip.Addr // on the underlay
 	PodNet   netip.Prefix
-	Netns    *Netns
+	Netns    *netns.Namespace
 	Uplink   string // interface to the underlay
 	Tunnel   string // VXLAN interface
 	CNICache string // what /var/lib/cni is on a real node
@@ -63,7 +63,7 @@ type Pod struct {
 	IPv6          netip.Addr
 	MAC           string // of eth0
 	HostInterface string // the veth's end on the node
-	Netns         *Netns
+	Netns         *netns.Namespace
 	Node          *Node
 
 	starts           int    // StartPod's
@@ -142,7 +142,7 @@ func newEnv(opts Options) (*Env, error) {
 
 // build makes the namespaces, then the nodes side by side.
 func (e *Env) build(ctx context.Context, opts Options) error {
-	if err := shareNetnsDir(); err != nil {
+	if err := netns.ShareDir(); err != nil {
 		return err
 	}
 	if err := loadModules(ctx); err != nil {
@@ -184,7 +184,7 @@ func (e *Env) build(ctx context.Context, opts Options) error {
 // port that does not forward yet.
 func (e *Env) awaitLinks() error {
 	for _, node := range e.Nodes {
-		if err := errors.Join(node.Netns.waitUp(node.Uplink), e.Underlay.waitUp(node.Name)); err != nil {
+		if err := errors.Join(node.Netns.WaitUp(node.Uplink), e.Underlay.WaitUp(node.Name)); err != nil {
 			return fmt.Errorf("%s: %w", node.Name, err)
 		}
 	}
@@ -198,7 +198,7 @@ func (e *Env) awaitLinks() error {
 
 // awaitLinks waits for both ends of the pod's veth.
 func (p *Pod) awaitLinks() error {
-	if err := errors.Join(p.Node.Netns.waitUp(p.HostInterface), p.Netns.waitUp("eth0")); err != nil {
+	if err := errors.Join(p.Node.Netns.WaitUp(p.HostInterface), p.Netns.WaitUp("eth0")); err != nil {
 		return fmt.Errorf("pod %s: %w", p.FullName(), err)
 	}
 	return nil
@@ -228,7 +228,7 @@ func (e *Env) buildNode(ctx context.Context, node *Node, pods []*Pod, opts Optio
 // addNode makes node's namespace and describes it.
 func (e *Env) addNode(number int) (*Node, error) {
 	name := fmt.Sprintf("node%d", number)
-	ns, err := newNetns(e.name + "-" + name)
+	ns, err := netns.New(e.name + "-" + name)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +248,7 @@ func (e *Env) addPods(node *Node, plan []podPlan) ([]*Pod, error) {
 		if p.node != node.Number {
 			continue
 		}
-		ns, err := newNetns(e.name + "-" + p.name)
+		ns, err := netns.New(e.name + "-" + p.name)
 		if err != nil {
 			return nil, err
 		}
@@ -266,12 +266,12 @@ func (e *Env) addPods(node *Node, plan []podPlan) ([]*Pod, error) {
 }
 
 // noDAD makes IPv6 addresses usable at once: nobody else is on these links.
-var noDAD = []Setting{
-	{"ipv6/conf/all/accept_dad", "0"},
-	{"ipv6/conf/default/accept_dad", "0"},
-	{"ipv6/conf/default/dad_transmits", "0"},
-	{"ipv6/conf/default/accept_ra", "0"},
-	{"ipv6/conf/default/router_solicitations", "0"},
+var noDAD = []netns.Setting{
+	{Path: "ipv6/conf/all/accept_dad", Value: "0"},
+	{Path: "ipv6/conf/default/accept_dad", Value: "0"},
+	{Path: "ipv6/conf/default/dad_transmits", Value: "0"},
+	{Path: "ipv6/conf/default/accept_ra", Value: "0"},
+	{Path: "ipv6/conf/default/router_solicitations", Value: "0"},
 }
 
 // Close stops the servers and removes every namespace and file. It may be
@@ -280,13 +280,13 @@ func (e *Env) Close() error {
 	e.stopServers()
 	var errs []error
 	for _, pod := range e.Pods {
-		errs = append(errs, pod.Netns.remove())
+		errs = append(errs, pod.Netns.Remove())
 	}
 	for _, node := range e.Nodes {
-		errs = append(errs, node.Netns.remove())
+		errs = append(errs, node.Netns.Remove())
 	}
 	if e.Underlay != nil {
-		errs = append(errs, e.Underlay.remove())
+		errs = append(errs, e.Underlay.Remove())
 	}
 	errs = append(errs, os.RemoveAll(e.StateDir))
 	if err := errors.Join(errs...); err != nil {
@@ -311,40 +311,6 @@ func (e *Env) Pod(fullName string) *Pod {
 		if pod.FullName() == fullName {
 			return pod
 		}
-	}
-	return nil
-}
-
-// setUp sets the named link up in the namespace.
-func (n *Netns) setUp(name string) error {
-	link, err := n.link.LinkByName(name)
-	if err == nil {
-		err = n.link.LinkSetUp(link)
-	}
-	if err != nil {
-		return fmt.Errorf("set %s up in %s: %w", name, n.Name, err)
-	}
-	return nil
-}
-
-// linkIndex looks a link's index up.
-func (n *Netns) linkIndex(name string) (int, error) {
-	link, err := n.link.LinkByName(name)
-	if err != nil {
-		return 0, fmt.Errorf("find %s in %s: %w", name, n.Name, err)
-	}
-	return link.Attrs().Index, nil
-}
-
-// addAddr gives a link an address; IPv6 ones without duplicate detection.
-func (n *Netns) addAddr(index int, prefix netip.Prefix) error {
-	addr := &netlink.Addr{IPNet: ipNet(prefix)}
-	link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: index}}
-	if prefix.Addr().Is6() {
-		addr.Flags = ifaFlagNoDAD
-	}
-	if err := n.link.AddrAdd(link, addr); err != nil {
-		return fmt.Errorf("add address %s in %s: %w", prefix, n.Name, err)
 	}
 	return nil
 }

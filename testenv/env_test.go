@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // newTestEnv builds an environment for one test.
@@ -45,7 +47,7 @@ func newTestEnv(t *testing.T, opts Options) *Env {
 // netnsOf lists named namespaces that begin with name.
 func netnsOf(t *testing.T, name string) []string {
 	t.Helper()
-	entries, err := os.ReadDir(netnsDir)
+	entries, err := os.ReadDir(netns.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // Fault is one way to break a node.
@@ -152,14 +154,14 @@ func localEnd(pod *Pod, what string) (*Pod, error) {
 }
 
 // sysctl sets values and puts the old ones back.
-func sysctl(ns *Netns, settings ...Setting) func(*Applied) error {
+func sysctl(ns *netns.Namespace, settings ...netns.Setting) func(*Applied) error {
 	return func(a *Applied) error {
 		for _, s := range settings {
 			old, err := ns.ReadSysctl(s.Path)
 			if err != nil {
 				return err
 			}
-			err = a.then(func() error { return ns.Sysctl(s) }, func() error { return ns.Sysctl(Setting{s.Path, old}) })
+			err = a.then(func() error { return ns.Sysctl(s) }, func() error { return ns.Sysctl(netns.Setting{Path: s.Path, Value: old}) })
 			if err != nil {
 				return err
 			}
@@ -177,7 +179,7 @@ type command struct {
 func cmd(args ...string) command { return command{args: args} }
 
 // tool runs one command in a namespace, and another to take it back.
-func (e *Env) tool(ctx context.Context, ns *Netns, do, undo command) func(*Applied) error {
+func (e *Env) tool(ctx context.Context, ns *netns.Namespace, do, undo command) func(*Applied) error {
 	run := func(ctx context.Context, c command) func() error {
 		return func() error {
 			_, err := e.runTool(ctx, ns, c.stdin, c.args...)

@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 func checksumFaults() []Fault {
@@ -54,16 +56,16 @@ func badTunnelChecksum(ctx context.Context, e *Env, f flow) (*Applied, error) {
 
 // mangle writes an nft rule at the very end of a node's way out, whatever form
 // the node's own rules have.
-func (e *Env) mangle(ctx context.Context, ns *Netns, rule string) func(*Applied) error {
+func (e *Env) mangle(ctx context.Context, ns *netns.Namespace, rule string) func(*Applied) error {
 	in := fmt.Sprintf("table ip site-offload {\n\tchain postrouting {\n\t\ttype filter hook postrouting priority 300; policy accept;\n\t\t%s\n\t}\n}\n", rule)
 	return e.tool(ctx, ns, command{in, []string{"nft", "-f", "-"}}, cmd("nft", "delete", "table", "ip", "site-offload"))
 }
 
 // sumInSoftware has the kernel fill in the checksums of what a link sends
 // (ethtool -K eth0 tx off).
-func sumInSoftware(ns *Netns, link string) func(*Applied) error {
+func sumInSoftware(ns *netns.Namespace, link string) func(*Applied) error {
 	return func(a *Applied) error {
-		return a.then(func() error { return ns.offloadSums(link, false) }, func() error { return ns.offloadSums(link, true) })
+		return a.then(func() error { return offloadSums(ns, link, false) }, func() error { return offloadSums(ns, link, true) })
 	}
 }
 
@@ -71,7 +73,7 @@ func sumInSoftware(ns *Netns, link string) func(*Applied) error {
 const ethtoolSetTxCsum = 0x17
 
 // offloadSums switches transmit checksum offload of a link.
-func (n *Netns) offloadSums(name string, on bool) error {
+func offloadSums(ns *netns.Namespace, name string, on bool) error {
 	value := struct{ cmd, data uint32 }{cmd: ethtoolSetTxCsum}
 	if on {
 		value.data = 1
@@ -84,7 +86,7 @@ func (n *Netns) offloadSums(name string, on bool) error {
 		_    [16]byte
 	}{data: unsafe.Pointer(&value)}
 	copy(request.name[:unix.IFNAMSIZ-1], name)
-	err := n.Do(func() error {
+	err := ns.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
@@ -96,7 +98,7 @@ func (n *Netns) offloadSums(name string, on bool) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("switch checksum offload of %s in %s: %w", name, n.Name, err)
+		return fmt.Errorf("switch checksum offload of %s in %s: %w", name, ns.Name, err)
 	}
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 func conntrackFaults() []Fault {
@@ -43,7 +45,7 @@ func asymmetric(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	steps := []func(*Applied) error{
 		func(a *Applied) error {
 			return a.then(func() error { return e.addSecondInterface(pod) }, func() error {
-				return pod.Netns.link.LinkDel(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: secondInterface}})
+				return pod.Netns.Link().LinkDel(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: secondInterface}})
 			})
 		},
 		func(*Applied) error { return routeBy(pod, f.dst) },
@@ -56,37 +58,37 @@ func asymmetric(ctx context.Context, e *Env, f flow) (*Applied, error) {
 
 func (e *Env) addSecondInterface(pod *Pod) error {
 	port := "port-" + pod.Name
-	err := pod.Netns.link.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: secondInterface}, PeerName: port, PeerNamespace: netlink.NsFd(int(e.Underlay.file.Fd()))})
+	err := pod.Netns.Link().LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: secondInterface}, PeerName: port, PeerNamespace: netlink.NsFd(e.Underlay.FD())})
 	if err != nil {
 		return fmt.Errorf("add %s to %s: %w", secondInterface, pod.FullName(), err)
 	}
 	if err := e.plugIn(port); err != nil {
 		return err
 	}
-	if err := pod.Netns.setUp(secondInterface); err != nil {
+	if err := pod.Netns.SetUp(secondInterface); err != nil {
 		return err
 	}
-	return errors.Join(pod.Netns.waitUp(secondInterface), e.Underlay.waitUp(port))
+	return errors.Join(pod.Netns.WaitUp(secondInterface), e.Underlay.WaitUp(port))
 }
 
 // routeBy sends what is for a pod of node2 by the second interface, from the
 // pod's own address. The way is known, so that nobody needs to ask for it.
 func routeBy(pod, dst *Pod) error {
-	index, err := pod.Netns.linkIndex(secondInterface)
+	index, err := pod.Netns.LinkIndex(secondInterface)
 	if err != nil {
 		return err
 	}
-	if err := pod.Netns.addAddr(index, netip.PrefixFrom(secondAddr, underlayGateway.Bits())); err != nil {
+	if err := pod.Netns.AddAddr(index, netip.PrefixFrom(secondAddr, underlayGateway.Bits())); err != nil {
 		return err
 	}
-	uplink, err := dst.Node.Netns.link.LinkByName(dst.Node.Uplink)
+	uplink, err := dst.Node.Netns.Link().LinkByName(dst.Node.Uplink)
 	if err != nil {
 		return fmt.Errorf("find %s of %s: %w", dst.Node.Uplink, dst.Node.Name, err)
 	}
-	if err := pod.Netns.setNeighbor(index, dst.Node.Addr, uplink.Attrs().HardwareAddr); err != nil {
+	if err := pod.Netns.SetNeighbor(index, dst.Node.Addr, uplink.Attrs().HardwareAddr); err != nil {
 		return err
 	}
-	return pod.Netns.addRoute(netlink.Route{LinkIndex: index, Dst: ipNet(hostPrefix(dst.IPv4)), Gw: dst.Node.Addr.AsSlice(), Src: pod.IPv4.AsSlice()})
+	return pod.Netns.AddRoute(netlink.Route{LinkIndex: index, Dst: netns.IPNet(netns.HostPrefix(dst.IPv4)), Gw: dst.Node.Addr.AsSlice(), Src: pod.IPv4.AsSlice()})
 }
 
 // dropInvalid writes the rule that kube-proxy has in KUBE-FORWARD.
@@ -105,44 +107,44 @@ func (e *Env) dropInvalid(ctx context.Context) func(*Applied) error {
 func fullTable(_ context.Context, e *Env, _ flow) (*Applied, error) {
 	ns := e.Node(1).Netns
 	return apply("node1", func(a *Applied) error {
-		return a.then(ns.fillConntrack, ns.flushConntrack)
+		return a.then(func() error { return fillConntrack(ns) }, func() error { return flushConntrack(ns) })
 	})
 }
 
 // mostEntries bounds what a table is filled with: 300 bytes each.
 const mostEntries = 1 << 20
 
-func (n *Netns) fillConntrack() error {
-	limit, err := n.readNumber("netfilter/nf_conntrack_max")
+func fillConntrack(ns *netns.Namespace) error {
+	limit, err := readNumber(ns, "netfilter/nf_conntrack_max")
 	if err != nil {
 		return err
 	}
 	if limit > mostEntries {
 		return fmt.Errorf("conntrack's table holds %d connections: too many to fill it (%d)", limit, mostEntries)
 	}
-	if err := n.Do(func() error { return sendEntries(limit) }); err != nil {
-		return errors.Join(fmt.Errorf("fill conntrack's table in %s: %w", n.Name, err), n.flushConntrack())
+	if err := ns.Do(func() error { return sendEntries(limit) }); err != nil {
+		return errors.Join(fmt.Errorf("fill conntrack's table in %s: %w", ns.Name, err), flushConntrack(ns))
 	}
-	if used, err := n.readNumber("netfilter/nf_conntrack_count"); err != nil || used < limit {
-		return errors.Join(fmt.Errorf("conntrack's table in %s holds %d of %d connections after it was filled", n.Name, used, limit), err, n.flushConntrack())
+	if used, err := readNumber(ns, "netfilter/nf_conntrack_count"); err != nil || used < limit {
+		return errors.Join(fmt.Errorf("conntrack's table in %s holds %d of %d connections after it was filled", ns.Name, used, limit), err, flushConntrack(ns))
 	}
 	return nil
 }
 
-func (n *Netns) readNumber(path string) (value int, err error) {
-	text, err := n.ReadSysctl(path)
+func readNumber(ns *netns.Namespace, path string) (value int, err error) {
+	text, err := ns.ReadSysctl(path)
 	if err == nil {
 		_, err = fmt.Sscan(text, &value)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("sysctl net/%s in %s: %w", path, n.Name, err)
+		return 0, fmt.Errorf("sysctl net/%s in %s: %w", path, ns.Name, err)
 	}
 	return value, nil
 }
 
 // flushConntrack empties the namespace's table.
-func (n *Netns) flushConntrack() error {
-	err := n.Do(func() error {
+func flushConntrack(ns *netns.Namespace) error {
+	err := ns.Do(func() error {
 		s, err := openConntrack()
 		if err != nil {
 			return err
@@ -151,7 +153,7 @@ func (n *Netns) flushConntrack() error {
 		return s.flush()
 	})
 	if err != nil {
-		return fmt.Errorf("empty conntrack's table in %s: %w", n.Name, err)
+		return fmt.Errorf("empty conntrack's table in %s: %w", ns.Name, err)
 	}
 	return nil
 }

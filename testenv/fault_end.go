@@ -7,6 +7,8 @@ package testenv
 import (
 	"context"
 	"errors"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 func endFaults() []Fault {
@@ -30,5 +32,5 @@ func stopServer(_ context.Context, e *Env, f flow) (*Applied, error) {
 
 func bridgeNFOff(_ context.Context, e *Env, _ flow) (*Applied, error) {
 	node := e.Node(1)
-	return apply(node.Name, sysctl(node.Netns, Setting{"bridge/bridge-nf-call-iptables", "0"}))
+	return apply(node.Name, sysctl(node.Netns, netns.Setting{Path: "bridge/bridge-nf-call-iptables", Value: "0"}))
 }

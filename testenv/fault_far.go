@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 func farFaults() []Fault {
@@ -59,7 +61,7 @@ func (e *Env) masqueradeAll(ctx context.Context, f flow) func(*Applied) error {
 		return e.tool(ctx, ns, command{in, []string{"nft", "-f", "-"}}, cmd("nft", "delete", "table", "ip", "site-masquerade"))
 	}
 	tool := "iptables-" + string(e.Dataplane.Form())
-	rule := []string{"-s", hostPrefix(f.src.IPv4).String(), "-d", hostPrefix(f.dst.IPv4).String(), "-m", "comment", "--comment", "masquerade-all", "-j", "MASQUERADE"}
+	rule := []string{"-s", netns.HostPrefix(f.src.IPv4).String(), "-d", netns.HostPrefix(f.dst.IPv4).String(), "-m", "comment", "--comment", "masquerade-all", "-j", "MASQUERADE"}
 	return e.tool(ctx, ns, cmd(append([]string{tool, "-w", "-t", "nat", "-I", "POSTROUTING", "1"}, rule...)...),
 		cmd(append([]string{tool, "-w", "-t", "nat", "-D", "POSTROUTING"}, rule...)...))
 }

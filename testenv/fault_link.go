@@ -8,9 +8,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"time"
 
-	"github.com/vishvananda/netlink"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 func linkFaults() []Fault {
@@ -33,17 +32,17 @@ func linkFaults() []Fault {
 }
 
 // down sets a link down, and up again with what went along.
-func down(ns *Netns, name string, restore func() error) func(*Applied) error {
+func down(ns *netns.Namespace, name string, restore func() error) func(*Applied) error {
 	return func(a *Applied) error {
-		link, err := ns.link.LinkByName(name)
+		link, err := ns.Link().LinkByName(name)
 		if err != nil {
 			return fmt.Errorf("find %s in %s: %w", name, ns.Name, err)
 		}
-		return a.then(func() error { return ns.link.LinkSetDown(link) }, func() error {
-			if err := ns.setUp(name); err != nil {
+		return a.then(func() error { return ns.Link().LinkSetDown(link) }, func() error {
+			if err := ns.SetUp(name); err != nil {
 				return err
 			}
-			if err := ns.waitUp(name); err != nil {
+			if err := ns.WaitUp(name); err != nil {
 				return err
 			}
 			return restore()
@@ -51,33 +50,11 @@ func down(ns *Netns, name string, restore func() error) func(*Applied) error {
 	}
 }
 
-// linkUpLimit bounds the wait for a link; the kernel's link watch looks once a
-// second (net/core/link_watch.c).
-const linkUpLimit = 5 * time.Second
-
-// waitUp waits until a link that was set up is usable: the kernel notices a
-// carrier, and lets a bridge port forward, only some time after.
-func (n *Netns) waitUp(name string) error {
-	for deadline := time.Now().Add(linkUpLimit); ; time.Sleep(10 * time.Millisecond) {
-		link, err := n.link.LinkByName(name)
-		if err != nil {
-			return fmt.Errorf("find %s in %s: %w", name, n.Name, err)
-		}
-		state := link.Attrs().OperState
-		if state == netlink.OperUp || state == netlink.OperUnknown { // unknown: a tunnel has no carrier
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%s in %s is still %v after %v", name, n.Name, state, linkUpLimit)
-		}
-	}
-}
-
 // restoreEndpoint waits for the pod's end of its veth and puts back what the
 // kernel removed with the node's end. On a bridge nothing is.
 func (e *Env) restoreEndpoint(pod *Pod) func() error {
 	return func() error {
-		if err := pod.Netns.waitUp("eth0"); err != nil {
+		if err := pod.Netns.WaitUp("eth0"); err != nil {
 			return err
 		}
 		if e.Dataplane.Kind() == Calico {
@@ -106,22 +83,22 @@ func sourceInterfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
 func uplinkDown(_ context.Context, e *Env, _ flow) (*Applied, error) {
 	node := e.Node(1)
 	return apply(node.Name, down(node.Netns, node.Uplink, func() error {
-		if err := e.Underlay.waitUp(node.Name); err != nil {
+		if err := e.Underlay.WaitUp(node.Name); err != nil {
 			return err
 		}
-		return node.Netns.addRoute(defaultRoute(node))
+		return node.Netns.AddRoute(defaultRoute(node))
 	}))
 }
 
 // setMTU changes a link's MTU and puts the old one back.
-func setMTU(ns *Netns, name string, mtu int) func(*Applied) error {
+func setMTU(ns *netns.Namespace, name string, mtu int) func(*Applied) error {
 	return func(a *Applied) error {
-		link, err := ns.link.LinkByName(name)
+		link, err := ns.Link().LinkByName(name)
 		if err != nil {
 			return fmt.Errorf("find %s in %s: %w", name, ns.Name, err)
 		}
 		old := link.Attrs().MTU
-		return a.then(func() error { return ns.link.LinkSetMTU(link, mtu) }, func() error { return ns.link.LinkSetMTU(link, old) })
+		return a.then(func() error { return ns.Link().LinkSetMTU(link, mtu) }, func() error { return ns.Link().LinkSetMTU(link, old) })
 	}
 }
 
@@ -171,8 +148,8 @@ func silentPod(_ context.Context, e *Env, f flow) (*Applied, error) {
 		return nil, err
 	}
 	steps := []func(*Applied) error{
-		func(*Applied) error { return pod.Netns.confirmNeighbors() },
-		sysctl(pod.Netns, Setting{"ipv4/conf/eth0/arp_ignore", arpIgnoreAll}),
+		func(*Applied) error { return pod.Netns.ConfirmNeighbors() },
+		sysctl(pod.Netns, netns.Setting{Path: "ipv4/conf/eth0/arp_ignore", Value: arpIgnoreAll}),
 		forget(pod.Node.Netns, pod.IPv4, e.restoreEndpoint(pod)),
 	}
 	if f.src != nil {
@@ -183,9 +160,9 @@ func silentPod(_ context.Context, e *Env, f flow) (*Applied, error) {
 
 // forget deletes all neighbour entries of an address, now and, as what was
 // learnt under the fault is wrong, at the end.
-func forget(ns *Netns, addr netip.Addr, restore func() error) func(*Applied) error {
+func forget(ns *netns.Namespace, addr netip.Addr, restore func() error) func(*Applied) error {
 	return func(a *Applied) error {
-		remove := func() error { return ns.forgetNeighbor(addr) }
+		remove := func() error { return ns.ForgetNeighbor(addr) }
 		return a.then(remove, func() error {
 			if err := remove(); err != nil {
 				return err
@@ -201,6 +178,6 @@ func proxyARPOff(_ context.Context, _ *Env, f flow) (*Applied, error) {
 		return nil, err
 	}
 	return apply(pod.Node.Name,
-		sysctl(pod.Node.Netns, Setting{"ipv4/conf/" + pod.HostInterface + "/proxy_arp", "0"}),
+		sysctl(pod.Node.Netns, netns.Setting{Path: "ipv4/conf/" + pod.HostInterface + "/proxy_arp", Value: "0"}),
 		forget(pod.Netns, calicoGateway, func() error { return nil }))
 }

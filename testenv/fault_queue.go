@@ -14,6 +14,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 func queueFaults() []Fault {
@@ -42,7 +44,7 @@ func lazyServer(_ context.Context, e *Env, f flow) (*Applied, error) {
 	}, func(a *Applied) error {
 		var open sockets
 		// the server that comes back needs the port
-		release := func() error { return errors.Join(open.close(), ns.awaitFree(f.Proto, f.Port)) }
+		release := func() error { return errors.Join(open.close(), ns.AwaitFree(f.Proto, f.Port)) }
 		return a.then(func() error {
 			err := ns.Do(func() error { return fill(&open, netip.AddrPortFrom(f.dst.IPv4, uint16(f.Port))) })
 			if err != nil {
@@ -141,7 +143,7 @@ func shaper(_ context.Context, e *Env, f flow) (*Applied, error) {
 		return nil, err
 	}
 	ns := pod.Node.Netns
-	index, err := ns.linkIndex(pod.HostInterface)
+	index, err := ns.LinkIndex(pod.HostInterface)
 	if err != nil {
 		return nil, err
 	}
@@ -150,12 +152,12 @@ func shaper(_ context.Context, e *Env, f flow) (*Applied, error) {
 		Rate:       shaperRate, Limit: shaperQueue, Buffer: netlink.Xmittime(shaperRate, shaperBurst),
 	}
 	return apply(pod.Node.Name, func(a *Applied) error {
-		return a.then(func() error { return ns.link.QdiscAdd(tbf) }, func() error { return ns.link.QdiscDel(tbf) })
+		return a.then(func() error { return ns.Link().QdiscAdd(tbf) }, func() error { return ns.Link().QdiscDel(tbf) })
 	}, noise(ns, netip.AddrPortFrom(pod.IPv4, noisePort)))
 }
 
 // noise sends datagrams that nobody waits for, until it is undone.
-func noise(ns *Netns, to netip.AddrPort) func(*Applied) error {
+func noise(ns *netns.Namespace, to netip.AddrPort) func(*Applied) error {
 	return func(a *Applied) error {
 		var s sockets
 		var fd int

@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 func routeFaults() []Fault {
@@ -39,7 +41,7 @@ func forwardOff(_ context.Context, e *Env, f flow) (*Applied, error) {
 	if f.IPv6 {
 		path = "ipv6/conf/all/forwarding"
 	}
-	return apply(node.Name, sysctl(node.Netns, Setting{path, "0"}))
+	return apply(node.Name, sysctl(node.Netns, netns.Setting{Path: path, Value: "0"}))
 }
 
 func rpFilter(_ context.Context, e *Env, f flow) (*Applied, error) {
@@ -47,13 +49,13 @@ func rpFilter(_ context.Context, e *Env, f flow) (*Applied, error) {
 		return nil, errors.New("the traffic's source must be a pod on node2")
 	}
 	node := e.Node(1)
-	index, err := node.Netns.linkIndex(node.Uplink)
+	index, err := node.Netns.LinkIndex(node.Uplink)
 	if err != nil {
 		return nil, err
 	}
-	detour := netlink.Route{LinkIndex: index, Dst: ipNet(hostPrefix(f.src.IPv4)), Gw: underlayGateway.Addr().AsSlice()}
+	detour := netlink.Route{LinkIndex: index, Dst: netns.IPNet(netns.HostPrefix(f.src.IPv4)), Gw: underlayGateway.Addr().AsSlice()}
 	return apply(node.Name, addRoute(node.Netns, detour),
-		sysctl(node.Netns, Setting{"ipv4/conf/" + node.Tunnel + "/rp_filter", "1"}))
+		sysctl(node.Netns, netns.Setting{Path: "ipv4/conf/" + node.Tunnel + "/rp_filter", Value: "1"}))
 }
 
 // SecondAddr is the address that the calico-rpf fault gives the source pod.
@@ -64,33 +66,33 @@ func secondAddress(_ context.Context, _ *Env, f flow) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	link, err := pod.Netns.link.LinkByName("eth0")
+	link, err := pod.Netns.Link().LinkByName("eth0")
 	if err != nil {
 		return nil, fmt.Errorf("find eth0 of %s: %w", pod.FullName(), err)
 	}
-	addr := &netlink.Addr{IPNet: ipNet(hostPrefix(SecondAddr))}
+	addr := &netlink.Addr{IPNet: netns.IPNet(netns.HostPrefix(SecondAddr))}
 	return apply(pod.FullName(), func(a *Applied) error {
-		return a.then(func() error { return pod.Netns.link.AddrAdd(link, addr) },
-			func() error { return pod.Netns.link.AddrDel(link, addr) })
+		return a.then(func() error { return pod.Netns.Link().AddrAdd(link, addr) },
+			func() error { return pod.Netns.Link().AddrDel(link, addr) })
 	})
 }
 
 func defaultRoute(node *Node) netlink.Route {
-	return netlink.Route{Dst: ipNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: underlayGateway.Addr().AsSlice()}
+	return netlink.Route{Dst: netns.IPNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: underlayGateway.Addr().AsSlice()}
 }
 
 // addRoute adds a route and deletes it again.
-func addRoute(ns *Netns, r netlink.Route) func(*Applied) error {
+func addRoute(ns *netns.Namespace, r netlink.Route) func(*Applied) error {
 	return func(a *Applied) error {
-		return a.then(func() error { return ns.addRoute(r) }, func() error { return ns.link.RouteDel(&r) })
+		return a.then(func() error { return ns.AddRoute(r) }, func() error { return ns.Link().RouteDel(&r) })
 	}
 }
 
 // removeRoute deletes the IPv4 main-table routes to exactly dst, and adds them
 // again.
-func removeRoute(ns *Netns, dst netip.Prefix) func(*Applied) error {
+func removeRoute(ns *netns.Namespace, dst netip.Prefix) func(*Applied) error {
 	return func(a *Applied) error {
-		list, err := ns.link.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		list, err := ns.Link().RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 		if err != nil {
 			return fmt.Errorf("list routes in %s: %w", ns.Name, err)
 		}
@@ -100,7 +102,7 @@ func removeRoute(ns *Netns, dst netip.Prefix) func(*Applied) error {
 				continue
 			}
 			found = true
-			err := a.then(func() error { return ns.link.RouteDel(&r) }, func() error { return ns.addRoute(r) })
+			err := a.then(func() error { return ns.Link().RouteDel(&r) }, func() error { return ns.AddRoute(r) })
 			if err != nil {
 				return fmt.Errorf("delete route %s in %s: %w", dst, ns.Name, err)
 			}
@@ -124,7 +126,7 @@ func noRoute(_ context.Context, e *Env, f flow) (*Applied, error) {
 		removeRoute(node.Netns, defaultPrefix), removeRoute(node.Netns, f.dst.Node.PodNet),
 	}
 	if f.dst.Node == node && e.Dataplane.Kind() == Calico {
-		steps = append(steps, removeRoute(node.Netns, hostPrefix(f.dst.IPv4)))
+		steps = append(steps, removeRoute(node.Netns, netns.HostPrefix(f.dst.IPv4)))
 	}
 	return apply(node.Name, steps...)
 }
@@ -142,7 +144,7 @@ func blackhole(_ context.Context, e *Env, f flow) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	return apply(pod.Node.Name, removeRoute(pod.Node.Netns, hostPrefix(pod.IPv4)))
+	return apply(pod.Node.Name, removeRoute(pod.Node.Netns, netns.HostPrefix(pod.IPv4)))
 }
 
 func loop(_ context.Context, e *Env, f flow) (*Applied, error) {
@@ -150,12 +152,12 @@ func loop(_ context.Context, e *Env, f flow) (*Applied, error) {
 		return nil, errors.New("the traffic's destination must be a pod on node2")
 	}
 	node := e.Node(2)
-	index, err := node.Netns.linkIndex(node.Tunnel)
+	index, err := node.Netns.LinkIndex(node.Tunnel)
 	if err != nil {
 		return nil, err
 	}
 	return apply(node.Name, addRoute(node.Netns, netlink.Route{
-		LinkIndex: index, Dst: ipNet(hostPrefix(f.dst.IPv4)), Flags: int(netlink.FLAG_ONLINK),
+		LinkIndex: index, Dst: netns.IPNet(netns.HostPrefix(f.dst.IPv4)), Flags: int(netlink.FLAG_ONLINK),
 		Gw: netFacts(e.Dataplane.Kind(), 1).tunnelIP.AsSlice(),
 	}))
 }

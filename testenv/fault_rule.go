@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 func ruleFaults() []Fault {
@@ -73,7 +75,7 @@ func replyRule(e *Env, f flow, name, hook, verdict string) (ruleSpec, error) {
 }
 
 // write puts a rule in and keeps what takes it out.
-func (e *Env) write(ctx context.Context, ns *Netns, form RuleForm, s ruleSpec) func(*Applied) error {
+func (e *Env) write(ctx context.Context, ns *netns.Namespace, form RuleForm, s ruleSpec) func(*Applied) error {
 	return func(a *Applied) error {
 		rule, undo, err := e.insertRule(ctx, ns, form, s)
 		if err != nil {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 func silenceFaults() []Fault {
@@ -29,7 +31,7 @@ func podInterfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	restore, err := pod.Netns.keep("eth0")
+	restore, err := keep(pod.Netns, "eth0")
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +39,7 @@ func podInterfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
 		if err := restore(); err != nil {
 			return err
 		}
-		if err := pod.Node.Netns.waitUp(pod.HostInterface); err != nil {
+		if err := pod.Node.Netns.WaitUp(pod.HostInterface); err != nil {
 			return err
 		}
 		if e.Dataplane.Kind() == Calico {
@@ -49,20 +51,20 @@ func podInterfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
 
 // keep notes a link's addresses and routes, and gives what puts those back that
 // are gone.
-func (n *Netns) keep(name string) (func() error, error) {
-	link, err := n.link.LinkByName(name)
+func keep(ns *netns.Namespace, name string) (func() error, error) {
+	link, err := ns.Link().LinkByName(name)
 	if err != nil {
-		return nil, fmt.Errorf("find %s in %s: %w", name, n.Name, err)
+		return nil, fmt.Errorf("find %s in %s: %w", name, ns.Name, err)
 	}
-	addrs, err := n.link.AddrList(link, unix.AF_UNSPEC)
+	addrs, err := ns.Link().AddrList(link, unix.AF_UNSPEC)
 	if err != nil {
-		return nil, fmt.Errorf("list addresses in %s: %w", n.Name, err)
+		return nil, fmt.Errorf("list addresses in %s: %w", ns.Name, err)
 	}
 	var routes []netlink.Route
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		list, err := n.link.RouteList(link, family)
+		list, err := ns.Link().RouteList(link, family)
 		if err != nil {
-			return nil, fmt.Errorf("list routes in %s: %w", n.Name, err)
+			return nil, fmt.Errorf("list routes in %s: %w", ns.Name, err)
 		}
 		routes = append(routes, list...)
 	}
@@ -71,24 +73,24 @@ func (n *Netns) keep(name string) (func() error, error) {
 			if a.IP.IsLinkLocalUnicast() {
 				continue // the kernel's own
 			}
-			if err := n.link.AddrReplace(link, &netlink.Addr{IPNet: a.IPNet, Flags: a.Flags | ifaFlagNoDAD}); err != nil {
-				return fmt.Errorf("add address %s in %s: %w", a.IPNet, n.Name, err)
+			if err := ns.Link().AddrReplace(link, &netlink.Addr{IPNet: a.IPNet, Flags: a.Flags | unix.IFA_F_NODAD}); err != nil {
+				return fmt.Errorf("add address %s in %s: %w", a.IPNet, ns.Name, err)
 			}
 		}
-		return n.putBack(routes)
+		return putBack(ns, routes)
 	}, nil
 }
 
 // putBack adds routes, those without a gateway first: the others' gateways are
 // reached by them.
-func (n *Netns) putBack(routes []netlink.Route) error {
+func putBack(ns *netns.Namespace, routes []netlink.Route) error {
 	for _, gateways := range []bool{false, true} {
 		for _, r := range routes {
 			if (r.Gw != nil) != gateways || r.Protocol == unix.RTPROT_KERNEL {
 				continue
 			}
-			if err := n.link.RouteReplace(&r); err != nil {
-				return fmt.Errorf("add route %s in %s: %w", r.Dst, n.Name, err)
+			if err := ns.Link().RouteReplace(&r); err != nil {
+				return fmt.Errorf("add route %s in %s: %w", r.Dst, ns.Name, err)
 			}
 		}
 	}

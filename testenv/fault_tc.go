@@ -77,20 +77,20 @@ func tcDrop(parent uint32, end func(flow) (*Pod, error)) func(context.Context, *
 			return nil, err
 		}
 		ns := pod.Node.Netns
-		index, err := ns.linkIndex(pod.HostInterface)
+		index, err := ns.LinkIndex(pod.HostInterface)
 		if err != nil {
 			return nil, err
 		}
 		clsact := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
 		return apply("node1", func(a *Applied) error {
-			return a.then(func() error { return ns.link.QdiscAdd(clsact) }, func() error { return ns.link.QdiscDel(clsact) })
+			return a.then(func() error { return ns.Link().QdiscAdd(clsact) }, func() error { return ns.Link().QdiscDel(clsact) })
 		}, func(a *Applied) error {
 			prog, err := dropIPv4(ebpf.SchedCLS, tcActShot, tcActOK)
 			if err != nil {
 				return err
 			}
 			defer prog.Close() // the filter holds it
-			return ns.link.FilterAdd(&netlink.BpfFilter{Fd: prog.FD(), Name: "site-filter", DirectAction: true,
+			return ns.Link().FilterAdd(&netlink.BpfFilter{Fd: prog.FD(), Name: "site-filter", DirectAction: true,
 				FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: parent, Handle: 1, Priority: 1, Protocol: unix.ETH_P_ALL}})
 		})
 	}
@@ -102,7 +102,7 @@ func xdpDrop(_ context.Context, _ *Env, f flow) (*Applied, error) {
 		return nil, err
 	}
 	ns := pod.Node.Netns
-	index, err := ns.linkIndex(pod.HostInterface)
+	index, err := ns.LinkIndex(pod.HostInterface)
 	if err != nil {
 		return nil, err
 	}

@@ -41,11 +41,11 @@ func blockVXLANIn(ctx context.Context, e *Env, _ flow) (*Applied, error) {
 
 func removeFDB(_ context.Context, e *Env, _ flow) (*Applied, error) {
 	node := e.Node(1)
-	index, err := node.Netns.linkIndex(node.Tunnel)
+	index, err := node.Netns.LinkIndex(node.Tunnel)
 	if err != nil {
 		return nil, err
 	}
-	entries, err := node.Netns.link.NeighList(index, unix.AF_BRIDGE)
+	entries, err := node.Netns.Link().NeighList(index, unix.AF_BRIDGE)
 	if err != nil {
 		return nil, fmt.Errorf("list forwarding entries: %w", err)
 	}
@@ -54,8 +54,8 @@ func removeFDB(_ context.Context, e *Env, _ flow) (*Applied, error) {
 		// With the VTEP's own flags: netlink would look for a bridge's entry.
 		entry.Flags = netlink.NTF_SELF
 		steps = append(steps, func(a *Applied) error {
-			return a.then(func() error { return node.Netns.link.NeighDel(&entry) },
-				func() error { return node.Netns.link.NeighSet(&entry) })
+			return a.then(func() error { return node.Netns.Link().NeighDel(&entry) },
+				func() error { return node.Netns.Link().NeighSet(&entry) })
 		})
 	}
 	if len(steps) == 0 {

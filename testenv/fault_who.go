@@ -35,7 +35,7 @@ func whoFaults() []Fault {
 
 func flapNetlink(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	return flap(e, f, flapByNetlink, func(pod *Pod) (string, error) {
-		index, err := pod.Node.Netns.linkIndex(pod.HostInterface)
+		index, err := pod.Node.Netns.LinkIndex(pod.HostInterface)
 		return strconv.Itoa(index), err
 	})
 }
@@ -64,10 +64,10 @@ func flap(e *Env, f flow, script string, name func(*Pod) (string, error)) (*Appl
 			if err := p.stop(); err != nil {
 				return err
 			}
-			if err := pod.Node.Netns.setUp(pod.HostInterface); err != nil {
+			if err := pod.Node.Netns.SetUp(pod.HostInterface); err != nil {
 				return err
 			}
-			if err := pod.Node.Netns.waitUp(pod.HostInterface); err != nil {
+			if err := pod.Node.Netns.WaitUp(pod.HostInterface); err != nil {
 				return err
 			}
 			return e.restoreEndpoint(pod)()
@@ -128,13 +128,13 @@ func killAgent(ctx context.Context, e *Env, _ flow) (*Applied, error) {
 
 // felixRoute marks a pod's route as Felix does.
 func felixRoute(pod *Pod, addr netip.Addr) error {
-	index, err := pod.Node.Netns.linkIndex(pod.HostInterface)
+	index, err := pod.Node.Netns.LinkIndex(pod.HostInterface)
 	if err != nil {
 		return err
 	}
 	r := calicoPodRoute(index, addr)
 	r.Protocol = calicoProtocol
-	if err := pod.Node.Netns.link.RouteReplace(&r); err != nil {
+	if err := pod.Node.Netns.Link().RouteReplace(&r); err != nil {
 		return fmt.Errorf("route to %s: %w", addr, err)
 	}
 	return nil

@@ -21,6 +21,8 @@ import (
 	"github.com/containernetworking/cni/pkg/invoke"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // cniPluginDir is where Debian's containernetworking-plugins puts the plugins.
@@ -153,7 +155,7 @@ func containerID(pod *Pod) string {
 // namespace in which they make bridge and veths.
 type pluginExec struct {
 	version.PluginDecoder
-	ns *Netns
+	ns *netns.Namespace
 }
 
 var _ invoke.Exec = (*pluginExec)(nil)

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // FloodSpec says what to send.
@@ -84,7 +86,7 @@ func (e *Env) Flood(ctx context.Context, s FloodSpec) (FloodResult, error) {
 	}
 	r, err := f.do(ctx, dst.Netns)
 	f.close()
-	return r, errors.Join(err, dst.Netns.awaitFree("udp", s.Port)) // for the next flood
+	return r, errors.Join(err, dst.Netns.AwaitFree("udp", s.Port)) // for the next flood
 }
 
 // flood is one flood on its way.
@@ -96,7 +98,7 @@ type flood struct {
 	received FloodResult // the receiver's part
 }
 
-func (f *flood) open(src, dst *Netns, to netip.AddrPort) error {
+func (f *flood) open(src, dst *netns.Namespace, to netip.AddrPort) error {
 	family := unix.AF_INET
 	any := netip.IPv4Unspecified()
 	if to.Addr().Is6() {
@@ -144,7 +146,7 @@ func (f *flood) close() {
 }
 
 // do runs sender and receiver.
-func (f *flood) do(ctx context.Context, dst *Netns) (FloodResult, error) {
+func (f *flood) do(ctx context.Context, dst *netns.Namespace) (FloodResult, error) {
 	before, err := socketDrops(dst, f.spec)
 	if err != nil {
 		return FloodResult{}, err
@@ -238,7 +240,7 @@ func (f *flood) count(number, highest int) int {
 
 // socketDrops reads how many packets the receiver's socket had no room for: the
 // last column of /proc/net/udp (net/ipv4/udp.c, udp4_format_sock).
-func socketDrops(ns *Netns, s FloodSpec) (drops int, err error) {
+func socketDrops(ns *netns.Namespace, s FloodSpec) (drops int, err error) {
 	file := "/proc/thread-self/net/udp"
 	if s.IPv6 {
 		file += "6"

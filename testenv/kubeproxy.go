@@ -102,7 +102,7 @@ func placeJumps(text string, skip int) string {
 func (e *Env) restoreKubeProxy(ctx context.Context, node *Node) error {
 	form := e.Dataplane.Form()
 	if form != FormNFTables {
-		if err := node.Netns.addAccounting("ct_state_invalid_dropped_pkts"); err != nil {
+		if err := addAccounting(node.Netns, "ct_state_invalid_dropped_pkts"); err != nil {
 			return err
 		}
 	}

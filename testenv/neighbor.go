@@ -8,12 +8,13 @@ package testenv
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // Neighbour settings, milliseconds (Documentation/networking/ip-sysctl.rst).
@@ -35,14 +36,14 @@ func (e *Env) tuneNeighbors(node *Node, pods []*Pod) error {
 	if e.Dataplane.Form() != FormLegacy {
 		settings["retrans_time_ms"] = askMS
 	}
-	links := map[*Netns][]string{node.Netns: {uplink, "cni0"}}
+	links := map[*netns.Namespace][]string{node.Netns: {uplink, "cni0"}}
 	for _, pod := range pods {
 		links[pod.Netns] = []string{uplink}
 		links[node.Netns] = append(links[node.Netns], pod.HostInterface)
 	}
 	for ns, names := range links {
 		for _, name := range names {
-			if err := ns.tuneNeighborsOf(name, settings); err != nil {
+			if err := tuneNeighborsOf(ns, name, settings); err != nil {
 				return err
 			}
 		}
@@ -52,14 +53,14 @@ func (e *Env) tuneNeighbors(node *Node, pods []*Pod) error {
 
 // tuneNeighborsOf writes neighbour settings of one link. One that is not there
 // is no error: not every node has a bridge.
-func (n *Netns) tuneNeighborsOf(name string, settings map[string]string) error {
+func tuneNeighborsOf(ns *netns.Namespace, name string, settings map[string]string) error {
 	for _, family := range []string{"ipv4", "ipv6"} {
 		for key, value := range settings {
 			path := family + "/neigh/" + name + "/" + key
-			if _, err := n.ReadSysctl(path); errors.Is(err, fs.ErrNotExist) {
+			if _, err := ns.ReadSysctl(path); errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
-			if err := n.Sysctl(Setting{path, value}); err != nil {
+			if err := ns.Sysctl(netns.Setting{Path: path, Value: value}); err != nil {
 				return err
 			}
 		}
@@ -67,21 +68,9 @@ func (n *Netns) tuneNeighborsOf(name string, settings map[string]string) error {
 	return nil
 }
 
-// forgetNeighbor deletes the IPv4 entries of an address. None is no error.
-func (n *Netns) forgetNeighbor(addr netip.Addr) error {
-	return n.eachNeighbor(unix.AF_INET, func(entry *netlink.Neigh, of netip.Addr) error {
-		if of != addr {
-			return nil
-		}
-		return n.link.NeighDel(entry)
-	})
-}
-
-// States of an entry (include/uapi/linux/neighbour.h).
-const (
-	unanswered = netlink.NUD_INCOMPLETE | netlink.NUD_FAILED
-	answered   = netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE
-)
+// unanswered are the states of an entry that nobody answered for
+// (include/uapi/linux/neighbour.h).
+const unanswered = netlink.NUD_INCOMPLETE | netlink.NUD_FAILED
 
 // forgetUnanswered has everybody in a flow's way forget the neighbours that were
 // asked for in vain. Where a fault kept them from answering, somebody may be
@@ -89,7 +78,7 @@ const (
 // what is sent then waits with that packet until it is asked again, or dies with
 // it if that was the last time.
 func (e *Env) forgetUnanswered(f flow) error {
-	spaces := map[*Netns]bool{}
+	spaces := map[*netns.Namespace]bool{}
 	for _, node := range e.Nodes {
 		spaces[node.Netns] = true
 	}
@@ -100,51 +89,15 @@ func (e *Env) forgetUnanswered(f flow) error {
 	}
 	for ns := range spaces {
 		for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-			err := ns.eachNeighbor(family, func(entry *netlink.Neigh, _ netip.Addr) error {
+			err := ns.EachNeighbor(family, func(entry *netlink.Neigh, _ netip.Addr) error {
 				if entry.State&unanswered == 0 {
 					return nil
 				}
-				return ns.link.NeighDel(entry)
+				return ns.Link().NeighDel(entry)
 			})
 			if err != nil {
 				return err
 			}
-		}
-	}
-	return nil
-}
-
-// confirmNeighbors takes all that a namespace knows of its IPv4 neighbours for
-// just confirmed, so that it asks none of them for as long as it keeps them. An
-// entry learnt from another's question is stale from the beginning, and is asked
-// for 5 s after its first use.
-func (n *Netns) confirmNeighbors() error {
-	return n.eachNeighbor(unix.AF_INET, func(entry *netlink.Neigh, _ netip.Addr) error {
-		if entry.State&answered == 0 {
-			return nil
-		}
-		entry.State = netlink.NUD_REACHABLE
-		return n.link.NeighSet(entry)
-	})
-}
-
-// eachNeighbor does something to every neighbour entry of a namespace. One that
-// has gone in the meantime is no error.
-func (n *Netns) eachNeighbor(family int, do func(entry *netlink.Neigh, of netip.Addr) error) error {
-	list, err := n.link.NeighList(0, family)
-	if err != nil {
-		return fmt.Errorf("list neighbours in %s: %w", n.Name, err)
-	}
-	for _, e := range list {
-		of, ok := netip.AddrFromSlice(e.IP)
-		if !ok {
-			continue
-		}
-		// only what names and describes the entry: the kernel refuses to be
-		// told the rest of what it told
-		entry := &netlink.Neigh{LinkIndex: e.LinkIndex, Family: e.Family, IP: e.IP, HardwareAddr: e.HardwareAddr, State: e.State}
-		if err := do(entry, of.Unmap()); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("neighbour %s in %s: %w", of.Unmap(), n.Name, err)
 		}
 	}
 	return nil

@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // TestMendedAtOnce: with a connection that keeps on retransmitting, and asking
@@ -47,7 +49,7 @@ func TestMendedAtOnce(t *testing.T) {
 }
 
 // awaitNeighbor waits until an entry has a state and gives the time.
-func awaitNeighbor(t *testing.T, ns *Netns, addr netip.Addr, state int) time.Time {
+func awaitNeighbor(t *testing.T, ns *netns.Namespace, addr netip.Addr, state int) time.Time {
 	t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if neighborState(t, ns, addr) == state {
@@ -59,9 +61,9 @@ func awaitNeighbor(t *testing.T, ns *Netns, addr netip.Addr, state int) time.Tim
 }
 
 // neighborState is what a namespace knows of an address; 0: nothing.
-func neighborState(t *testing.T, ns *Netns, addr netip.Addr) (state int) {
+func neighborState(t *testing.T, ns *netns.Namespace, addr netip.Addr) (state int) {
 	t.Helper()
-	err := ns.eachNeighbor(unix.AF_INET, func(entry *netlink.Neigh, of netip.Addr) error {
+	err := ns.EachNeighbor(unix.AF_INET, func(entry *netlink.Neigh, of netip.Addr) error {
 		if of == addr {
 			state = entry.State
 		}
@@ -85,7 +87,7 @@ func TestConfirmNeighbors(t *testing.T) {
 	if s := neighborState(t, pod.Netns, bridge); s&(netlink.NUD_STALE|netlink.NUD_DELAY|netlink.NUD_PROBE) == 0 {
 		t.Fatalf("%s has state %#x in the pod that it asked: nothing to confirm, this test sees nothing", bridge, s)
 	}
-	if err := pod.Netns.confirmNeighbors(); err != nil {
+	if err := pod.Netns.ConfirmNeighbors(); err != nil {
 		t.Fatal(err)
 	}
 	if s := neighborState(t, pod.Netns, bridge); s != netlink.NUD_REACHABLE {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/proc"
 )
 
@@ -97,7 +98,7 @@ func CleanStale() ([]string, error) {
 			errs = append(errs, err)
 		}
 	}
-	sweep(netnsDir, removeNetnsName)
+	sweep(netns.Dir, netns.RemoveName)
 	sweep(os.TempDir(), os.RemoveAll)
 	if err := errors.Join(errs...); err != nil {
 		return removed, fmt.Errorf("clean up after dead owners: %w", err)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // ICMP types and codes used here, RFC 792 and RFC 4443.
@@ -38,7 +40,7 @@ type pinger struct {
 	sent map[uint16]time.Time
 }
 
-func ping(ctx context.Context, ns *Netns, dst netip.Addr, t Traffic) (TrafficResult, error) {
+func ping(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Traffic) (TrafficResult, error) {
 	p := &pinger{dst: dst, id: uint16(rand.Uint32()) | 1, t: t, sent: map[uint16]time.Time{}}
 	p.r.Remote = netip.AddrPortFrom(dst, 0)
 	err := ns.Do(func() error {

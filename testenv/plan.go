@@ -10,12 +10,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"path"
 	"slices"
-
-	"golang.org/x/sys/unix"
 )
 
 // testdata holds what real nodes looked like: rule sets, sets, sysctls and CNI
@@ -24,9 +21,6 @@ import (
 //
 //go:embed all:testdata
 var testdata embed.FS
-
-// ifaFlagNoDAD is IFA_F_NODAD, include/uapi/linux/if_addr.h.
-const ifaFlagNoDAD = unix.IFA_F_NODAD
 
 // facts are a node's fixed names and addresses.
 type facts struct {
@@ -164,11 +158,3 @@ func calicoIPv6(node int, ipv4 netip.Addr) netip.Addr {
 	a[7], a[15] = byte(node), ipv4.As4()[3]
 	return netip.AddrFrom16(a)
 }
-
-// ipNet turns a prefix into the form netlink wants; the host part is kept.
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-}
-
-// hostPrefix is the full-length prefix of one address.
-func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

@@ -13,14 +13,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // keepSockets copies the sockets that serve a port, as a process that is being
 // started does, and closes the copies when it executes its program, which it is
 // slow to do.
-func keepSockets(t *testing.T, ns *Netns, proto string, port int) {
+func keepSockets(t *testing.T, ns *netns.Namespace, proto string, port int) {
 	t.Helper()
-	inodes, err := ns.serving(proto, port)
+	inodes, err := ns.Serving(proto, port)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/containernetworking/cni/libcni"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // calicoFresh is added to the last byte of an address to make one that no pod of
@@ -31,10 +33,10 @@ func (e *Env) StopPod(ctx context.Context, pod *Pod) error {
 	if err := unplug(ctx, pod); err != nil {
 		return fmt.Errorf("stop pod %s: %w", pod.FullName(), err)
 	}
-	return pod.Netns.remove()
+	return pod.Netns.Remove()
 }
 
-func (e *Env) servedIn(ns *Netns) []listenKey {
+func (e *Env) servedIn(ns *netns.Namespace) []listenKey {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var keys []listenKey
@@ -50,7 +52,7 @@ func (e *Env) servedIn(ns *Netns) []listenKey {
 // unless Calico is told to keep it, another IPv4 address. pod is changed.
 func (e *Env) StartPod(ctx context.Context, pod *Pod, keep bool) error {
 	pod.starts++
-	ns, err := newNetns(fmt.Sprintf("%s-%s-%d", e.name, pod.Name, pod.starts))
+	ns, err := netns.New(fmt.Sprintf("%s-%s-%d", e.name, pod.Name, pod.starts))
 	if err != nil {
 		return err
 	}
@@ -104,11 +106,11 @@ func (e *Env) unplugCalicoPod(_ context.Context, pod *Pod) error {
 		return err
 	}
 	pod.cached, pod.cachedIn = strings.ReplaceAll(string(text), pod.Netns.Path, "NETNS"), file
-	link, err := pod.Node.Netns.link.LinkByName(pod.HostInterface)
+	link, err := pod.Node.Netns.Link().LinkByName(pod.HostInterface)
 	if err != nil {
 		return err
 	}
-	if err := pod.Node.Netns.link.LinkDel(link); err != nil {
+	if err := pod.Node.Netns.Link().LinkDel(link); err != nil {
 		return err
 	}
 	return os.Remove(file)

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // Rule is a rule that a fault put in place, as the tracer is to name it.
@@ -36,7 +38,7 @@ type ruleSpec struct {
 func (s ruleSpec) v6() bool { return s.src.Is6() || s.dst.Is6() }
 
 // insertRule writes the rule and returns it with what takes it out again.
-func (e *Env) insertRule(ctx context.Context, ns *Netns, form RuleForm, s ruleSpec) (Rule, func() error, error) {
+func (e *Env) insertRule(ctx context.Context, ns *netns.Namespace, form RuleForm, s ruleSpec) (Rule, func() error, error) {
 	if form == FormNFTables {
 		return e.insertNative(ctx, ns, s)
 	}
@@ -61,7 +63,7 @@ func (s ruleSpec) iptablesArgs() []string {
 	var args []string
 	add := func(flag string, a netip.Addr) {
 		if a.IsValid() {
-			args = append(args, flag, hostPrefix(a).String())
+			args = append(args, flag, netns.HostPrefix(a).String())
 		}
 	}
 	add("-s", s.src)
@@ -89,7 +91,7 @@ func (s ruleSpec) iptablesArgs() []string {
 
 // insertNative writes the rule into a table of its own, just ahead of the
 // filters of the same hook.
-func (e *Env) insertNative(ctx context.Context, ns *Netns, s ruleSpec) (Rule, func() error, error) {
+func (e *Env) insertNative(ctx context.Context, ns *netns.Namespace, s ruleSpec) (Rule, func() error, error) {
 	family, table, chain := "ip", "site-"+s.name, strings.ToLower(s.hook)
 	if s.v6() {
 		family = "ip6"

@@ -17,6 +17,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // restoreRules puts a node's recorded rule set back.
@@ -56,9 +58,9 @@ func (e *Env) restoreRules(ctx context.Context, node *Node) error {
 
 // runTool runs a rule tool in a namespace. iptables-legacy locks a file of this
 // environment instead of the machine's, so as not to wait for others.
-func (e *Env) runTool(ctx context.Context, ns *Netns, stdin string, cmd ...string) (string, error) {
+func (e *Env) runTool(ctx context.Context, ns *netns.Namespace, stdin string, cmd ...string) (string, error) {
 	env := []string{"XTABLES_LOCKFILE=" + filepath.Join(e.StateDir, ns.Name+".lock")}
-	return ns.runEnv(ctx, env, stdin, cmd[0], cmd[1:]...)
+	return ns.RunEnv(ctx, env, stdin, cmd[0], cmd[1:]...)
 }
 
 var setTuning = regexp.MustCompile(` bucketsize \d+ initval 0x[0-9a-f]+`)
@@ -103,7 +105,7 @@ func (e *Env) applySysctls(node *Node) error {
 	if err != nil {
 		return err
 	}
-	links, err := node.Netns.link.LinkList()
+	links, err := node.Netns.Link().LinkList()
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
@@ -121,13 +123,13 @@ func (e *Env) applySysctls(node *Node) error {
 //
 // and leaves out interfaces that are not present. ip_forward and its twin
 // conf/all/forwarding are left out too: writing them resets all others.
-func parseSysctls(text string, present map[string]bool) []Setting {
-	var settings []Setting
+func parseSysctls(text string, present map[string]bool) []netns.Setting {
+	var settings []netns.Setting
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if name, value, ok := strings.Cut(line, " = "); ok {
 			if name != "net.ipv4.ip_forward" {
-				settings = append(settings, Setting{strings.ReplaceAll(strings.TrimPrefix(name, "net."), ".", "/"), value})
+				settings = append(settings, netns.Setting{Path: strings.ReplaceAll(strings.TrimPrefix(name, "net."), ".", "/"), Value: value})
 			}
 			continue
 		}
@@ -140,7 +142,7 @@ func parseSysctls(text string, present map[string]bool) []Setting {
 			if key == "forwarding" && path.Base(fields[0]) == "all" {
 				continue
 			}
-			settings = append(settings, Setting{strings.TrimPrefix(fields[0], "/proc/sys/net/") + "/" + key, value})
+			settings = append(settings, netns.Setting{Path: strings.TrimPrefix(fields[0], "/proc/sys/net/") + "/" + key, Value: value})
 		}
 	}
 	return settings
@@ -158,7 +160,7 @@ const (
 
 // addAccounting makes the accounting object that kube-proxy's rules count in
 // and makes itself before it writes them.
-func (n *Netns) addAccounting(name string) error {
+func addAccounting(ns *netns.Namespace, name string) error {
 	// The netlink package has no type for these messages; the generic
 	// nfgenmsg header is family, version, resource id.
 	req := nl.NewNetlinkRequest(nfnlSubsysAcct<<8|nfnlMsgAcctNew, unix.NLM_F_ACK|unix.NLM_F_CREATE)
@@ -166,12 +168,12 @@ func (n *Netns) addAccounting(name string) error {
 	req.AddData(nl.NewRtAttr(nfacctName, nl.ZeroTerminated(name)))
 	req.AddData(nl.NewRtAttr(nfacctPkts, make([]byte, 8)))
 	req.AddData(nl.NewRtAttr(nfacctBytes, make([]byte, 8)))
-	err := n.Do(func() error {
+	err := ns.Do(func() error {
 		_, err := req.Execute(unix.NETLINK_NETFILTER, 0)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("make accounting object %s in %s: %w", name, n.Name, err)
+		return fmt.Errorf("make accounting object %s in %s: %w", name, ns.Name, err)
 	}
 	return nil
 }

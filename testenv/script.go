@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // Scripts. Each says "ready" when it has begun.
@@ -41,7 +43,7 @@ type process struct {
 // startScript runs a script in a namespace by a process with a name, and waits
 // until it has begun. The name is that of a link to perl, by which the kernel
 // names the process.
-func (e *Env) startScript(ns *Netns, name, script string, args ...string) (*process, error) {
+func (e *Env) startScript(ns *netns.Namespace, name, script string, args ...string) (*process, error) {
 	perl, err := exec.LookPath("perl")
 	if err != nil {
 		return nil, fmt.Errorf("process %s: it is a script: %w", name, err)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // DefaultPort is served over TCP and UDP in every pod and outside.
@@ -34,7 +36,7 @@ type listenKey struct {
 
 // serverAddr is the address a namespace's servers listen on: all, but outside
 // only the one that stands for a foreign host, so that UDP replies come from it.
-func (e *Env) serverAddr(ns *Netns) net.IP {
+func (e *Env) serverAddr(ns *netns.Namespace) net.IP {
 	if ns == e.Underlay {
 		return ExternalAddr.AsSlice()
 	}
@@ -58,12 +60,12 @@ func (e *Env) startServers() error {
 	return nil
 }
 
-func defaultServers(ns *Netns) []listenKey {
+func defaultServers(ns *netns.Namespace) []listenKey {
 	return []listenKey{{ns.Name, "tcp", DefaultPort}, {ns.Name, "udp", DefaultPort}, {ns.Name, "udp", dnsPort}}
 }
 
-func (e *Env) servingNetns() []*Netns {
-	all := []*Netns{e.Underlay}
+func (e *Env) servingNetns() []*netns.Namespace {
+	all := []*netns.Namespace{e.Underlay}
 	for _, pod := range e.Pods {
 		all = append(all, pod.Netns)
 	}
@@ -72,8 +74,8 @@ func (e *Env) servingNetns() []*Netns {
 
 // Serve starts an echo server for "tcp" or "udp" on all addresses of a
 // namespace, IPv4 and IPv6 (outside: on ExternalAddr).
-func (e *Env) Serve(ns *Netns, proto string, port int) error {
-	start := map[string]func(*Netns, net.IP, int) (*listener, error){"tcp": serveTCP, "udp": serveUDP}[proto]
+func (e *Env) Serve(ns *netns.Namespace, proto string, port int) error {
+	start := map[string]func(*netns.Namespace, net.IP, int) (*listener, error){"tcp": serveTCP, "udp": serveUDP}[proto]
 	if start == nil {
 		return fmt.Errorf("cannot serve %q: take tcp or udp", proto)
 	}
@@ -93,7 +95,7 @@ func (e *Env) Serve(ns *Netns, proto string, port int) error {
 
 // StopServing ends a server that Serve or New started. After it nobody has the
 // port.
-func (e *Env) StopServing(ns *Netns, proto string, port int) error {
+func (e *Env) StopServing(ns *netns.Namespace, proto string, port int) error {
 	key := listenKey{ns.Name, proto, port}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -104,7 +106,7 @@ func (e *Env) StopServing(ns *Netns, proto string, port int) error {
 	delete(e.listeners, key)
 	err := l.close()
 	l.done.Wait()
-	return errors.Join(err, ns.awaitFree(proto, port))
+	return errors.Join(err, ns.AwaitFree(proto, port))
 }
 
 func (e *Env) stopServers() {
@@ -117,7 +119,7 @@ func (e *Env) stopServers() {
 	}
 }
 
-func serveTCP(ns *Netns, ip net.IP, port int) (*listener, error) {
+func serveTCP(ns *netns.Namespace, ip net.IP, port int) (*listener, error) {
 	var ln *net.TCPListener
 	err := ns.Do(func() (err error) {
 		ln, err = net.ListenTCP("tcp", &net.TCPAddr{IP: ip, Port: port})
@@ -200,7 +202,7 @@ func (s *tcpServer) closeAll() error {
 	return nil
 }
 
-func serveUDP(ns *Netns, ip net.IP, port int) (*listener, error) {
+func serveUDP(ns *netns.Namespace, ip net.IP, port int) (*listener, error) {
 	var conn *net.UDPConn
 	err := ns.Do(func() (err error) {
 		conn, err = net.ListenUDP("udp", &net.UDPAddr{IP: ip, Port: port})

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // Traffic describes an exchange.
@@ -109,7 +111,7 @@ func (e *Env) Send(ctx context.Context, t Traffic) (TrafficResult, error) {
 		t.Port = port
 	}
 	t = t.withDefaults()
-	send := map[string]func(context.Context, *Netns, netip.Addr, Traffic) (TrafficResult, error){
+	send := map[string]func(context.Context, *netns.Namespace, netip.Addr, Traffic) (TrafficResult, error){
 		"icmp": ping, "tcp": sendTCP, "udp": sendUDP,
 	}[t.Proto]
 	if send == nil {
@@ -129,7 +131,7 @@ func (e *Env) Send(ctx context.Context, t Traffic) (TrafficResult, error) {
 
 // Place returns the namespace that a name stands for: a pod's namespace/name,
 // node1, node2 or external.
-func (e *Env) Place(name string) (*Netns, error) {
+func (e *Env) Place(name string) (*netns.Namespace, error) {
 	if name == "external" {
 		return e.Underlay, nil
 	}
@@ -193,7 +195,7 @@ func ipOptions(t Traffic, v6 bool) []sockopt {
 }
 
 // dial makes a connected socket in a namespace.
-func dial(ctx context.Context, ns *Netns, dst netip.Addr, t Traffic) (conn net.Conn, err error) {
+func dial(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Traffic) (conn net.Conn, err error) {
 	d := net.Dialer{Timeout: t.Timeout, Control: func(_, _ string, raw syscall.RawConn) error {
 		if err := inNetns(ns); err != nil {
 			return err
@@ -214,7 +216,7 @@ func dial(ctx context.Context, ns *Netns, dst netip.Addr, t Traffic) (conn net.C
 
 // inNetns makes sure that the calling thread is in ns: the socket was made on
 // the thread that entered it, and not handed to another goroutine.
-func inNetns(ns *Netns) error {
+func inNetns(ns *netns.Namespace) error {
 	var st unix.Stat_t
 	if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
 		return err
@@ -225,7 +227,7 @@ func inNetns(ns *Netns) error {
 	return nil
 }
 
-func sendTCP(ctx context.Context, ns *Netns, dst netip.Addr, t Traffic) (TrafficResult, error) {
+func sendTCP(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Traffic) (TrafficResult, error) {
 	r := TrafficResult{Remote: netip.AddrPortFrom(dst, uint16(t.Port))}
 	start := time.Now()
 	conn, err := dial(ctx, ns, dst, t)
@@ -285,7 +287,7 @@ func exchangeTCP(conn net.Conn, t Traffic, r *TrafficResult) error {
 	return err
 }
 
-func sendUDP(ctx context.Context, ns *Netns, dst netip.Addr, t Traffic) (TrafficResult, error) {
+func sendUDP(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Traffic) (TrafficResult, error) {
 	r := TrafficResult{Remote: netip.AddrPortFrom(dst, uint16(t.Port))}
 	conn, err := dial(ctx, ns, dst, t)
 	if err != nil {

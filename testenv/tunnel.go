@@ -9,16 +9,17 @@ package testenv
 import (
 	"fmt"
 	"net"
-	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // buildTunnel makes the device and the way to the other node.
 func (e *Env) buildTunnel(node *Node) error {
 	ns, own := node.Netns, netFacts(e.Dataplane.Kind(), node.Number)
-	under, err := ns.linkIndex(node.Uplink)
+	under, err := ns.LinkIndex(node.Uplink)
 	if err != nil {
 		return err
 	}
@@ -26,7 +27,7 @@ func (e *Env) buildTunnel(node *Node) error {
 	if err != nil {
 		return err
 	}
-	err = ns.link.LinkAdd(&netlink.Vxlan{
+	err = ns.Link().LinkAdd(&netlink.Vxlan{
 		LinkAttrs: netlink.LinkAttrs{Name: own.tunnel, HardwareAddr: mac, MTU: tunnelMTU},
 		VxlanId:   own.vni, Port: own.port, VtepDevIndex: under, SrcAddr: own.addr.AsSlice(),
 		Learning: false, UDPCSum: true,
@@ -34,14 +35,14 @@ func (e *Env) buildTunnel(node *Node) error {
 	if err != nil {
 		return fmt.Errorf("add %s: %w", own.tunnel, err)
 	}
-	index, err := ns.linkIndex(own.tunnel)
+	index, err := ns.LinkIndex(own.tunnel)
 	if err != nil {
 		return err
 	}
-	if err := ns.addAddr(index, hostPrefix(own.tunnelIP)); err != nil {
+	if err := ns.AddAddr(index, netns.HostPrefix(own.tunnelIP)); err != nil {
 		return err
 	}
-	if err := ns.setUp(own.tunnel); err != nil {
+	if err := ns.SetUp(own.tunnel); err != nil {
 		return err
 	}
 	return e.addTunnelPeer(node)
@@ -50,7 +51,7 @@ func (e *Env) buildTunnel(node *Node) error {
 // addTunnelPeer adds route, neighbour and forwarding entry to the other node.
 func (e *Env) addTunnelPeer(node *Node) error {
 	ns, peer := node.Netns, netFacts(e.Dataplane.Kind(), 3-node.Number)
-	index, err := ns.linkIndex(node.Tunnel)
+	index, err := ns.LinkIndex(node.Tunnel)
 	if err != nil {
 		return err
 	}
@@ -62,14 +63,14 @@ func (e *Env) addTunnelPeer(node *Node) error {
 		LinkIndex: index, Family: unix.AF_BRIDGE, State: netlink.NUD_PERMANENT, Flags: netlink.NTF_SELF,
 		IP: peer.addr.AsSlice(), HardwareAddr: mac,
 	}
-	if err := ns.link.NeighSet(fdb); err != nil {
+	if err := ns.Link().NeighSet(fdb); err != nil {
 		return fmt.Errorf("add forwarding entry for %s: %w", mac, err)
 	}
-	if err := ns.setNeighbor(index, peer.tunnelIP, mac); err != nil {
+	if err := ns.SetNeighbor(index, peer.tunnelIP, mac); err != nil {
 		return err
 	}
-	return ns.addRoute(netlink.Route{
-		LinkIndex: index, Dst: ipNet(peer.podNet), Gw: peer.tunnelIP.AsSlice(),
+	return ns.AddRoute(netlink.Route{
+		LinkIndex: index, Dst: netns.IPNet(peer.podNet), Gw: peer.tunnelIP.AsSlice(),
 		Flags: int(netlink.FLAG_ONLINK), MTU: calicoRouteMTU(e.Dataplane.Kind()),
 	})
 }
@@ -80,15 +81,4 @@ func calicoRouteMTU(kind Kind) int {
 		return tunnelMTU
 	}
 	return 0
-}
-
-// setNeighbor makes a permanent neighbour entry.
-func (n *Netns) setNeighbor(index int, addr netip.Addr, mac net.HardwareAddr) error {
-	err := n.link.NeighSet(&netlink.Neigh{
-		LinkIndex: index, State: netlink.NUD_PERMANENT, IP: addr.AsSlice(), HardwareAddr: mac,
-	})
-	if err != nil {
-		return fmt.Errorf("set neighbour %s in %s: %w", addr, n.Name, err)
-	}
-	return nil
 }

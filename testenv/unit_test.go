@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 func TestParseOwner(t *testing.T) {
@@ -92,9 +94,9 @@ func TestNativeTables(t *testing.T) {
 func TestParseSysctls(t *testing.T) {
 	in := "net.ipv4.ip_forward = 1\nnet.bridge.bridge-nf-call-iptables = 1\n/proc/sys/net/ipv4/conf/eth0 proxy_arp=0 rp_filter=2\n/proc/sys/net/ipv4/conf/veth1 rp_filter=1\n/proc/sys/net/ipv4/conf/all forwarding=1 rp_filter=0\n"
 	got := parseSysctls(in, map[string]bool{"eth0": true, "all": true})
-	want := []Setting{
-		{"bridge/bridge-nf-call-iptables", "1"}, {"ipv4/conf/eth0/proxy_arp", "0"},
-		{"ipv4/conf/eth0/rp_filter", "2"}, {"ipv4/conf/all/rp_filter", "0"},
+	want := []netns.Setting{
+		{Path: "bridge/bridge-nf-call-iptables", Value: "1"}, {Path: "ipv4/conf/eth0/proxy_arp", Value: "0"},
+		{Path: "ipv4/conf/eth0/rp_filter", Value: "2"}, {Path: "ipv4/conf/all/rp_filter", Value: "0"},
 	}
 	gotText, _ := json.Marshal(got)
 	wantText, _ := json.Marshal(want)

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // podMTU and calicoMAC are those of the recorded pods.
@@ -128,9 +129,9 @@ func (p *Pod) plug(node *testenv.Node, link *netlink.Handle) error {
 		return fmt.Errorf("add %s: %w", p.HostInterface, err)
 	}
 	err = node.Netns.Sysctl(
-		testenv.Setting{Path: "ipv6/conf/" + p.HostInterface + "/disable_ipv6", Value: "1"},
-		testenv.Setting{Path: "ipv4/conf/" + p.HostInterface + "/proxy_arp", Value: "1"},
-		testenv.Setting{Path: "ipv4/neigh/" + p.HostInterface + "/proxy_delay", Value: "0"}, // as Felix, which answers at once
+		netns.Setting{Path: "ipv6/conf/" + p.HostInterface + "/disable_ipv6", Value: "1"},
+		netns.Setting{Path: "ipv4/conf/" + p.HostInterface + "/proxy_arp", Value: "1"},
+		netns.Setting{Path: "ipv4/neigh/" + p.HostInterface + "/proxy_delay", Value: "0"}, // as Felix, which answers at once
 	)
 	if err != nil {
 		return err

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/scenario"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -218,7 +219,7 @@ func misses(t *testing.T) (sum uint64) {
 }
 
 // sendAll sends one packet for each of the client's ports.
-func (g *gallery) sendAll(from *testenv.Netns, pace time.Duration, send func(port uint16) error) error {
+func (g *gallery) sendAll(from *netns.Namespace, pace time.Duration, send func(port uint16) error) error {
 	return from.Do(func() error {
 		for i := range loadPackets / 2 {
 			if err := send(uint16(loadFirst + i)); err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/scenario"
 )
 
@@ -59,7 +60,7 @@ const (
 // stand is the node with its two pods.
 type stand struct {
 	env            *testenv.Env
-	node           *testenv.Netns
+	node           *netns.Namespace
 	client, server *testenv.Pod
 	gateway4       netip.Addr // the node's own address on the pod network
 }
@@ -89,11 +90,11 @@ func (s *stand) build(ctx context.Context) error {
 		return err
 	}
 	// a Flannel node has the rules of its bridged pods pass iptables: not these
-	err := s.node.Sysctl(testenv.Setting{Path: "bridge/bridge-nf-call-iptables", Value: "0"},
-		testenv.Setting{Path: "bridge/bridge-nf-call-ip6tables", Value: "0"},
-		testenv.Setting{Path: "ipv4/conf/all/rp_filter", Value: "0"},
-		testenv.Setting{Path: "ipv4/conf/all/forwarding", Value: "1"},
-		testenv.Setting{Path: "ipv6/conf/all/forwarding", Value: "1"})
+	err := s.node.Sysctl(netns.Setting{Path: "bridge/bridge-nf-call-iptables", Value: "0"},
+		netns.Setting{Path: "bridge/bridge-nf-call-ip6tables", Value: "0"},
+		netns.Setting{Path: "ipv4/conf/all/rp_filter", Value: "0"},
+		netns.Setting{Path: "ipv4/conf/all/forwarding", Value: "1"},
+		netns.Setting{Path: "ipv6/conf/all/forwarding", Value: "1"})
 	if err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func (s *stand) bridge(ctx context.Context, pod *testenv.Pod, port string) error
 }
 
 // ip runs ip(8) commands one by one, so that an error names its own.
-func (s *stand) ip(ctx context.Context, ns *testenv.Netns, commands ...string) error {
+func (s *stand) ip(ctx context.Context, ns *netns.Namespace, commands ...string) error {
 	for _, c := range commands {
 		if _, err := ns.Run(ctx, "", "ip", strings.Fields(c)...); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -241,7 +242,7 @@ func TestReady(t *testing.T) {
 }
 
 // connect makes a UDP socket in a namespace, ready to send to the echo server.
-func connect(t *testing.T, ns *testenv.Netns, to netip.Addr) net.Conn {
+func connect(t *testing.T, ns *netns.Namespace, to netip.Addr) net.Conn {
 	t.Helper()
 	var conn net.Conn
 	err := ns.Do(func() (err error) {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/proc"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -174,7 +175,7 @@ func wayOf(p model.Packet) []station {
 
 // datagrams reads how many UDP datagrams a namespace's sockets got or had no
 // room for (/proc/net/snmp, net/ipv4/proc.c).
-func datagrams(t *testing.T, ns *testenv.Netns) int {
+func datagrams(t *testing.T, ns *netns.Namespace) int {
 	t.Helper()
 	text, err := readInside(ns, "/proc/thread-self/net/snmp")
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -90,7 +91,7 @@ func policyAndReversePath(t *testing.T, p plan) {
 	if _, err := node.Netns.Run(t.Context(), "", "ip", "route", "add", e.Pod(there.Dst).IPv4.String(), "via", e.Node(2).Addr.String(), "dev", node.Uplink); err != nil {
 		t.Fatal(err)
 	}
-	if err := node.Netns.Sysctl(testenv.Setting{Path: "ipv4/conf/" + node.Tunnel + "/rp_filter", Value: "1"}); err != nil {
+	if err := node.Netns.Sysctl(netns.Setting{Path: "ipv4/conf/" + node.Tunnel + "/rp_filter", Value: "1"}); err != nil {
 		t.Fatal(err)
 	}
 	trace := startTwo(t, p, e, here, "any")

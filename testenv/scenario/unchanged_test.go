@@ -25,6 +25,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // view is one way to look at a namespace.
@@ -90,7 +91,7 @@ func views() []view {
 
 // take looks at a namespace. What is not there is said to be not there: that
 // may not change either.
-func (v view) take(ctx context.Context, ns *testenv.Netns) (string, error) {
+func (v view) take(ctx context.Context, ns *netns.Namespace) (string, error) {
 	if v.onlyIf != "" {
 		if names, err := readInside(ns, v.onlyIf); err != nil || strings.TrimSpace(names) == "" {
 			return "no tables\n", err
@@ -111,7 +112,7 @@ func (v view) take(ctx context.Context, ns *testenv.Netns) (string, error) {
 
 // readInside reads a file of /proc inside a namespace; one that this kernel
 // does not have reads as such.
-func readInside(ns *testenv.Netns, path string) (text string, err error) {
+func readInside(ns *netns.Namespace, path string) (text string, err error) {
 	err = ns.Do(func() error {
 		b, err := os.ReadFile(path)
 		if errors.Is(err, os.ErrNotExist) {
@@ -143,8 +144,8 @@ func look(t *testing.T, e *testenv.Env) picture {
 }
 
 // places are node1 and its two pods that the traffic runs between.
-func places(e *testenv.Env) map[string]*testenv.Netns {
-	all := map[string]*testenv.Netns{"node1": e.Node(1).Netns}
+func places(e *testenv.Env) map[string]*netns.Namespace {
+	all := map[string]*netns.Namespace{"node1": e.Node(1).Netns}
 	for _, name := range []string{udp(0).Src, udp(0).Dst} {
 		all[name] = e.Pod(name).Netns
 	}

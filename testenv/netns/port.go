@@ -6,7 +6,7 @@
 // on a busy machine for many milliseconds. As long as that lasts nobody else can
 // have the port, and what is sent to it is not refused.
 
-package testenv
+package netns
 
 import (
 	"errors"
@@ -25,11 +25,11 @@ const portFreeLimit = 10 * time.Second
 // tcpListen is TCP_LISTEN (include/net/tcp_states.h).
 const tcpListen = 10
 
-// awaitFree waits until no socket in the namespace serves a port any more:
+// AwaitFree waits until no socket in the namespace serves a port any more:
 // none that listens to it over "tcp", none that is bound to it over "udp".
-func (n *Netns) awaitFree(proto string, port int) error {
+func (n *Namespace) AwaitFree(proto string, port int) error {
 	for deadline := time.Now().Add(portFreeLimit); ; time.Sleep(time.Millisecond) {
-		serving, err := n.serving(proto, port)
+		serving, err := n.Serving(proto, port)
 		switch {
 		case err != nil:
 			return err
@@ -41,8 +41,8 @@ func (n *Netns) awaitFree(proto string, port int) error {
 	}
 }
 
-// serving gives the inodes of the sockets that serve a port.
-func (n *Netns) serving(proto string, port int) (inodes []string, err error) {
+// Serving gives the inodes of the sockets that serve a port.
+func (n *Namespace) Serving(proto string, port int) (inodes []string, err error) {
 	err = n.Do(func() error {
 		for _, table := range []string{proto, proto + "6"} {
 			text, err := os.ReadFile("/proc/thread-self/net/" + table)

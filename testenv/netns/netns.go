@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// One network namespace: made, entered, written to, removed. A namespace has a
-// name under /run/netns, as `ip netns` makes it, so that people and other
+// Package netns makes network namespaces, enters them, sets up what is in them
+// and removes them: links, addresses, routes, neighbours, sysctls. A namespace
+// has a name under /run/netns, as `ip netns` makes it, so that people and other
 // programs can enter it too.
-
-package testenv
+package netns
 
 import (
 	"context"
@@ -21,11 +21,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netnsDir is where named network namespaces live (ip-netns(8)).
-const netnsDir = "/run/netns"
+// Dir is where named network namespaces live (ip-netns(8)).
+const Dir = "/run/netns"
 
-// Netns is a named network namespace that this process made.
-type Netns struct {
+// Namespace is a named network namespace that this process made.
+type Namespace struct {
 	Name  string // its file's name under /run/netns
 	Path  string // /run/netns/NAME
 	Inode uint64 // the namespace's inode number, its identity in the kernel
@@ -34,16 +34,16 @@ type Netns struct {
 	link *netlink.Handle // rtnetlink inside the namespace
 }
 
-// newNetns makes an empty namespace with loopback up.
-func newNetns(name string) (*Netns, error) {
-	n := &Netns{Name: name, Path: filepath.Join(netnsDir, name)}
+// New makes an empty namespace with loopback up.
+func New(name string) (*Namespace, error) {
+	n := &Namespace{Name: name, Path: filepath.Join(Dir, name)}
 	if err := n.create(); err != nil {
-		return nil, errors.Join(fmt.Errorf("make network namespace %s: %w", name, err), n.remove())
+		return nil, errors.Join(fmt.Errorf("make network namespace %s: %w", name, err), n.Remove())
 	}
 	return n, nil
 }
 
-func (n *Netns) create() error {
+func (n *Namespace) create() error {
 	target, err := os.OpenFile(n.Path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o444)
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func (n *Netns) create() error {
 }
 
 // openLink opens rtnetlink in the namespace and brings loopback up.
-func (n *Netns) openLink() error {
+func (n *Namespace) openLink() error {
 	err := n.Do(func() (err error) {
 		n.link, err = netlink.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER)
 		return err
@@ -87,9 +87,9 @@ func (n *Netns) openLink() error {
 	return n.link.LinkSetUp(lo)
 }
 
-// remove closes the handles and takes the name away. The namespace itself dies
+// Remove closes the handles and takes the name away. The namespace itself dies
 // with its last user. Removing what was never made is no error.
-func (n *Netns) remove() error {
+func (n *Namespace) Remove() error {
 	if n.link != nil {
 		n.link.Close()
 		n.link = nil
@@ -98,11 +98,11 @@ func (n *Netns) remove() error {
 		n.file.Close()
 		n.file = nil
 	}
-	return removeNetnsName(n.Path)
+	return RemoveName(n.Path)
 }
 
-// removeNetnsName unmounts and removes one file under /run/netns.
-func removeNetnsName(path string) error {
+// RemoveName unmounts and removes one file under /run/netns.
+func RemoveName(path string) error {
 	err := unix.Unmount(path, unix.MNT_DETACH)
 	if err != nil && err != unix.EINVAL && err != unix.ENOENT { // EINVAL: nothing is mounted there
 		return fmt.Errorf("unmount %s: %w", path, err)
@@ -113,21 +113,21 @@ func removeNetnsName(path string) error {
 	return nil
 }
 
-// shareNetnsDir makes /run/netns a shared mount, as the first `ip netns add` on
+// ShareDir makes /run/netns a shared mount, as the first `ip netns add` on
 // a machine does, so that a later one does not bury our names under a mount.
-func shareNetnsDir() error {
-	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+func ShareDir() error {
+	if err := os.MkdirAll(Dir, 0o755); err != nil {
 		return err
 	}
-	err := unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "")
+	err := unix.Mount("", Dir, "none", unix.MS_SHARED|unix.MS_REC, "")
 	if err == unix.EINVAL { // not a mount point yet
-		if err = unix.Mount(netnsDir, netnsDir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-			return fmt.Errorf("bind %s to itself: %w", netnsDir, err)
+		if err = unix.Mount(Dir, Dir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return fmt.Errorf("bind %s to itself: %w", Dir, err)
 		}
-		err = unix.Mount("", netnsDir, "none", unix.MS_SHARED|unix.MS_REC, "")
+		err = unix.Mount("", Dir, "none", unix.MS_SHARED|unix.MS_REC, "")
 	}
 	if err != nil {
-		return fmt.Errorf("share %s: %w", netnsDir, err)
+		return fmt.Errorf("share %s: %w", Dir, err)
 	}
 	return nil
 }
@@ -162,10 +162,16 @@ func onThread(fn func() error) error {
 	return <-errs
 }
 
+// Link is rtnetlink inside the namespace.
+func (n *Namespace) Link() *netlink.Handle { return n.link }
+
+// FD is a descriptor of the namespace, by which a link's other end is put there.
+func (n *Namespace) FD() int { return int(n.file.Fd()) }
+
 // Do runs fn on a thread inside the namespace. Sockets that fn makes and
 // processes that it starts belong to the namespace for good; goroutines that it
 // starts do not.
-func (n *Netns) Do(fn func() error) error {
+func (n *Namespace) Do(fn func() error) error {
 	if n.file == nil {
 		return fmt.Errorf("network namespace %s is closed", n.Name)
 	}
@@ -178,7 +184,7 @@ func (n *Netns) Do(fn func() error) error {
 }
 
 // Start starts cmd inside the namespace. The process dies with this one.
-func (n *Netns) Start(cmd *exec.Cmd) error {
+func (n *Namespace) Start(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -189,11 +195,12 @@ func (n *Netns) Start(cmd *exec.Cmd) error {
 // Run runs a command inside the namespace with the given standard input and
 // returns its standard output. The error carries the command and what it wrote
 // to standard error.
-func (n *Netns) Run(ctx context.Context, stdin string, name string, args ...string) (string, error) {
-	return n.runEnv(ctx, nil, stdin, name, args...)
+func (n *Namespace) Run(ctx context.Context, stdin string, name string, args ...string) (string, error) {
+	return n.RunEnv(ctx, nil, stdin, name, args...)
 }
 
-func (n *Netns) runEnv(ctx context.Context, env []string, stdin string, name string, args ...string) (string, error) {
+// RunEnv is Run with variables added to the environment.
+func (n *Namespace) RunEnv(ctx context.Context, env []string, stdin string, name string, args ...string) (string, error) {
 	var stdout, stderr strings.Builder
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
@@ -212,7 +219,7 @@ func (n *Netns) runEnv(ctx context.Context, env []string, stdin string, name str
 type Setting struct{ Path, Value string }
 
 // Sysctl writes settings inside the namespace, in order.
-func (n *Netns) Sysctl(settings ...Setting) error {
+func (n *Namespace) Sysctl(settings ...Setting) error {
 	return n.Do(func() error {
 		for _, s := range settings {
 			path := filepath.Join("/proc/sys/net", s.Path)
@@ -225,7 +232,7 @@ func (n *Netns) Sysctl(settings ...Setting) error {
 }
 
 // ReadSysctl reads one setting inside the namespace.
-func (n *Netns) ReadSysctl(path string) (value string, err error) {
+func (n *Namespace) ReadSysctl(path string) (value string, err error) {
 	err = n.Do(func() error {
 		text, err := os.ReadFile(filepath.Join("/proc/sys/net", path))
 		value = strings.TrimSpace(string(text))
