@@ -13,9 +13,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 
 	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/owner"
 )
 
 // Options says what to build.
@@ -87,8 +87,6 @@ var (
 // uplink is the interface that leads off a node.
 const uplink = "eth0"
 
-var envCount atomic.Int64
-
 // New builds an environment and starts the default servers (TCP and UDP echo on
 // DefaultPort in every pod and outside). It needs root. On failure nothing is
 // left behind. First of all it removes what dead owners left.
@@ -99,7 +97,7 @@ func New(ctx context.Context, opts Options) (*Env, error) {
 	if err := check(opts); err != nil {
 		return nil, err
 	}
-	if _, err := CleanStale(); err != nil {
+	if _, err := owner.CleanStale(); err != nil {
 		return nil, err
 	}
 	e, err := newEnv(opts)
@@ -126,18 +124,11 @@ func check(opts Options) error {
 }
 
 func newEnv(opts Options) (*Env, error) {
-	o, err := self()
+	name, stateDir, err := owner.Claim()
 	if err != nil {
 		return nil, err
 	}
-	number := envCount.Add(1)
-	e := &Env{
-		Dataplane: opts.Dataplane,
-		StateDir:  filepath.Join(os.TempDir(), fmt.Sprintf("%s%s-%d", statePrefix, o, number)),
-		name:      fmt.Sprintf("%s%s-%d", prefix, o, number),
-		listeners: map[listenKey]*listener{},
-	}
-	return e, os.Mkdir(e.StateDir, 0o700)
+	return &Env{Dataplane: opts.Dataplane, StateDir: stateDir, name: name, listeners: map[listenKey]*listener{}}, nil
 }
 
 // build makes the namespaces, then the nodes side by side.
@@ -288,8 +279,11 @@ func (e *Env) Close() error {
 	if e.Underlay != nil {
 		errs = append(errs, e.Underlay.Remove())
 	}
-	errs = append(errs, os.RemoveAll(e.StateDir))
-	if err := errors.Join(errs...); err != nil {
+	err := errors.Join(errs...)
+	if err == nil { // as long as a namespace is left nobody else may have the name
+		err = os.RemoveAll(e.StateDir)
+	}
+	if err != nil {
 		return fmt.Errorf("remove test environment %s: %w", e.name, err)
 	}
 	return nil

@@ -7,50 +7,16 @@ package testenv
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/owner"
 )
-
-func TestParseOwner(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		want owner
-		ours bool
-	}{
-		{"pt-12-3456-1-node1", owner{12, 3456}, true},
-		{"pathtrace-testenv-12-3456-2", owner{12, 3456}, true},
-		{"pt-12-3456", owner{}, false},
-		{"pt-x-1-1-a", owner{}, false},
-		{"pt-0-1-1-a", owner{}, false},
-		{"cni-1234", owner{}, false},
-	} {
-		got, ours := parseOwner(c.name)
-		if ours != c.ours || ours && got != c.want {
-			t.Errorf("parseOwner(%q) = %v, %v; want %v, %v", c.name, got, ours, c.want, c.ours)
-		}
-	}
-}
-
-func TestOwnerAlive(t *testing.T) {
-	me, err := self()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		owner owner
-		want  bool
-	}{{me, true}, {owner{me.pid, me.start + 1}, false}, {owner{1 << 22, 1}, false}} {
-		if got, err := c.owner.alive(); err != nil || got != c.want {
-			t.Errorf("%v.alive() = %v, %v; want %v", c.owner, got, err, c.want)
-		}
-	}
-}
 
 func TestParseDataplane(t *testing.T) {
 	for _, d := range Dataplanes() {
@@ -169,7 +135,7 @@ func playVictim() {
 	if err := e.Node(1).Netns.Start(exec.Command("sleep", "300")); err != nil {
 		os.Exit(1)
 	}
-	os.Stdout.WriteString(e.name + "\n")
+	os.Stdout.WriteString(e.name + " " + e.StateDir + "\n")
 	time.Sleep(time.Minute)
 	os.Exit(1)
 }
@@ -187,12 +153,10 @@ func TestCleanStale(t *testing.T) {
 	if err := victim.Start(); err != nil {
 		t.Fatal(err)
 	}
-	buf := make([]byte, 100)
-	n, err := out.Read(buf)
-	if err != nil {
+	var name, state string
+	if _, err := fmt.Fscan(out, &name, &state); err != nil {
 		t.Fatalf("the victim said nothing: %v", err)
 	}
-	name := strings.TrimSpace(string(buf[:n]))
 	if err := victim.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -200,14 +164,13 @@ func TestCleanStale(t *testing.T) {
 	if left := netnsOf(t, name); len(left) == 0 {
 		t.Fatalf("the victim %s left nothing to clean", name)
 	}
-	removed, err := CleanStale()
+	removed, err := owner.CleanStale()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if left := netnsOf(t, name); len(left) > 0 {
 		t.Errorf("CleanStale left %v, removed %v", left, removed)
 	}
-	state := filepath.Join(os.TempDir(), statePrefix+strings.TrimPrefix(name, prefix))
 	if _, err := os.Stat(state); err == nil {
 		t.Errorf("CleanStale left %s", state)
 	}

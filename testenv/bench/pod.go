@@ -55,7 +55,7 @@ func hostInterface(pod string) string {
 }
 
 // newPod makes pod number i (from 1) with an empty namespace. The name of the
-// namespace begins like those of env, so that testenv.CleanStale removes it
+// namespace begins like those of env, so that owner.CleanStale removes it
 // should this process be killed.
 func newPod(env *testenv.Env, i int) (*Pod, error) {
 	name := fmt.Sprintf("bench%d", i)

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/owner"
 )
 
 type options struct {
@@ -89,7 +90,7 @@ func run(ctx context.Context, args []string) error {
 	case o.list:
 		return listFaults(os.Stdout)
 	case o.stale:
-		names, err := testenv.CleanStale()
+		names, err := owner.CleanStale()
 		for _, name := range names {
 			fmt.Println("removed", name)
 		}

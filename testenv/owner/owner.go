@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Who owns a namespace: its name says which process made it, so that what a
-// dead owner left behind can be told from what is in use.
-
-package testenv
+// Package owner says who owns a namespace or a folder of the tests: its name
+// holds the process that made it, so that what a dead owner left behind can be
+// told from what is in use, and is removed.
+package owner
 
 import (
 	"errors"
@@ -17,8 +17,7 @@ import (
 	"github.com/pathtrace/pathtrace/testenv/proc"
 )
 
-// prefix begins the name of every namespace of this package:
-// pt-PID-STARTTIME-NUMBER-ROLE.
+// prefix begins the name of every namespace: pt-PID-STARTTIME-NUMBER-ROLE.
 const prefix = "pt-"
 
 // statePrefix begins the name of every state directory, in os.TempDir():
@@ -39,8 +38,8 @@ func self() (owner, error) {
 	return owner{os.Getpid(), start}, err
 }
 
-// parseOwner reads the owner out of a namespace's or state directory's name.
-func parseOwner(name string) (owner, bool) {
+// parse reads the owner out of a namespace's or state directory's name.
+func parse(name string) (owner, bool) {
 	rest, ok := strings.CutPrefix(name, statePrefix)
 	if !ok {
 		if rest, ok = strings.CutPrefix(name, prefix); !ok {
@@ -65,6 +64,22 @@ func (o owner) alive() (bool, error) {
 	return err == nil && start == o.start, err
 }
 
+// Claim makes the state directory of an environment, in os.TempDir(), and tells
+// how the names of its namespaces begin. No other environment has either.
+func Claim() (name, stateDir string, err error) {
+	o, err := self()
+	if err != nil {
+		return "", "", err
+	}
+	for number := 1; ; number++ {
+		stateDir = filepath.Join(os.TempDir(), fmt.Sprintf("%s%s-%d", statePrefix, o, number))
+		err := os.Mkdir(stateDir, 0o700)
+		if !errors.Is(err, os.ErrExist) { // else another of this process stands
+			return fmt.Sprintf("%s%s-%d", prefix, o, number), stateDir, err
+		}
+	}
+}
+
 // MakeStateDir makes a folder for what belongs to this process. CleanStale removes
 // it when the process is gone and did not.
 func MakeStateDir(what string) (string, error) {
@@ -86,7 +101,7 @@ func CleanStale() ([]string, error) {
 			errs = append(errs, err)
 		}
 		for _, entry := range entries {
-			o, ours := parseOwner(entry.Name())
+			o, ours := parse(entry.Name())
 			if !ours {
 				continue
 			}
