@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/pathtrace/pathtrace/testenv/echo"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/owner"
 )
@@ -38,9 +39,9 @@ type Env struct {
 	Underlay  *netns.Namespace // the network between the nodes, and the world behind it
 	StateDir  string           // private files: CNI cache, lock files
 
-	name      string // first part of every namespace's name
-	listeners map[listenKey]*listener
-	mu        sync.Mutex // guards listeners
+	name    string // first part of every namespace's name
+	servers map[serverKey]*echo.Server
+	mu      sync.Mutex // guards servers
 }
 
 // Node is one Kubernetes node.
@@ -128,7 +129,7 @@ func newEnv(opts Options) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Env{Dataplane: opts.Dataplane, StateDir: stateDir, name: name, listeners: map[listenKey]*listener{}}, nil
+	return &Env{Dataplane: opts.Dataplane, StateDir: stateDir, name: name, servers: map[serverKey]*echo.Server{}}, nil
 }
 
 // build makes the namespaces, then the nodes side by side.

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/socket"
 )
 
 func queueFaults() []Fault {
@@ -85,7 +86,7 @@ func fillAcceptQueue(s *sockets, at netip.AddrPort) error {
 	if err := unix.SetsockoptInt(server, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return err
 	}
-	if err := unix.Bind(server, sockaddr(netip.IPv4Unspecified(), int(at.Port()))); err != nil {
+	if err := unix.Bind(server, socket.Address(netip.IPv4Unspecified(), int(at.Port()))); err != nil {
 		return err
 	}
 	if err := unix.Listen(server, 0); err != nil {
@@ -95,7 +96,7 @@ func fillAcceptQueue(s *sockets, at netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	return unix.Connect(client, sockaddr(at.Addr(), int(at.Port())))
+	return unix.Connect(client, socket.Address(at.Addr(), int(at.Port())))
 }
 
 // fillBuffer binds a socket with the smallest buffer there is (SOCK_MIN_RCVBUF,
@@ -108,7 +109,7 @@ func fillBuffer(s *sockets, at netip.AddrPort) error {
 	if err := unix.SetsockoptInt(server, unix.SOL_SOCKET, unix.SO_RCVBUF, 1); err != nil {
 		return err
 	}
-	if err := unix.Bind(server, sockaddr(netip.IPv4Unspecified(), int(at.Port()))); err != nil {
+	if err := unix.Bind(server, socket.Address(netip.IPv4Unspecified(), int(at.Port()))); err != nil {
 		return err
 	}
 	client, err := s.open(unix.SOCK_DGRAM)
@@ -117,7 +118,7 @@ func fillBuffer(s *sockets, at netip.AddrPort) error {
 	}
 	for _, size := range []int{512, 1} { // the small ones fill what the large ones leave
 		for range 32 {
-			if err := unix.Sendto(client, make([]byte, size), 0, sockaddr(at.Addr(), int(at.Port()))); err != nil {
+			if err := unix.Sendto(client, make([]byte, size), 0, socket.Address(at.Addr(), int(at.Port()))); err != nil {
 				return err
 			}
 		}
@@ -170,7 +171,7 @@ func noise(ns *netns.Namespace, to netip.AddrPort) func(*Applied) error {
 		}
 		// what does not get through is what is wanted
 		send := func() {
-			_ = unix.Sendto(fd, make([]byte, noiseSize), unix.MSG_DONTWAIT, sockaddr(to.Addr(), int(to.Port())))
+			_ = unix.Sendto(fd, make([]byte, noiseSize), unix.MSG_DONTWAIT, socket.Address(to.Addr(), int(to.Port())))
 		}
 		for range noiseFirst {
 			send()

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/socket"
 )
 
 // FloodSpec says what to send.
@@ -108,14 +109,14 @@ func (f *flood) open(src, dst *netns.Namespace, to netip.AddrPort) error {
 		if f.in, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
 		}
-		return unix.Bind(f.in, sockaddr(any, int(to.Port())))
+		return unix.Bind(f.in, socket.Address(any, int(to.Port())))
 	})
 	if err == nil {
 		err = src.Do(func() (err error) {
 			if f.out, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 				return err
 			}
-			return unix.Connect(f.out, sockaddr(to.Addr(), int(to.Port())))
+			return unix.Connect(f.out, socket.Address(to.Addr(), int(to.Port())))
 		})
 	}
 	if err == nil {

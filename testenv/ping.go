@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/socket"
 )
 
 // ICMP types and codes used here, RFC 792 and RFC 4443.
@@ -74,12 +75,12 @@ func (p *pinger) open() (err error) {
 
 func (p *pinger) setUp() error {
 	for _, o := range ipOptions(p.t, p.dst.Is6()) {
-		if err := unix.SetsockoptInt(p.fd, o.level, o.name, o.value); err != nil {
-			return fmt.Errorf("set socket option %d/%d: %w", o.level, o.name, err)
+		if err := unix.SetsockoptInt(p.fd, o.Level, o.Name, o.Value); err != nil {
+			return fmt.Errorf("set socket option %d/%d: %w", o.Level, o.Name, err)
 		}
 	}
 	if p.t.Source.IsValid() {
-		if err := unix.Bind(p.fd, sockaddr(p.t.Source, 0)); err != nil {
+		if err := unix.Bind(p.fd, socket.Address(p.t.Source, 0)); err != nil {
 			return fmt.Errorf("bind to %s: %w", p.t.Source, err)
 		}
 	}
@@ -87,17 +88,9 @@ func (p *pinger) setUp() error {
 	return unix.SetsockoptTimeval(p.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tick)
 }
 
-// sockaddr is the system's form of an address.
-func sockaddr(a netip.Addr, port int) unix.Sockaddr {
-	if a.Is4() {
-		return &unix.SockaddrInet4{Addr: a.As4(), Port: port}
-	}
-	return &unix.SockaddrInet6{Addr: a.As16(), Port: port}
-}
-
 func (p *pinger) run(ctx context.Context) error {
 	for seq := uint16(1); int(seq) <= p.t.Count && ctx.Err() == nil; seq++ {
-		err := unix.Sendto(p.fd, p.echo(seq), 0, sockaddr(p.dst, 0))
+		err := unix.Sendto(p.fd, p.echo(seq), 0, socket.Address(p.dst, 0))
 		if err != nil {
 			p.r.fail(err)
 			continue

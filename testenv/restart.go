@@ -36,11 +36,11 @@ func (e *Env) StopPod(ctx context.Context, pod *Pod) error {
 	return pod.Netns.Remove()
 }
 
-func (e *Env) servedIn(ns *netns.Namespace) []listenKey {
+func (e *Env) servedIn(ns *netns.Namespace) []serverKey {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var keys []listenKey
-	for key := range e.listeners {
+	var keys []serverKey
+	for key := range e.servers {
 		if key.netns == ns.Name {
 			keys = append(keys, key)
 		}

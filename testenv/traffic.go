@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/socket"
 )
 
 // Traffic describes an exchange.
@@ -175,21 +176,21 @@ func (e *Env) resolve(t Traffic) (netip.Addr, int, error) {
 }
 
 // ipOptions are the socket options that t asks for.
-func ipOptions(t Traffic, v6 bool) []sockopt {
-	var opts []sockopt
+func ipOptions(t Traffic, v6 bool) []socket.Option {
+	var opts []socket.Option
 	level, ttl, pmtu := unix.IPPROTO_IP, unix.IP_TTL, unix.IP_MTU_DISCOVER
 	if v6 {
 		level, ttl, pmtu = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, unix.IPV6_MTU_DISCOVER
 	}
 	if t.TTL > 0 {
-		opts = append(opts, sockopt{level, ttl, t.TTL})
+		opts = append(opts, socket.Option{Level: level, Name: ttl, Value: t.TTL})
 	}
 	switch {
 	case t.Proto == "tcp": // always with path MTU discovery, as everywhere
 	case t.DontFragment:
-		opts = append(opts, sockopt{level, pmtu, unix.IP_PMTUDISC_PROBE})
+		opts = append(opts, socket.Option{Level: level, Name: pmtu, Value: unix.IP_PMTUDISC_PROBE})
 	default:
-		opts = append(opts, sockopt{level, pmtu, unix.IP_PMTUDISC_DONT})
+		opts = append(opts, socket.Option{Level: level, Name: pmtu, Value: unix.IP_PMTUDISC_DONT})
 	}
 	return opts
 }
@@ -200,7 +201,7 @@ func dial(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Traffic) (
 		if err := inNetns(ns); err != nil {
 			return err
 		}
-		return controlSockopts(raw, ipOptions(t, dst.Is6()))
+		return socket.Control(raw, ipOptions(t, dst.Is6()))
 	}}
 	if t.Source.IsValid() {
 		d.LocalAddr = map[string]net.Addr{
@@ -279,7 +280,7 @@ func exchangeTCP(conn net.Conn, t Traffic, r *TrafficResult) error {
 		return err
 	}
 	r.Sent++
-	n, err := readFull(conn, t.Size)
+	n, err := io.ReadFull(conn, make([]byte, t.Size))
 	r.Bytes += n
 	if err == nil {
 		r.Received++
