@@ -29,9 +29,9 @@ const (
 )
 
 var (
-	// calicoGateway is every pod's next hop; no one has it, the node answers
+	// CalicoGateway is every pod's next hop; no one has it, the node answers
 	// for it by proxy ARP.
-	calicoGateway = netip.MustParseAddr("169.254.1.1")
+	CalicoGateway = netip.MustParseAddr("169.254.1.1")
 	// calicoGateway6 is the link-local address that calicoMAC gives.
 	calicoGateway6 = netip.MustParseAddr("fe80::ecee:eeff:feee:eeee")
 )
@@ -71,10 +71,10 @@ func plugCalicoPod(node *Node, pod *Pod) error {
 		return err
 	}
 	err = node.Netns.Link().LinkAdd(&netlink.Veth{
-		LinkAttrs:        netlink.LinkAttrs{Name: pod.HostInterface, HardwareAddr: hostMAC, MTU: tunnelMTU},
+		LinkAttrs:        netlink.LinkAttrs{Name: pod.HostInterface, HardwareAddr: hostMAC, MTU: TunnelMTU},
 		PeerName:         "eth0",
 		PeerHardwareAddr: podMAC,
-		PeerMTU:          tunnelMTU,
+		PeerMTU:          TunnelMTU,
 		PeerNamespace:    netlink.NsFd(pod.Netns.FD()),
 	})
 	if err != nil {
@@ -115,8 +115,8 @@ func setUpCalicoPod(pod *Pod) error {
 		return err
 	}
 	routes := []netlink.Route{
-		{LinkIndex: index, Dst: netns.IPNet(netns.HostPrefix(calicoGateway)), Scope: unix.RT_SCOPE_LINK},
-		{LinkIndex: index, Dst: netns.IPNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: calicoGateway.AsSlice()},
+		{LinkIndex: index, Dst: netns.IPNet(netns.HostPrefix(CalicoGateway)), Scope: unix.RT_SCOPE_LINK},
+		{LinkIndex: index, Dst: netns.IPNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: CalicoGateway.AsSlice()},
 		{LinkIndex: index, Dst: netns.IPNet(netip.MustParsePrefix("::/0")), Gw: calicoGateway6.AsSlice()},
 	}
 	for _, r := range routes {
@@ -125,6 +125,15 @@ func setUpCalicoPod(pod *Pod) error {
 		}
 	}
 	return nil
+}
+
+// RestoreEndpoint puts back what the kernel took from the node when a pod's
+// interface went down. On a bridge nothing is.
+func (e *Env) RestoreEndpoint(pod *Pod) error {
+	if e.Dataplane.Kind() != Calico {
+		return nil
+	}
+	return restoreCalicoEndpoint(pod)
 }
 
 // restoreCalicoEndpoint does the node's side that Felix keeps in place: routes
@@ -161,6 +170,20 @@ func calicoPodRoute(index int, addr netip.Addr) netlink.Route {
 	return r
 }
 
+// MarkFelixRoute marks a pod's route as Felix does.
+func MarkFelixRoute(pod *Pod) error {
+	index, err := pod.Node.Netns.LinkIndex(pod.HostInterface)
+	if err != nil {
+		return err
+	}
+	r := calicoPodRoute(index, pod.IPv4)
+	r.Protocol = calicoProtocol
+	if err := pod.Node.Netns.Link().RouteReplace(&r); err != nil {
+		return fmt.Errorf("route to %s: %w", pod.IPv4, err)
+	}
+	return nil
+}
+
 // writeCalicoCache writes the recorded CNI cache with this environment's
 // namespaces in it.
 func (e *Env) writeCalicoCache(node *Node, pods []*Pod) error {
@@ -182,4 +205,20 @@ func (e *Env) writeCalicoCache(node *Node, pods []*Pod) error {
 		}
 	}
 	return nil
+}
+
+// PolicySet is a set of sources that a recorded policy lets in.
+type PolicySet struct {
+	Dst   string // to whom
+	Proto string // by which protocol; empty: by all
+	Set   string // its name; natively with - in place of :
+}
+
+// CalicoPolicySets lists those that follow a pod.
+func CalicoPolicySets() []PolicySet {
+	return []PolicySet{
+		{"default/server", "tcp", "cali40s:RzigBJT0WNHedldxhvdtE3t"},
+		{"default/server", "icmp", "cali40s:nzSmsJwJYA58y5TsSTCcRcP"},
+		{"prod/db", "", "cali40s:1wQ4fOWU6iKiDMhG8qNrTWv"},
+	}
 }

@@ -10,23 +10,20 @@ import (
 	"strings"
 )
 
-// Ends gives the addresses of the scenario's traffic.
-func (s *Scenario) Ends(e *Env) (src, dst string, err error) { return e.Ends(s.Traffic) }
-
 // Ends gives both ends of some traffic as addresses: a pod's own, a service's
 // cluster address, the source address that the traffic pretends to have.
-func (e *Env) Ends(t Traffic) (src, dst string, err error) {
-	if src, err = e.endAddr(t, t.Src); err != nil {
+func Ends(e *Env, t Traffic) (src, dst string, err error) {
+	if src, err = endAddr(e, t, t.Src); err != nil {
 		return "", "", err
 	}
 	if t.Source.IsValid() {
 		src = t.Source.String()
 	}
-	dst, err = e.endAddr(t, t.Dst)
+	dst, err = endAddr(e, t, t.Dst)
 	return src, dst, err
 }
 
-func (e *Env) endAddr(t Traffic, name string) (string, error) {
+func endAddr(e *Env, t Traffic, name string) (string, error) {
 	if pod := e.Pod(name); pod != nil {
 		if t.IPv6 {
 			return pod.IPv6.String(), nil

@@ -46,14 +46,16 @@ type Env struct {
 
 // Node is one Kubernetes node.
 type Node struct {
-	Number   int // 1 or 2
-	Name     string
-	Addr     netip.Addr // on the underlay
-	PodNet   netip.Prefix
-	Netns    *netns.Namespace
-	Uplink   string // interface to the underlay
-	Tunnel   string // VXLAN interface
-	CNICache string // what /var/lib/cni is on a real node
+	Number     int // 1 or 2
+	Name       string
+	Addr       netip.Addr // on the underlay
+	PodNet     netip.Prefix
+	Netns      *netns.Namespace
+	Uplink     string // interface to the underlay
+	Tunnel     string // VXLAN interface
+	TunnelAddr netip.Addr
+	TunnelPort int    // UDP
+	CNICache   string // what /var/lib/cni is on a real node
 }
 
 // Pod is one pod.
@@ -77,7 +79,7 @@ func (p *Pod) FullName() string { return p.Namespace + "/" + p.Name }
 // Addresses of the cluster-to-be, those of the recorded nodes: the rule sets
 // hold them.
 var (
-	underlayGateway = netip.MustParsePrefix("172.30.0.254/24")
+	UnderlayGateway = netip.MustParsePrefix("172.30.0.254/24")
 	// ExternalAddr is a host outside the cluster that answers ICMP and the
 	// default ports.
 	ExternalAddr = netip.MustParseAddr("172.30.0.9")
@@ -226,7 +228,8 @@ func (e *Env) addNode(number int) (*Node, error) {
 	}
 	f := netFacts(e.Dataplane.Kind(), number)
 	node := &Node{
-		Number: number, Name: name, Netns: ns, Uplink: uplink, Tunnel: f.tunnel,
+		Number: number, Name: name, Netns: ns, Uplink: uplink,
+		Tunnel: f.tunnel, TunnelAddr: f.tunnelIP, TunnelPort: f.port,
 		Addr: f.addr, PodNet: f.podNet, CNICache: filepath.Join(e.StateDir, name, "cni"),
 	}
 	e.Nodes = append(e.Nodes, node)

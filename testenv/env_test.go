@@ -75,7 +75,7 @@ func runCases(t *testing.T, e *Env, cases []outcomeCase) {
 		if c.traffic.Timeout == 0 && c.want == TimedOut {
 			c.traffic.Timeout = 300 * time.Millisecond
 		}
-		r, err := e.Send(context.Background(), c.traffic)
+		r, err := Send(context.Background(), e, c.traffic)
 		if err != nil {
 			t.Errorf("%+v: %v", c.traffic, err)
 			continue

@@ -102,7 +102,7 @@ func FindFault(name string) (*Fault, error) {
 // Break applies a fault for the given traffic. The caller undoes it. Neighbour
 // entries should be warm where a fault would otherwise show as a failed
 // neighbour: send the traffic once before.
-func (e *Env) Break(ctx context.Context, name string, t Traffic) (*Applied, error) {
+func Break(ctx context.Context, e *Env, name string, t Traffic) (*Applied, error) {
 	fault, err := FindFault(name)
 	if err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func (e *Env) Break(ctx context.Context, name string, t Traffic) (*Applied, erro
 	}
 	applied.Fault = fault
 	// the first step to be done is the last one taken back
-	applied.undo = slices.Insert(applied.undo, 0, func() error { return e.forgetUnanswered(f) })
+	applied.undo = slices.Insert(applied.undo, 0, func() error { return forgetUnanswered(e, f) })
 	return applied, nil
 }
 
@@ -178,11 +178,11 @@ type command struct {
 
 func cmd(args ...string) command { return command{args: args} }
 
-// tool runs one command in a namespace, and another to take it back.
-func (e *Env) tool(ctx context.Context, ns *netns.Namespace, do, undo command) func(*Applied) error {
+// runTool runs one command in a namespace, and another to take it back.
+func runTool(ctx context.Context, e *Env, ns *netns.Namespace, do, undo command) func(*Applied) error {
 	run := func(ctx context.Context, c command) func() error {
 		return func() error {
-			_, err := e.runTool(ctx, ns, c.stdin, c.args...)
+			_, err := e.RunTool(ctx, ns, c.stdin, c.args...)
 			return err
 		}
 	}

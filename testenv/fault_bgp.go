@@ -29,7 +29,7 @@ func blockBGP(ctx context.Context, e *Env, f flow) (*Applied, error) {
 			a.undo = append(a.undo, b.end)
 		}
 		return err
-	}, e.write(ctx, node.Netns, e.Dataplane.Form(), ruleSpec{
+	}, write(ctx, e, node.Netns, e.Dataplane.Form(), ruleSpec{
 		name: "no-bgp", hook: "OUTPUT", dst: e.Node(2).Addr, proto: "tcp", dport: bgpPort, verdict: "DROP",
 	}), func(*Applied) error { return b.await(false) })
 }

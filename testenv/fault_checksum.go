@@ -43,22 +43,22 @@ func badChecksum(ctx context.Context, e *Env, f flow) (*Applied, error) {
 		return nil, err
 	}
 	match := fmt.Sprintf("ip saddr %s ip daddr %s %s set %s", src.IPv4, dst.IPv4, sumFields[f.Proto], wrongSum)
-	return apply("node1", sumInSoftware(src.Netns, "eth0"), e.mangle(ctx, e.Node(1).Netns, match))
+	return apply("node1", sumInSoftware(src.Netns, "eth0"), mangle(ctx, e, e.Node(1).Netns, match))
 }
 
 func badTunnelChecksum(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	if f.src == nil || f.src.Node.Number != 2 {
 		return nil, errors.New("the traffic's source must be a pod on node2")
 	}
-	match := fmt.Sprintf("ip daddr %s udp dport %d udp checksum set %s", e.Node(1).Addr, netFacts(e.Dataplane.Kind(), 2).port, wrongSum)
-	return apply("node2", sumInSoftware(e.Node(2).Netns, e.Node(2).Uplink), e.mangle(ctx, e.Node(2).Netns, match))
+	match := fmt.Sprintf("ip daddr %s udp dport %d udp checksum set %s", e.Node(1).Addr, e.Node(2).TunnelPort, wrongSum)
+	return apply("node2", sumInSoftware(e.Node(2).Netns, e.Node(2).Uplink), mangle(ctx, e, e.Node(2).Netns, match))
 }
 
 // mangle writes an nft rule at the very end of a node's way out, whatever form
 // the node's own rules have.
-func (e *Env) mangle(ctx context.Context, ns *netns.Namespace, rule string) func(*Applied) error {
+func mangle(ctx context.Context, e *Env, ns *netns.Namespace, rule string) func(*Applied) error {
 	in := fmt.Sprintf("table ip site-offload {\n\tchain postrouting {\n\t\ttype filter hook postrouting priority 300; policy accept;\n\t\t%s\n\t}\n}\n", rule)
-	return e.tool(ctx, ns, command{in, []string{"nft", "-f", "-"}}, cmd("nft", "delete", "table", "ip", "site-offload"))
+	return runTool(ctx, e, ns, command{in, []string{"nft", "-f", "-"}}, cmd("nft", "delete", "table", "ip", "site-offload"))
 }
 
 // sumInSoftware has the kernel fill in the checksums of what a link sends

@@ -44,25 +44,25 @@ func asymmetric(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	}
 	steps := []func(*Applied) error{
 		func(a *Applied) error {
-			return a.then(func() error { return e.addSecondInterface(pod) }, func() error {
+			return a.then(func() error { return addSecondInterface(e, pod) }, func() error {
 				return pod.Netns.Link().LinkDel(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: secondInterface}})
 			})
 		},
 		func(*Applied) error { return routeBy(pod, f.dst) },
 	}
 	if e.Dataplane.Kind() == Flannel { // Calico has such a rule for every pod
-		steps = append(steps, e.dropInvalid(ctx))
+		steps = append(steps, dropInvalid(ctx, e))
 	}
 	return apply(pod.FullName(), steps...)
 }
 
-func (e *Env) addSecondInterface(pod *Pod) error {
+func addSecondInterface(e *Env, pod *Pod) error {
 	port := "port-" + pod.Name
 	err := pod.Netns.Link().LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: secondInterface}, PeerName: port, PeerNamespace: netlink.NsFd(e.Underlay.FD())})
 	if err != nil {
 		return fmt.Errorf("add %s to %s: %w", secondInterface, pod.FullName(), err)
 	}
-	if err := e.plugIn(port); err != nil {
+	if err := e.PlugIn(port); err != nil {
 		return err
 	}
 	if err := pod.Netns.SetUp(secondInterface); err != nil {
@@ -78,7 +78,7 @@ func routeBy(pod, dst *Pod) error {
 	if err != nil {
 		return err
 	}
-	if err := pod.Netns.AddAddr(index, netip.PrefixFrom(secondAddr, underlayGateway.Bits())); err != nil {
+	if err := pod.Netns.AddAddr(index, netip.PrefixFrom(secondAddr, UnderlayGateway.Bits())); err != nil {
 		return err
 	}
 	uplink, err := dst.Node.Netns.Link().LinkByName(dst.Node.Uplink)
@@ -92,14 +92,14 @@ func routeBy(pod, dst *Pod) error {
 }
 
 // dropInvalid writes the rule that kube-proxy has in KUBE-FORWARD.
-func (e *Env) dropInvalid(ctx context.Context) func(*Applied) error {
+func dropInvalid(ctx context.Context, e *Env) func(*Applied) error {
 	ns := e.Node(1).Netns
 	if e.Dataplane.Form() == FormNFTables {
 		in := "table ip site-invalid {\n\tchain forward {\n\t\ttype filter hook forward priority filter - 5; policy accept;\n\t\tct state invalid drop\n\t}\n}\n"
-		return e.tool(ctx, ns, command{in, []string{"nft", "-f", "-"}}, cmd("nft", "delete", "table", "ip", "site-invalid"))
+		return runTool(ctx, e, ns, command{in, []string{"nft", "-f", "-"}}, cmd("nft", "delete", "table", "ip", "site-invalid"))
 	}
 	tool, rule := "iptables-"+string(e.Dataplane.Form()), []string{"FORWARD", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP"}
-	return e.tool(ctx, ns, cmd(append([]string{tool, "-w", "-I"}, rule...)...), cmd(append([]string{tool, "-w", "-D"}, rule...)...))
+	return runTool(ctx, e, ns, cmd(append([]string{tool, "-w", "-I"}, rule...)...), cmd(append([]string{tool, "-w", "-D"}, rule...)...))
 }
 
 // fullTable fills the node's table. Its limit is the machine's and counts in each

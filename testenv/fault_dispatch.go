@@ -31,9 +31,9 @@ func unknownInterface(side, chains string) func(context.Context, *Env, flow) (*A
 		}
 		chain := "cali-" + side + "-wl-dispatch"
 		if e.Dataplane.Form() == FormNFTables {
-			return apply("node1", e.leaveMap(ctx, "filter-"+chain, pod.HostInterface, "filter-cali-"+chains+"-"+pod.HostInterface))
+			return apply("node1", leaveMap(ctx, e, "filter-"+chain, pod.HostInterface, "filter-cali-"+chains+"-"+pod.HostInterface))
 		}
-		step, err := e.leaveChain(ctx, chain, pod.HostInterface)
+		step, err := leaveChain(ctx, e, chain, pod.HostInterface)
 		if err != nil {
 			return nil, err
 		}
@@ -42,18 +42,18 @@ func unknownInterface(side, chains string) func(context.Context, *Env, flow) (*A
 }
 
 // leaveMap takes an interface out of one of Calico's native verdict maps.
-func (e *Env) leaveMap(ctx context.Context, name, iface, chain string) func(*Applied) error {
+func leaveMap(ctx context.Context, e *Env, name, iface, chain string) func(*Applied) error {
 	element := func(verb, text string) command {
 		return cmd("nft", verb, "element", "ip", "calico", name, "{", text, "}")
 	}
-	return e.tool(ctx, e.Node(1).Netns, element("delete", strconv.Quote(iface)), element("add", strconv.Quote(iface)+" : goto "+chain))
+	return runTool(ctx, e, e.Node(1).Netns, element("delete", strconv.Quote(iface)), element("add", strconv.Quote(iface)+" : goto "+chain))
 }
 
 // leaveChain takes the rule that names an interface out of a chain, and puts it
 // back where it was.
-func (e *Env) leaveChain(ctx context.Context, chain, iface string) (func(*Applied) error, error) {
+func leaveChain(ctx context.Context, e *Env, chain, iface string) (func(*Applied) error, error) {
 	tool, ns := "iptables-"+string(e.Dataplane.Form()), e.Node(1).Netns
-	list, err := e.runTool(ctx, ns, "", tool, "-w", "-S", chain)
+	list, err := e.RunTool(ctx, ns, "", tool, "-w", "-S", chain)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (e *Env) leaveChain(ctx context.Context, chain, iface string) (func(*Applie
 		number++
 		if fields := strings.Fields(strings.ReplaceAll(rule, `"`, "")); strings.Contains(rule, " "+iface+" ") {
 			at := strconv.Itoa(number)
-			return e.tool(ctx, ns, cmd(tool, "-w", "-D", chain, at), cmd(append([]string{tool, "-w", "-I", chain, at}, fields...)...)), nil
+			return runTool(ctx, e, ns, cmd(tool, "-w", "-D", chain, at), cmd(append([]string{tool, "-w", "-I", chain, at}, fields...)...)), nil
 		}
 	}
 	return nil, fmt.Errorf("no rule of %s names %s", chain, iface)

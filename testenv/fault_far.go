@@ -23,9 +23,9 @@ func farFaults() []Fault {
 }
 
 // writeFar writes a rule on node2. It is not the rule that the trace is to name.
-func (e *Env) writeFar(ctx context.Context, s ruleSpec) func(*Applied) error {
+func writeFar(ctx context.Context, e *Env, s ruleSpec) func(*Applied) error {
 	return func(a *Applied) error {
-		_, undo, err := e.insertRule(ctx, e.Node(2).Netns, e.Dataplane.Form(), s)
+		_, undo, err := insertRule(ctx, e, e.Node(2).Netns, e.Dataplane.Form(), s)
 		if err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ func farPolicy(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	return apply("node2", e.writeFar(ctx, s))
+	return apply("node2", writeFar(ctx, e, s))
 }
 
 // masquerade does what kube-proxy's --masquerade-all does, or a cluster CIDR
@@ -48,20 +48,20 @@ func masquerade(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	if f.src == nil || f.dst == nil || f.src.Node.Number != 1 || f.dst.Node.Number != 2 {
 		return nil, errors.New("the traffic must go from a pod on node1 to one on node2")
 	}
-	far := ruleSpec{name: "pods-only", hook: "FORWARD", src: netFacts(e.Dataplane.Kind(), 1).tunnelIP, dst: f.dst.IPv4, proto: f.Proto, verdict: "DROP"}
-	return apply("node1", e.writeFar(ctx, far), e.masqueradeAll(ctx, f))
+	far := ruleSpec{name: "pods-only", hook: "FORWARD", src: e.Node(1).TunnelAddr, dst: f.dst.IPv4, proto: f.Proto, verdict: "DROP"}
+	return apply("node1", writeFar(ctx, e, far), masqueradeAll(ctx, e, f))
 }
 
 // masqueradeAll writes the rule, in the form of the node's own.
-func (e *Env) masqueradeAll(ctx context.Context, f flow) func(*Applied) error {
+func masqueradeAll(ctx context.Context, e *Env, f flow) func(*Applied) error {
 	ns := e.Node(1).Netns
 	if e.Dataplane.Form() == FormNFTables {
 		in := fmt.Sprintf("table ip site-masquerade {\n\tchain postrouting {\n\t\ttype nat hook postrouting priority srcnat - 5; policy accept;\n"+
 			"\t\tip saddr %s ip daddr %s masquerade comment \"masquerade-all\"\n\t}\n}\n", f.src.IPv4, f.dst.IPv4)
-		return e.tool(ctx, ns, command{in, []string{"nft", "-f", "-"}}, cmd("nft", "delete", "table", "ip", "site-masquerade"))
+		return runTool(ctx, e, ns, command{in, []string{"nft", "-f", "-"}}, cmd("nft", "delete", "table", "ip", "site-masquerade"))
 	}
 	tool := "iptables-" + string(e.Dataplane.Form())
 	rule := []string{"-s", netns.HostPrefix(f.src.IPv4).String(), "-d", netns.HostPrefix(f.dst.IPv4).String(), "-m", "comment", "--comment", "masquerade-all", "-j", "MASQUERADE"}
-	return e.tool(ctx, ns, cmd(append([]string{tool, "-w", "-t", "nat", "-I", "POSTROUTING", "1"}, rule...)...),
+	return runTool(ctx, e, ns, cmd(append([]string{tool, "-w", "-t", "nat", "-I", "POSTROUTING", "1"}, rule...)...),
 		cmd(append([]string{tool, "-w", "-t", "nat", "-D", "POSTROUTING"}, rule...)...))
 }

@@ -52,15 +52,12 @@ func down(ns *netns.Namespace, name string, restore func() error) func(*Applied)
 
 // restoreEndpoint waits for the pod's end of its veth and puts back what the
 // kernel removed with the node's end. On a bridge nothing is.
-func (e *Env) restoreEndpoint(pod *Pod) func() error {
+func restoreEndpoint(e *Env, pod *Pod) func() error {
 	return func() error {
 		if err := pod.Netns.WaitUp("eth0"); err != nil {
 			return err
 		}
-		if e.Dataplane.Kind() == Calico {
-			return restoreCalicoEndpoint(pod)
-		}
-		return nil
+		return e.RestoreEndpoint(pod)
 	}
 }
 
@@ -69,7 +66,7 @@ func interfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	return apply(pod.Node.Name, down(pod.Node.Netns, pod.HostInterface, e.restoreEndpoint(pod)))
+	return apply(pod.Node.Name, down(pod.Node.Netns, pod.HostInterface, restoreEndpoint(e, pod)))
 }
 
 func sourceInterfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
@@ -77,7 +74,7 @@ func sourceInterfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	return apply(pod.Node.Name, down(pod.Node.Netns, pod.HostInterface, e.restoreEndpoint(pod)))
+	return apply(pod.Node.Name, down(pod.Node.Netns, pod.HostInterface, restoreEndpoint(e, pod)))
 }
 
 func uplinkDown(_ context.Context, e *Env, _ flow) (*Applied, error) {
@@ -113,7 +110,7 @@ func narrowInterface(_ context.Context, e *Env, f flow) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	return apply(pod.Node.Name, append(keepBridgeMTU(e, tunnelMTU), setMTU(pod.Node.Netns, pod.HostInterface, narrowMTU))...)
+	return apply(pod.Node.Name, append(keepBridgeMTU(e, TunnelMTU), setMTU(pod.Node.Netns, pod.HostInterface, narrowMTU))...)
 }
 
 // keepBridgeMTU fixes cni0's MTU, which else follows its narrowest port.
@@ -150,7 +147,7 @@ func silentPod(_ context.Context, e *Env, f flow) (*Applied, error) {
 	steps := []func(*Applied) error{
 		func(*Applied) error { return pod.Netns.ConfirmNeighbors() },
 		sysctl(pod.Netns, netns.Setting{Path: "ipv4/conf/eth0/arp_ignore", Value: arpIgnoreAll}),
-		forget(pod.Node.Netns, pod.IPv4, e.restoreEndpoint(pod)),
+		forget(pod.Node.Netns, pod.IPv4, restoreEndpoint(e, pod)),
 	}
 	if f.src != nil {
 		steps = append(steps, forget(f.src.Netns, pod.IPv4, func() error { return nil }))
@@ -179,5 +176,5 @@ func proxyARPOff(_ context.Context, _ *Env, f flow) (*Applied, error) {
 	}
 	return apply(pod.Node.Name,
 		sysctl(pod.Node.Netns, netns.Setting{Path: "ipv4/conf/" + pod.HostInterface + "/proxy_arp", Value: "0"}),
-		forget(pod.Netns, calicoGateway, func() error { return nil }))
+		forget(pod.Netns, CalicoGateway, func() error { return nil }))
 }

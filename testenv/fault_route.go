@@ -53,7 +53,7 @@ func rpFilter(_ context.Context, e *Env, f flow) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	detour := netlink.Route{LinkIndex: index, Dst: netns.IPNet(netns.HostPrefix(f.src.IPv4)), Gw: underlayGateway.Addr().AsSlice()}
+	detour := netlink.Route{LinkIndex: index, Dst: netns.IPNet(netns.HostPrefix(f.src.IPv4)), Gw: UnderlayGateway.Addr().AsSlice()}
 	return apply(node.Name, addRoute(node.Netns, detour),
 		sysctl(node.Netns, netns.Setting{Path: "ipv4/conf/" + node.Tunnel + "/rp_filter", Value: "1"}))
 }
@@ -78,7 +78,7 @@ func secondAddress(_ context.Context, _ *Env, f flow) (*Applied, error) {
 }
 
 func defaultRoute(node *Node) netlink.Route {
-	return netlink.Route{Dst: netns.IPNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: underlayGateway.Addr().AsSlice()}
+	return netlink.Route{Dst: netns.IPNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: UnderlayGateway.Addr().AsSlice()}
 }
 
 // addRoute adds a route and deletes it again.
@@ -158,6 +158,6 @@ func loop(_ context.Context, e *Env, f flow) (*Applied, error) {
 	}
 	return apply(node.Name, addRoute(node.Netns, netlink.Route{
 		LinkIndex: index, Dst: netns.IPNet(netns.HostPrefix(f.dst.IPv4)), Flags: int(netlink.FLAG_ONLINK),
-		Gw: netFacts(e.Dataplane.Kind(), 1).tunnelIP.AsSlice(),
+		Gw: e.Node(1).TunnelAddr.AsSlice(),
 	}))
 }

@@ -46,12 +46,12 @@ func (f flow) protoFor() string {
 
 // ends are the flow's addresses.
 func (f flow) ends(e *Env) (src, dst netip.Addr, err error) {
-	if dst, _, err = e.resolve(f.Traffic); err != nil {
+	if dst, _, err = resolve(e, f.Traffic); err != nil {
 		return src, dst, err
 	}
 	back := f.Traffic
 	back.Dst = f.Src
-	src, _, err = e.resolve(back)
+	src, _, err = resolve(e, back)
 	return src, dst, err
 }
 
@@ -75,9 +75,9 @@ func replyRule(e *Env, f flow, name, hook, verdict string) (ruleSpec, error) {
 }
 
 // write puts a rule in and keeps what takes it out.
-func (e *Env) write(ctx context.Context, ns *netns.Namespace, form RuleForm, s ruleSpec) func(*Applied) error {
+func write(ctx context.Context, e *Env, ns *netns.Namespace, form RuleForm, s ruleSpec) func(*Applied) error {
 	return func(a *Applied) error {
-		rule, undo, err := e.insertRule(ctx, ns, form, s)
+		rule, undo, err := insertRule(ctx, e, ns, form, s)
 		if err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func dropForward(verdict string) func(context.Context, *Env, flow) (*Applied, er
 		if err != nil {
 			return nil, err
 		}
-		return apply("node1", e.write(ctx, e.Node(1).Netns, e.Dataplane.Form(), s))
+		return apply("node1", write(ctx, e, e.Node(1).Netns, e.Dataplane.Form(), s))
 	}
 }
 
@@ -101,7 +101,7 @@ func dropReturn(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	return apply("node1", e.write(ctx, e.Node(1).Netns, e.Dataplane.Form(), s))
+	return apply("node1", write(ctx, e, e.Node(1).Netns, e.Dataplane.Form(), s))
 }
 
 func splitRulesets(ctx context.Context, e *Env, f flow) (*Applied, error) {
@@ -113,7 +113,7 @@ func splitRulesets(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	return apply("node1", e.write(ctx, e.Node(1).Netns, other, s))
+	return apply("node1", write(ctx, e, e.Node(1).Netns, other, s))
 }
 
 func podInput(ctx context.Context, e *Env, f flow) (*Applied, error) {
@@ -124,7 +124,7 @@ func podInput(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	return apply(f.dst.FullName(), e.write(ctx, f.dst.Netns, e.Dataplane.Form(), s))
+	return apply(f.dst.FullName(), write(ctx, e, f.dst.Netns, e.Dataplane.Form(), s))
 }
 
 func podOutput(ctx context.Context, e *Env, f flow) (*Applied, error) {
@@ -135,15 +135,7 @@ func podOutput(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	return apply(f.src.FullName(), e.write(ctx, f.src.Netns, e.Dataplane.Form(), s))
-}
-
-// policySets are the recorded sets of sources that policies let in: to whom, by
-// which protocol.
-var policySets = []struct{ dst, proto, set string }{
-	{"default/server", "tcp", "cali40s:RzigBJT0WNHedldxhvdtE3t"},
-	{"default/server", "icmp", "cali40s:nzSmsJwJYA58y5TsSTCcRcP"},
-	{"prod/db", "", "cali40s:1wQ4fOWU6iKiDMhG8qNrTWv"},
+	return apply(f.src.FullName(), write(ctx, e, f.src.Netns, e.Dataplane.Form(), s))
 }
 
 // policyDeny takes the source out of the set, as Felix does when a pod's labels
@@ -152,23 +144,23 @@ func policyDeny(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	if f.src == nil {
 		return nil, errors.New("the traffic's source must be a pod")
 	}
-	for _, p := range policySets {
-		if p.dst != f.Dst || p.proto != "" && p.proto != f.Proto {
+	for _, p := range CalicoPolicySets() {
+		if p.Dst != f.Dst || p.Proto != "" && p.Proto != f.Proto {
 			continue
 		}
-		return apply("node1", e.leaveSet(ctx, p.set, f.src.IPv4))
+		return apply("node1", leaveSet(ctx, e, p.Set, f.src.IPv4))
 	}
 	return nil, fmt.Errorf("no policy lets %s to %s in", f.Proto, f.Dst)
 }
 
-func (e *Env) leaveSet(ctx context.Context, set string, addr netip.Addr) func(*Applied) error {
+func leaveSet(ctx context.Context, e *Env, set string, addr netip.Addr) func(*Applied) error {
 	change := func(ctx context.Context, verb string) error {
 		cmd := []string{"ipset", verb, set, addr.String()}
 		if e.Dataplane.Form() == FormNFTables {
 			verb := map[string]string{"del": "delete", "add": "add"}[verb]
 			cmd = []string{"nft", verb, "element", "ip", "calico", strings.ReplaceAll(set, ":", "-"), "{", addr.String(), "}"}
 		}
-		_, err := e.runTool(ctx, e.Node(1).Netns, "", cmd...)
+		_, err := e.RunTool(ctx, e.Node(1).Netns, "", cmd...)
 		return err
 	}
 	return func(a *Applied) error {
@@ -184,7 +176,7 @@ func forwardPolicy(ctx context.Context, e *Env, _ flow) (*Applied, error) {
 	node := e.Node(1)
 	run := func(ctx context.Context, cmd ...string) func() error {
 		return func() error {
-			_, err := e.runTool(ctx, node.Netns, "", cmd...)
+			_, err := e.RunTool(ctx, node.Netns, "", cmd...)
 			return err
 		}
 	}

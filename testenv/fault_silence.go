@@ -42,10 +42,7 @@ func podInterfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
 		if err := pod.Node.Netns.WaitUp(pod.HostInterface); err != nil {
 			return err
 		}
-		if e.Dataplane.Kind() == Calico {
-			return restoreCalicoEndpoint(pod)
-		}
-		return nil
+		return e.RestoreEndpoint(pod)
 	}))
 }
 
@@ -105,7 +102,7 @@ func podNoRoute(_ context.Context, e *Env, f flow) (*Applied, error) {
 	}
 	gone := []netip.Prefix{defaultPrefix}
 	if e.Dataplane.Kind() == Flannel {
-		gone = append(gone, netip.MustParsePrefix(flannelNet))
+		gone = append(gone, netip.MustParsePrefix(FlannelNet))
 	}
 	var steps []func(*Applied) error
 	for _, prefix := range gone {

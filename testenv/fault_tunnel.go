@@ -26,16 +26,16 @@ func tunnelFaults() []Fault {
 }
 
 func blockVXLANOut(ctx context.Context, e *Env, _ flow) (*Applied, error) {
-	return apply("node1", e.write(ctx, e.Node(1).Netns, e.Dataplane.Form(), ruleSpec{
+	return apply("node1", write(ctx, e, e.Node(1).Netns, e.Dataplane.Form(), ruleSpec{
 		name: "no-tunnels", hook: "OUTPUT", dst: e.Node(2).Addr, proto: "udp", verdict: "DROP",
-		dport: netFacts(e.Dataplane.Kind(), 1).port,
+		dport: e.Node(1).TunnelPort,
 	}))
 }
 
 func blockVXLANIn(ctx context.Context, e *Env, _ flow) (*Applied, error) {
-	return apply("node1", e.write(ctx, e.Node(1).Netns, e.Dataplane.Form(), ruleSpec{
+	return apply("node1", write(ctx, e, e.Node(1).Netns, e.Dataplane.Form(), ruleSpec{
 		name: "no-tunnels", hook: "INPUT", src: e.Node(2).Addr, proto: "udp", verdict: "DROP",
-		dport: netFacts(e.Dataplane.Kind(), 1).port,
+		dport: e.Node(1).TunnelPort,
 	}))
 }
 
@@ -66,5 +66,5 @@ func removeFDB(_ context.Context, e *Env, _ flow) (*Applied, error) {
 
 func tunnelDown(_ context.Context, e *Env, _ flow) (*Applied, error) {
 	node := e.Node(1)
-	return apply(node.Name, down(node.Netns, node.Tunnel, func() error { return e.addTunnelPeer(node) }))
+	return apply(node.Name, down(node.Netns, node.Tunnel, func() error { return e.AddTunnelPeer(node) }))
 }

@@ -6,8 +6,6 @@ package testenv
 
 import (
 	"context"
-	"fmt"
-	"net/netip"
 	"strconv"
 	"time"
 )
@@ -58,7 +56,7 @@ func flap(e *Env, f flow, script string, name func(*Pod) (string, error)) (*Appl
 	var p *process
 	a, err := apply(pod.Node.Name, func(a *Applied) error {
 		return a.then(func() (err error) {
-			p, err = e.startScript(pod.Node.Netns, Flapper, script, iface, half)
+			p, err = startScript(e, pod.Node.Netns, Flapper, script, iface, half)
 			return err
 		}, func() error {
 			if err := p.stop(); err != nil {
@@ -70,7 +68,7 @@ func flap(e *Env, f flow, script string, name func(*Pod) (string, error)) (*Appl
 			if err := pod.Node.Netns.WaitUp(pod.HostInterface); err != nil {
 				return err
 			}
-			return e.restoreEndpoint(pod)()
+			return restoreEndpoint(e, pod)()
 		})
 	})
 	if err != nil {
@@ -97,18 +95,18 @@ func killAgent(ctx context.Context, e *Env, _ flow) (*Applied, error) {
 			if err := before(); err != nil {
 				return err
 			}
-			return restoreCalicoEndpoint(pod)
+			return e.RestoreEndpoint(pod)
 		}
-		if err := felixRoute(pod, pod.IPv4); err != nil {
+		if err := MarkFelixRoute(pod); err != nil {
 			return nil, err
 		}
 	}
 	a, err := apply(node.Name, func(a *Applied) error {
 		return a.then(func() (err error) {
-			if agent, err = e.startScript(node.Netns, Agent, waitForEver); err != nil {
+			if agent, err = startScript(e, node.Netns, Agent, waitForEver); err != nil {
 				return err
 			}
-			if killer, err = e.startScript(node.Netns, Killer, upgrade, append([]string{strconv.Itoa(agent.pid())}, routes...)...); err != nil {
+			if killer, err = startScript(e, node.Netns, Killer, upgrade, append([]string{strconv.Itoa(agent.pid())}, routes...)...); err != nil {
 				return err
 			}
 			return killer.wait(ctx)
@@ -124,18 +122,4 @@ func killAgent(ctx context.Context, e *Env, _ flow) (*Applied, error) {
 	}
 	a.By, a.Victim = killer.pid(), agent.pid()
 	return a, nil
-}
-
-// felixRoute marks a pod's route as Felix does.
-func felixRoute(pod *Pod, addr netip.Addr) error {
-	index, err := pod.Node.Netns.LinkIndex(pod.HostInterface)
-	if err != nil {
-		return err
-	}
-	r := calicoPodRoute(index, addr)
-	r.Protocol = calicoProtocol
-	if err := pod.Node.Netns.Link().RouteReplace(&r); err != nil {
-		return fmt.Errorf("route to %s: %w", addr, err)
-	}
-	return nil
 }

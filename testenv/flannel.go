@@ -28,8 +28,8 @@ import (
 // cniPluginDir is where Debian's containernetworking-plugins puts the plugins.
 const cniPluginDir = "/usr/lib/cni"
 
-// flannelNet is the whole pod network.
-const flannelNet = "10.244.0.0/16"
+// FlannelNet is the whole pod network.
+const FlannelNet = "10.244.0.0/16"
 
 func (e *Env) buildFlannel(ctx context.Context, node *Node, pods []*Pod) error {
 	if err := e.buildTunnel(node); err != nil {
@@ -56,7 +56,7 @@ func (e *Env) buildFlannel(ctx context.Context, node *Node, pods []*Pod) error {
 func flannelConfig(node *Node) (*libcni.NetworkConfigList, error) {
 	v6 := flannelNet6(node.Number)
 	bridge := map[string]any{
-		"type": "bridge", "bridge": "cni0", "mtu": tunnelMTU,
+		"type": "bridge", "bridge": "cni0", "mtu": TunnelMTU,
 		"isGateway": true, "isDefaultGateway": true, "hairpinMode": true, "ipMasq": false,
 		"ipam": map[string]any{
 			"type":    "host-local",
@@ -64,7 +64,7 @@ func flannelConfig(node *Node) (*libcni.NetworkConfigList, error) {
 			"ranges": [][]map[string]string{
 				{{"subnet": node.PodNet.String()}}, {{"subnet": v6.String()}},
 			},
-			"routes": []map[string]string{{"dst": flannelNet}},
+			"routes": []map[string]string{{"dst": FlannelNet}},
 		},
 	}
 	portmap := map[string]any{"type": "portmap", "capabilities": map[string]bool{"portMappings": true}}

@@ -10,7 +10,7 @@ import "testing"
 func TestFlood(t *testing.T) {
 	e := newTestEnv(t, Options{Dataplane: CalicoLegacy})
 	spec := FloodSpec{Src: server, Dst: client, Packets: 5000, Rate: 20000}
-	r, err := e.Flood(t.Context(), spec)
+	r, err := Flood(t.Context(), e, spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,12 +21,12 @@ func TestFlood(t *testing.T) {
 	if pps := r.PPS(); pps > 1.1*float64(spec.Rate) {
 		t.Errorf("flood ran at %.0f pps, want about %d", pps, spec.Rate)
 	}
-	applied, err := e.Break(t.Context(), "rule-drop", Traffic{Proto: "udp", Src: server, Dst: client, Port: FloodPort})
+	applied, err := Break(t.Context(), e, "rule-drop", Traffic{Proto: "udp", Src: server, Dst: client, Port: FloodPort})
 	if err != nil {
 		t.Fatal(err)
 	}
 	spec.Packets = 500
-	if r, err = e.Flood(t.Context(), spec); err != nil {
+	if r, err = Flood(t.Context(), e, spec); err != nil {
 		t.Fatal(err)
 	}
 	if r.Sent != spec.Packets || r.Received != 0 || r.Lost() != spec.Packets {

@@ -61,7 +61,7 @@ func (e *Env) serviceAddrs(node *Node) map[string]string {
 	return map[string]string{
 		"10.244.1.10": at(plan, server), "10.244.1.11": at(plan, client),
 		"10.244.2.10": at(remote, web2), "10.244.2.11": at(remote, 11), "10.244.2.12": at(remote, 12),
-		"10.244.0.0": podNet, "192.168.77.10": node.Addr.String(), "192.168.77.1": underlayGateway.Addr().String(),
+		"10.244.0.0": podNet, "192.168.77.10": node.Addr.String(), "192.168.77.1": UnderlayGateway.Addr().String(),
 	}
 }
 
@@ -126,7 +126,7 @@ func (e *Env) restoreKubeProxy(ctx context.Context, node *Node) error {
 			return err
 		}
 		in := placeJumps(rewriteAddrs(string(text), to), e.firstJumps(step.file))
-		if _, err := e.runTool(ctx, node.Netns, in, step.cmd...); err != nil {
+		if _, err := e.RunTool(ctx, node.Netns, in, step.cmd...); err != nil {
 			return fmt.Errorf("restore %s: %w", step.file, err)
 		}
 	}

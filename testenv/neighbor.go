@@ -77,7 +77,7 @@ const unanswered = netlink.NUD_INCOMPLETE | netlink.NUD_FAILED
 // asking still when it is mended (a retransmission of an older connection, say):
 // what is sent then waits with that packet until it is asked again, or dies with
 // it if that was the last time.
-func (e *Env) forgetUnanswered(f flow) error {
+func forgetUnanswered(e *Env, f flow) error {
 	spaces := map[*netns.Namespace]bool{}
 	for _, node := range e.Nodes {
 		spaces[node.Netns] = true

@@ -29,7 +29,7 @@ func TestMendedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	applied, err := e.Break(t.Context(), "interface-down-source", way)
+	applied, err := Break(t.Context(), e, "interface-down-source", way)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestMendedAtOnce(t *testing.T) {
 	if err := applied.Undo(); err != nil {
 		t.Fatal(err)
 	}
-	r, err := e.Send(t.Context(), way)
+	r, err := Send(t.Context(), e, way)
 	if err != nil || r.Outcome != Answered {
 		t.Errorf("%v after somebody asked for the address and the fault was mended: %v, %v", time.Since(asking).Round(time.Millisecond), r, err)
 	}
@@ -80,7 +80,7 @@ func neighborState(t *testing.T, ns *netns.Namespace, addr netip.Addr) (state in
 func TestConfirmNeighbors(t *testing.T) {
 	e := newTestEnv(t, Options{Dataplane: FlannelLegacy})
 	pod := e.Pod("default/server")
-	if r, err := e.Send(t.Context(), Traffic{Proto: "icmp", Src: "node1", Dst: pod.FullName(), Count: 1}); err != nil || r.Outcome != Answered {
+	if r, err := Send(t.Context(), e, Traffic{Proto: "icmp", Src: "node1", Dst: pod.FullName(), Count: 1}); err != nil || r.Outcome != Answered {
 		t.Fatal(r, err)
 	}
 	bridge := pod.Node.PodNet.Addr().Next()

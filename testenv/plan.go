@@ -54,8 +54,8 @@ func netFacts(kind Kind, node int) facts {
 	return f
 }
 
-// tunnelMTU leaves room for VXLAN over IPv4 on a 1500-byte underlay.
-const tunnelMTU = 1450
+// TunnelMTU leaves room for VXLAN over IPv4 on a 1500-byte underlay.
+const TunnelMTU = 1450
 
 // podPlan is a pod before it is built.
 type podPlan struct {

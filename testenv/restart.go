@@ -126,8 +126,8 @@ func (e *Env) replugCalicoPod(ctx context.Context, pod *Pod, keep bool) error {
 	if err := plugCalicoPod(pod.Node, pod); err != nil {
 		return err
 	}
-	for _, p := range policySets {
-		if err := e.joinSet(ctx, p.set, was, pod.IPv4); err != nil {
+	for _, p := range CalicoPolicySets() {
+		if err := e.joinSet(ctx, p.Set, was, pod.IPv4); err != nil {
 			return err
 		}
 	}
@@ -143,7 +143,7 @@ func (e *Env) joinSet(ctx context.Context, set string, was, is netip.Addr) error
 		return nil
 	}
 	run := func(cmd ...string) error {
-		_, err := e.runTool(ctx, e.Node(1).Netns, "", cmd...)
+		_, err := e.RunTool(ctx, e.Node(1).Netns, "", cmd...)
 		return err
 	}
 	if e.Dataplane.Form() == FormNFTables {

@@ -38,20 +38,20 @@ type ruleSpec struct {
 func (s ruleSpec) v6() bool { return s.src.Is6() || s.dst.Is6() }
 
 // insertRule writes the rule and returns it with what takes it out again.
-func (e *Env) insertRule(ctx context.Context, ns *netns.Namespace, form RuleForm, s ruleSpec) (Rule, func() error, error) {
+func insertRule(ctx context.Context, e *Env, ns *netns.Namespace, form RuleForm, s ruleSpec) (Rule, func() error, error) {
 	if form == FormNFTables {
-		return e.insertNative(ctx, ns, s)
+		return insertNative(ctx, e, ns, s)
 	}
 	tool, family := "iptables-"+string(form), "ip"
 	if s.v6() {
 		tool, family = "ip6tables-"+string(form), "ip6"
 	}
 	args := s.iptablesArgs()
-	if _, err := e.runTool(ctx, ns, "", append([]string{tool, "-w", "-I", s.hook, "1"}, args...)...); err != nil {
+	if _, err := e.RunTool(ctx, ns, "", append([]string{tool, "-w", "-I", s.hook, "1"}, args...)...); err != nil {
 		return Rule{}, nil, err
 	}
 	undo := func() error {
-		_, err := e.runTool(context.WithoutCancel(ctx), ns, "", append([]string{tool, "-w", "-D", s.hook}, args...)...)
+		_, err := e.RunTool(context.WithoutCancel(ctx), ns, "", append([]string{tool, "-w", "-D", s.hook}, args...)...)
 		return err
 	}
 	text := strings.Join(append([]string{"-A", s.hook}, args...), " ")
@@ -91,7 +91,7 @@ func (s ruleSpec) iptablesArgs() []string {
 
 // insertNative writes the rule into a table of its own, just ahead of the
 // filters of the same hook.
-func (e *Env) insertNative(ctx context.Context, ns *netns.Namespace, s ruleSpec) (Rule, func() error, error) {
+func insertNative(ctx context.Context, e *Env, ns *netns.Namespace, s ruleSpec) (Rule, func() error, error) {
 	family, table, chain := "ip", "site-"+s.name, strings.ToLower(s.hook)
 	if s.v6() {
 		family = "ip6"
@@ -99,11 +99,11 @@ func (e *Env) insertNative(ctx context.Context, ns *netns.Namespace, s ruleSpec)
 	text := s.nftText(family)
 	in := fmt.Sprintf("table %s %s {\n\tchain %s {\n\t\ttype filter hook %s priority filter - 5; policy accept;\n\t\t%s\n\t}\n}\n",
 		family, table, chain, chain, text)
-	if _, err := e.runTool(ctx, ns, in, "nft", "-f", "-"); err != nil {
+	if _, err := e.RunTool(ctx, ns, in, "nft", "-f", "-"); err != nil {
 		return Rule{}, nil, err
 	}
 	undo := func() error {
-		_, err := e.runTool(context.WithoutCancel(ctx), ns, "", "nft", "delete", "table", family, table)
+		_, err := e.RunTool(context.WithoutCancel(ctx), ns, "", "nft", "delete", "table", family, table)
 		return err
 	}
 	return Rule{Family: family, Table: table, Chain: chain, Backend: "nft", Text: text}, undo, nil

@@ -49,16 +49,16 @@ func (e *Env) restoreRules(ctx context.Context, node *Node) error {
 		if in == "" {
 			continue
 		}
-		if _, err := e.runTool(ctx, node.Netns, in, step.cmd...); err != nil {
+		if _, err := e.RunTool(ctx, node.Netns, in, step.cmd...); err != nil {
 			return fmt.Errorf("restore %s: %w", step.file, err)
 		}
 	}
 	return nil
 }
 
-// runTool runs a rule tool in a namespace. iptables-legacy locks a file of this
+// RunTool runs a rule tool in a namespace. iptables-legacy locks a file of this
 // environment instead of the machine's, so as not to wait for others.
-func (e *Env) runTool(ctx context.Context, ns *netns.Namespace, stdin string, cmd ...string) (string, error) {
+func (e *Env) RunTool(ctx context.Context, ns *netns.Namespace, stdin string, cmd ...string) (string, error) {
 	env := []string{"XTABLES_LOCKFILE=" + filepath.Join(e.StateDir, ns.Name+".lock")}
 	return ns.RunEnv(ctx, env, stdin, cmd[0], cmd[1:]...)
 }

@@ -95,7 +95,7 @@ func (s *Scenario) Apply(ctx context.Context, e *Env) (*Applied, error) {
 	if s.Fault == "" {
 		return &Applied{Fault: &Fault{}}, nil
 	}
-	return e.Break(ctx, s.Fault, s.Traffic)
+	return Break(ctx, e, s.Fault, s.Traffic)
 }
 
 // answerWithin is waited for answers that must come. It costs time only where
@@ -109,14 +109,14 @@ func (s *Scenario) Run(ctx context.Context, e *Env) (TrafficResult, error) {
 	if len(s.Expect.Sender) > 0 && !slices.Contains(s.Expect.Sender, TimedOut) {
 		t.Timeout = max(t.Timeout, answerWithin)
 	}
-	return e.Send(ctx, t)
+	return Send(ctx, e, t)
 }
 
 // RunHealthy sends the twin's traffic.
 func (s *Scenario) RunHealthy(ctx context.Context, e *Env) (TrafficResult, error) {
 	t := s.Healthy
 	t.Timeout = max(t.Timeout, answerWithin)
-	return e.Send(ctx, t)
+	return Send(ctx, e, t)
 }
 
 // Check sends the twin's traffic and gives an error unless all of it is
@@ -124,7 +124,7 @@ func (s *Scenario) RunHealthy(ctx context.Context, e *Env) (TrafficResult, error
 func (s *Scenario) Check(ctx context.Context, e *Env) error {
 	t := s.Healthy
 	t.Count, t.Timeout = 1, answerWithin
-	r, err := e.Send(ctx, t)
+	r, err := Send(ctx, e, t)
 	if err != nil {
 		return err
 	}
@@ -133,6 +133,9 @@ func (s *Scenario) Check(ctx context.Context, e *Env) error {
 	}
 	return nil
 }
+
+// Ends gives the addresses of the scenario's traffic.
+func (s *Scenario) Ends(e *Env) (src, dst string, err error) { return Ends(e, s.Traffic) }
 
 // PlaceOf names the network namespace that a role plays in: node1 or a pod's
 // full name; empty for roles that are interfaces.

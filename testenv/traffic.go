@@ -99,12 +99,12 @@ func (t Traffic) withDefaults() Traffic {
 
 // Send runs an exchange. An error means that it could not be tried at all; what
 // went wrong with the packets is in the result.
-func (e *Env) Send(ctx context.Context, t Traffic) (TrafficResult, error) {
-	src, err := e.Place(t.Src)
+func Send(ctx context.Context, e *Env, t Traffic) (TrafficResult, error) {
+	src, err := place(e, t.Src)
 	if err != nil {
 		return TrafficResult{}, fmt.Errorf("traffic source: %w", err)
 	}
-	dst, port, err := e.resolve(t)
+	dst, port, err := resolve(e, t)
 	if err != nil {
 		return TrafficResult{}, fmt.Errorf("traffic destination: %w", err)
 	}
@@ -130,9 +130,9 @@ func (e *Env) Send(ctx context.Context, t Traffic) (TrafficResult, error) {
 	return r, err
 }
 
-// Place returns the namespace that a name stands for: a pod's namespace/name,
+// place returns the namespace that a name stands for: a pod's namespace/name,
 // node1, node2 or external.
-func (e *Env) Place(name string) (*netns.Namespace, error) {
+func place(e *Env, name string) (*netns.Namespace, error) {
 	if name == "external" {
 		return e.Underlay, nil
 	}
@@ -148,7 +148,7 @@ func (e *Env) Place(name string) (*netns.Namespace, error) {
 }
 
 // resolve finds a destination's address, and the port that belongs to it.
-func (e *Env) resolve(t Traffic) (netip.Addr, int, error) {
+func resolve(e *Env, t Traffic) (netip.Addr, int, error) {
 	if addr, err := netip.ParseAddr(t.Dst); err == nil {
 		return addr, 0, nil
 	}

@@ -28,7 +28,7 @@ func (e *Env) buildTunnel(node *Node) error {
 		return err
 	}
 	err = ns.Link().LinkAdd(&netlink.Vxlan{
-		LinkAttrs: netlink.LinkAttrs{Name: own.tunnel, HardwareAddr: mac, MTU: tunnelMTU},
+		LinkAttrs: netlink.LinkAttrs{Name: own.tunnel, HardwareAddr: mac, MTU: TunnelMTU},
 		VxlanId:   own.vni, Port: own.port, VtepDevIndex: under, SrcAddr: own.addr.AsSlice(),
 		Learning: false, UDPCSum: true,
 	})
@@ -45,11 +45,11 @@ func (e *Env) buildTunnel(node *Node) error {
 	if err := ns.SetUp(own.tunnel); err != nil {
 		return err
 	}
-	return e.addTunnelPeer(node)
+	return e.AddTunnelPeer(node)
 }
 
-// addTunnelPeer adds route, neighbour and forwarding entry to the other node.
-func (e *Env) addTunnelPeer(node *Node) error {
+// AddTunnelPeer adds route, neighbour and forwarding entry to the other node.
+func (e *Env) AddTunnelPeer(node *Node) error {
 	ns, peer := node.Netns, netFacts(e.Dataplane.Kind(), 3-node.Number)
 	index, err := ns.LinkIndex(node.Tunnel)
 	if err != nil {
@@ -78,7 +78,7 @@ func (e *Env) addTunnelPeer(node *Node) error {
 // calicoRouteMTU: Felix writes the MTU into the tunnel route, flanneld does not.
 func calicoRouteMTU(kind Kind) int {
 	if kind == Calico {
-		return tunnelMTU
+		return TunnelMTU
 	}
 	return 0
 }

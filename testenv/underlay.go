@@ -35,7 +35,7 @@ func (e *Env) buildUnderlay() error {
 		return err
 	}
 	outside := []netip.Prefix{
-		underlayGateway, netip.PrefixFrom(ExternalAddr, 24),
+		UnderlayGateway, netip.PrefixFrom(ExternalAddr, 24),
 		netns.HostPrefix(BadNetAddr), netns.HostPrefix(netip.MustParseAddr("198.51.99.1")),
 	}
 	for _, prefix := range outside {
@@ -59,27 +59,27 @@ func (e *Env) joinUnderlay(node *Node) error {
 	if err := node.Netns.Link().LinkAdd(veth); err != nil {
 		return fmt.Errorf("add uplink: %w", err)
 	}
-	if err := e.plugIn(node.Name); err != nil {
+	if err := e.PlugIn(node.Name); err != nil {
 		return err
 	}
 	index, err := node.Netns.LinkIndex(uplink)
 	if err != nil {
 		return err
 	}
-	if err := node.Netns.AddAddr(index, netip.PrefixFrom(node.Addr, underlayGateway.Bits())); err != nil {
+	if err := node.Netns.AddAddr(index, netip.PrefixFrom(node.Addr, UnderlayGateway.Bits())); err != nil {
 		return err
 	}
 	if err := node.Netns.SetUp(uplink); err != nil {
 		return err
 	}
 	return node.Netns.AddRoute(netlink.Route{
-		LinkIndex: index, Dst: netns.IPNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: underlayGateway.Addr().AsSlice(),
+		LinkIndex: index, Dst: netns.IPNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: UnderlayGateway.Addr().AsSlice(),
 	})
 }
 
-// plugIn puts one end of an uplink on the underlay's bridge. Nodes are built
+// PlugIn puts one end of an uplink on the underlay's bridge. Nodes are built
 // side by side, the underlay's handle is one: a lock keeps them apart.
-func (e *Env) plugIn(name string) error {
+func (e *Env) PlugIn(name string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	port, err := e.Underlay.Link().LinkByName(name)

@@ -102,14 +102,14 @@ func TestBadInput(t *testing.T) {
 		{Traffic{Proto: "icmp", Src: "external", Dst: "svc:a/b"}, `no service "a/b"`},
 		{Traffic{Proto: "sctp", Src: "external", Dst: "10.0.0.1"}, `"sctp": take icmp, tcp or udp`},
 	} {
-		if _, err := e.Send(context.Background(), c.traffic); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Send(context.Background(), e, c.traffic); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v gives %v; want %q in it", c.traffic, err, c.want)
 		}
 	}
-	if _, err := e.Break(context.Background(), "nonsense", Traffic{}); err == nil || !strings.Contains(err.Error(), "rule-drop") {
+	if _, err := Break(context.Background(), e, "nonsense", Traffic{}); err == nil || !strings.Contains(err.Error(), "rule-drop") {
 		t.Errorf("an unknown fault gives %v; want an error that lists those there are", err)
 	}
-	if _, err := e.Break(context.Background(), "ttl-loop", Traffic{}); err == nil || !strings.Contains(err.Error(), "takes 2 nodes") {
+	if _, err := Break(context.Background(), e, "ttl-loop", Traffic{}); err == nil || !strings.Contains(err.Error(), "takes 2 nodes") {
 		t.Errorf("a fault that does not fit gives %v", err)
 	}
 	if _, err := New(context.Background(), Options{Dataplane: CalicoLegacy, Nodes: 3}); err == nil {
@@ -188,7 +188,7 @@ func TestFaultRuleText(t *testing.T) {
 				{Proto: "tcp", Src: client, Dst: server}, {Proto: "udp", Src: client, Dst: server, Port: 53},
 				{Proto: "icmp", Src: client, Dst: server}, {Proto: "icmp", Src: client, Dst: server, IPv6: true},
 			} {
-				applied, err := e.Break(t.Context(), fault, traffic)
+				applied, err := Break(t.Context(), e, fault, traffic)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -208,7 +208,7 @@ func checkListed(t *testing.T, e *Env, a *Applied) {
 	if strings.HasPrefix(a.Rule.Table, "site-") {
 		cmd = []string{"nft", "list", "table", a.Rule.Family, a.Rule.Table}
 	}
-	out, err := e.runTool(t.Context(), e.Node(1).Netns, "", cmd...)
+	out, err := e.RunTool(t.Context(), e.Node(1).Netns, "", cmd...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -142,7 +142,7 @@ func (n *Node) keepIdle(ctx context.Context) (stop func(error) error) {
 	done := make(chan error, 1)
 	go func() {
 		for ctx.Err() == nil {
-			r, err := n.Env.Send(ctx, testenv.Traffic{Proto: "udp", Src: tracedSrc, Dst: tracedDst, Count: 1, Timeout: idleTimeout})
+			r, err := testenv.Send(ctx, n.Env, testenv.Traffic{Proto: "udp", Src: tracedSrc, Dst: tracedDst, Count: 1, Timeout: idleTimeout})
 			if err != nil && ctx.Err() == nil {
 				done <- fmt.Errorf("the traced flow: %w", err)
 				return

@@ -40,7 +40,7 @@ func (n *Node) OwnRate(ctx context.Context, name, bin string, args []string, pps
 		return o, fmt.Errorf("a rate of %d packets a second: take 1 or more", pps)
 	}
 	spec := testenv.FloodSpec{Src: tracedSrc, Dst: tracedDst, Rate: pps, Packets: max(int(float64(pps)*d.Seconds()), 1)}
-	bare, err := n.Env.Flood(ctx, spec)
+	bare, err := testenv.Flood(ctx, n.Env, spec)
 	if err != nil {
 		return o, err
 	}
@@ -50,7 +50,7 @@ func (n *Node) OwnRate(ctx context.Context, name, bin string, args []string, pps
 	if err != nil {
 		return o, err
 	}
-	r, err := n.Env.Flood(ctx, spec)
+	r, err := testenv.Flood(ctx, n.Env, spec)
 	o.Life, err = stopAfter(t, err)
 	if err != nil {
 		return o, err

@@ -255,7 +255,7 @@ func (g *gallery) flood(t *testing.T) (stop func() int) {
 	}
 	for _, spec := range specs {
 		all.Go(func() {
-			r, err := g.s.env.Flood(ctx, spec)
+			r, err := testenv.Flood(ctx, g.s.env, spec)
 			if err != nil {
 				t.Errorf("flood: %v", err)
 			}

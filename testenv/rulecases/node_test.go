@@ -168,7 +168,7 @@ func (s *stand) warm(ctx context.Context) error {
 		var r testenv.TrafficResult
 		var err error
 		for range 5 { // a bridge port that came up learns before it forwards
-			if r, err = s.env.Send(ctx, t); err != nil || r.Outcome == testenv.Answered {
+			if r, err = testenv.Send(ctx, s.env, t); err != nil || r.Outcome == testenv.Answered {
 				break
 			}
 			time.Sleep(200 * time.Millisecond)

@@ -59,7 +59,7 @@ func exitNothingSeen(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 	const duration = time.Second
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", "9", "--duration", duration.String())
 	began := tr.readySince(t)
-	if r, err := e.Send(t.Context(), udp(0)); err != nil || r.Outcome != testenv.Answered {
+	if r, err := testenv.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != testenv.Answered {
 		t.Fatalf("other traffic: %v, %v", r, err)
 	}
 	all := tr.verdict(t, duration+p.detach())
@@ -125,16 +125,16 @@ func exitCommand(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 // exitDropsOnly: what arrived is counted and not told.
 func exitDropsOnly(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--drops-only")
-	if r, err := e.Send(t.Context(), udp(0)); err != nil || r.Outcome != testenv.Answered {
+	if r, err := testenv.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != testenv.Answered {
 		t.Fatalf("before the fault: %v, %v", r, err)
 	}
-	applied, err := e.Break(t.Context(), "rule-drop", udp(0))
+	applied, err := testenv.Break(t.Context(), e, "rule-drop", udp(0))
 	if err != nil {
 		t.Fatal(err)
 	}
 	broken := udp(0)
 	broken.Timeout = 200 * time.Millisecond
-	_, err = e.Send(t.Context(), broken)
+	_, err = testenv.Send(t.Context(), e, broken)
 	if undone := applied.Undo(); err != nil || undone != nil {
 		t.Fatal(err, undone)
 	}
@@ -155,7 +155,7 @@ func exitDropsOnly(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 
 func exitSIGTERM(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp")
-	if _, err := e.Send(t.Context(), udp(0)); err != nil {
+	if _, err := testenv.Send(t.Context(), e, udp(0)); err != nil {
 		t.Fatal(err)
 	}
 	tr.signal(t, syscall.SIGTERM)
@@ -190,7 +190,7 @@ func exitSecondSIGINT(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 func exitSameSIGINT(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 	for {
 		tr := launchTrace(t, p, e, src, dst, "--proto", "udp")
-		if _, err := e.Send(t.Context(), udp(0)); err != nil {
+		if _, err := testenv.Send(t.Context(), e, udp(0)); err != nil {
 			t.Fatal(err)
 		}
 		tr.signal(t, syscall.SIGINT)
@@ -213,7 +213,7 @@ func TestReady(t *testing.T) {
 	p := readPlan(t)
 	e := newEnv(t, testenv.Options{Dataplane: p.oneOfEachKind(testenv.CalicoLegacy)[0]})
 	src, dst := ends(t, e, udp(0))
-	if r, err := e.Send(t.Context(), udp(0)); err != nil || r.Outcome != testenv.Answered { // neighbours are known from now on
+	if r, err := testenv.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != testenv.Answered { // neighbours are known from now on
 		t.Fatalf("%v, %v", r, err)
 	}
 	for i := range pick(p, 20, 3) {

@@ -54,7 +54,7 @@ func flood(t *testing.T, p plan, e *testenv.Env, spec testenv.FloodSpec, ways []
 	src, dst := ends(t, e, udp(0))
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", strconv.Itoa(floodPort), "--sample", sample)
 	before := datagrams(t, e.Pod(spec.Dst).Netns)
-	r, err := e.Flood(t.Context(), spec)
+	r, err := testenv.Flood(t.Context(), e, spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func quietWays(t *testing.T, p plan, e *testenv.Env, spec testenv.FloodSpec) [][
 	src, dst := ends(t, e, udp(0))
 	spec.Packets, spec.Rate = 20, 20
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", strconv.Itoa(floodPort))
-	if r, err := e.Flood(t.Context(), spec); err != nil || r.Received != spec.Packets {
+	if r, err := testenv.Flood(t.Context(), e, spec); err != nil || r.Received != spec.Packets {
 		t.Fatalf("quiet packets: %+v, %v", r, err)
 	}
 	settle(p)

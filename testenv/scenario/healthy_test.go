@@ -112,7 +112,7 @@ func churn(t *testing.T, e *testenv.Env) (stop func() (reloads, flows int)) {
 	tasks.Go(func() {
 		for ; ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
 			// who is not traced; that it ends with the test is no matter
-			_, _ = e.Send(context.WithoutCancel(ctx), testenv.Traffic{Proto: "tcp", Src: "node1", Dst: "default/server", Count: 1})
+			_, _ = testenv.Send(context.WithoutCancel(ctx), e, testenv.Traffic{Proto: "tcp", Src: "node1", Dst: "default/server", Count: 1})
 			flows++
 		}
 	})

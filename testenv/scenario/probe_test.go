@@ -75,7 +75,7 @@ func probeScenario(t *testing.T, p plan, e *testenv.Env, c probeCase) {
 	}()
 	tr := s.Traffic
 	tr.Count, tr.Timeout = 1, 5*time.Second
-	app, err := e.Send(t.Context(), tr)
+	app, err := testenv.Send(t.Context(), e, tr)
 	if err != nil {
 		t.Fatal(err)
 	}

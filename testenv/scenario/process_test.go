@@ -247,7 +247,7 @@ func inBackground(t *testing.T, e *testenv.Env, tr testenv.Traffic) (stop func()
 	done := make(chan error, 1)
 	go func() {
 		for {
-			if _, err := e.Send(ctx, tr); err != nil {
+			if _, err := testenv.Send(ctx, e, tr); err != nil {
 				if ctx.Err() != nil {
 					err = nil
 				}

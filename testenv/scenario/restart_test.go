@@ -102,7 +102,7 @@ func awaitEvent(t *testing.T, tr *Trace, what, object, text string) model.NodeEv
 // both ends by name, both ways.
 func wantExchange(t *testing.T, e *testenv.Env, tr *Trace) {
 	t.Helper()
-	sent, err := e.Send(t.Context(), testenv.Traffic{Src: "default/client", Dst: "default/server", Proto: "tcp", Count: 1, Timeout: 5 * time.Second})
+	sent, err := testenv.Send(t.Context(), e, testenv.Traffic{Src: "default/client", Dst: "default/server", Proto: "tcp", Count: 1, Timeout: 5 * time.Second})
 	if err != nil || sent.Outcome != testenv.Answered {
 		t.Fatalf("traffic: %v, %v", sent, err)
 	}

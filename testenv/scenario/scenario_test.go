@@ -144,7 +144,7 @@ func ends(t interface {
 	Fatal(args ...any)
 }, e *testenv.Env, tr testenv.Traffic) (src, dst string) {
 	t.Helper()
-	src, dst, err := e.Ends(tr)
+	src, dst, err := testenv.Ends(e, tr)
 	if err != nil {
 		t.Fatal(err)
 	}

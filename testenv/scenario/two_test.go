@@ -62,7 +62,7 @@ func startTwo(t *testing.T, p plan, e *testenv.Env, tr testenv.Traffic, dst stri
 
 func send(t *testing.T, e *testenv.Env, tr testenv.Traffic, want testenv.Outcome) {
 	t.Helper()
-	r, err := e.Send(t.Context(), tr)
+	r, err := testenv.Send(t.Context(), e, tr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func policyAndReversePath(t *testing.T, p plan) {
 		tr.Timeout = answerWithin
 		send(t, e, tr, testenv.Answered)
 	}
-	if _, err := e.Break(t.Context(), "policy-deny", here); err != nil {
+	if _, err := testenv.Break(t.Context(), e, "policy-deny", here); err != nil {
 		t.Fatal(err)
 	}
 	node := e.Node(1)
@@ -113,12 +113,12 @@ func sizeAndFlaps(t *testing.T, p plan) {
 	warm := small
 	warm.Timeout = answerWithin
 	send(t, e, warm, testenv.Answered)
-	if _, err := e.Break(t.Context(), "mtu", big); err != nil {
+	if _, err := testenv.Break(t.Context(), e, "mtu", big); err != nil {
 		t.Fatal(err)
 	}
 	trace := startTwo(t, p, e, big, "")
 	for range 2 {
-		down, err := e.Break(t.Context(), "interface-down", small)
+		down, err := testenv.Break(t.Context(), e, "interface-down", small)
 		if err != nil {
 			t.Fatal(err)
 		}

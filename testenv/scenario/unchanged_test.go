@@ -243,7 +243,7 @@ func wantSharpEyes(t *testing.T, e *testenv.Env, before picture) {
 		{"ip-forward-off", []string{"settings"}},
 		{"interface-down", []string{"links", "routes"}},
 	} {
-		applied, err := e.Break(t.Context(), c.fault, udp(0))
+		applied, err := testenv.Break(t.Context(), e, c.fault, udp(0))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -76,13 +76,13 @@ const unfolded = 6 * time.Second
 func during(t *testing.T, p plan, e *testenv.Env, traffic testenv.Traffic, fault string) act {
 	t.Helper()
 	a := act{fault: fault, from: time.Now()}
-	applied, err := e.Break(t.Context(), fault, traffic)
+	applied, err := testenv.Break(t.Context(), e, fault, traffic)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a.by, a.victim = applied.By, applied.Victim
 	for end := time.Now().Add(pick(p, 2*time.Second, 5*time.Second)); time.Now().Before(end); {
-		if _, err := e.Send(t.Context(), traffic); err != nil {
+		if _, err := testenv.Send(t.Context(), e, traffic); err != nil {
 			t.Error(err)
 		}
 	}

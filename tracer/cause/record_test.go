@@ -103,7 +103,7 @@ func recordOne(ctx context.Context, dir, bin string, e *testenv.Env, s *testenv.
 // recordTrace traces some traffic and writes what was told, and how the node
 // stood.
 func recordTrace(ctx context.Context, path, bin string, e *testenv.Env, tr testenv.Traffic, send func() error) error {
-	src, dst, err := e.Ends(tr)
+	src, dst, err := testenv.Ends(e, tr)
 	if err != nil {
 		return err
 	}

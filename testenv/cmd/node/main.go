@@ -109,10 +109,10 @@ func stand(ctx context.Context, e *testenv.Env, o options) (err error) {
 	if o.fault != "" {
 		warm := o.flow
 		warm.Count = 1
-		if _, err := e.Send(ctx, warm); err != nil {
+		if _, err := testenv.Send(ctx, e, warm); err != nil {
 			return err
 		}
-		if applied, err = e.Break(ctx, o.fault, o.flow); err != nil {
+		if applied, err = testenv.Break(ctx, e, o.fault, o.flow); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, applied.Undo()) }()
@@ -136,7 +136,7 @@ func stand(ctx context.Context, e *testenv.Env, o options) (err error) {
 
 func keepSending(ctx context.Context, e *testenv.Env, t testenv.Traffic) {
 	for ctx.Err() == nil {
-		r, err := e.Send(ctx, t)
+		r, err := testenv.Send(ctx, e, t)
 		if ctx.Err() != nil {
 			return
 		}

@@ -212,7 +212,7 @@ func (s scene) test(t *testing.T) {
 func send(t *testing.T, e *testenv.Env, traffic testenv.Traffic) {
 	t.Helper()
 	traffic.Timeout, traffic.Count = 150*time.Millisecond, 2
-	if _, err := e.Send(t.Context(), traffic); err != nil {
+	if _, err := testenv.Send(t.Context(), e, traffic); err != nil {
 		t.Errorf("%+v: %v", traffic, err)
 	}
 }
