@@ -18,6 +18,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -31,7 +32,7 @@ const (
 
 // bird is the session.
 type bird struct {
-	from, to *Node
+	from, to *cluster.Node
 	route    netlink.Route // what it brings
 	listener net.Listener
 	stop     context.CancelFunc
@@ -43,7 +44,7 @@ type bird struct {
 }
 
 // startBird starts both ends and waits for the route.
-func startBird(from, to *Node) (*bird, error) {
+func startBird(from, to *cluster.Node) (*bird, error) {
 	index, err := from.Netns.LinkIndex(from.Uplink)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The addresses a user would ask for to see a scenario's traffic.
+// The addresses a user would ask for to see some traffic.
 
 package testenv
 
@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 // Ends gives both ends of some traffic as addresses: a pod's own, a service's
 // cluster address, the source address that the traffic pretends to have.
-func Ends(e *Env, t Traffic) (src, dst string, err error) {
+func Ends(e *cluster.Env, t Traffic) (src, dst string, err error) {
 	if src, err = endAddr(e, t, t.Src); err != nil {
 		return "", "", err
 	}
@@ -23,7 +25,7 @@ func Ends(e *Env, t Traffic) (src, dst string, err error) {
 	return src, dst, err
 }
 
-func endAddr(e *Env, t Traffic, name string) (string, error) {
+func endAddr(e *cluster.Env, t Traffic, name string) (string, error) {
 	if pod := e.Pod(name); pod != nil {
 		if t.IPv6 {
 			return pod.IPv6.String(), nil
@@ -36,7 +38,7 @@ func endAddr(e *Env, t Traffic, name string) (string, error) {
 		}
 	}
 	if name == "external" {
-		return ExternalAddr.String(), nil
+		return cluster.ExternalAddr.String(), nil
 	}
 	if a, err := netip.ParseAddr(name); err == nil {
 		return a.String(), nil

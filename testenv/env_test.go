@@ -12,11 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // newTestEnv builds an environment for one test.
-func newTestEnv(t *testing.T, opts Options) *Env {
+func newTestEnv(t *testing.T, opts cluster.Options) *cluster.Env {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if testing.Short() {
@@ -25,7 +26,7 @@ func newTestEnv(t *testing.T, opts Options) *Env {
 		t.Fatal("building test nodes needs root: run the tests as root, or with -short to leave these out")
 	}
 	start := time.Now()
-	e, err := New(t.Context(), opts)
+	e, err := cluster.New(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,7 @@ func newTestEnv(t *testing.T, opts Options) *Env {
 		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
-		if left := netnsOf(t, e.name); len(left) > 0 {
+		if left := netnsOf(t, envName(e)); len(left) > 0 {
 			t.Errorf("Close left %v", left)
 		}
 		if _, err := os.Stat(e.StateDir); err == nil {
@@ -43,6 +44,9 @@ func newTestEnv(t *testing.T, opts Options) *Env {
 	})
 	return e
 }
+
+// envName is how the names of an environment's namespaces begin.
+func envName(e *cluster.Env) string { return strings.TrimSuffix(e.Underlay.Name, "-underlay") }
 
 // netnsOf lists named namespaces that begin with name.
 func netnsOf(t *testing.T, name string) []string {
@@ -66,7 +70,7 @@ type outcomeCase struct {
 	want    Outcome
 }
 
-func runCases(t *testing.T, e *Env, cases []outcomeCase) {
+func runCases(t *testing.T, e *cluster.Env, cases []outcomeCase) {
 	t.Helper()
 	for _, c := range cases {
 		if c.traffic.Count == 0 {
@@ -95,9 +99,9 @@ const (
 
 // TestCalicoKnownOutcomes: what real traffic did on the recorded Calico nodes.
 func TestCalicoKnownOutcomes(t *testing.T) {
-	for _, d := range []Dataplane{CalicoLegacy, CalicoNFT, CalicoNFTables} {
+	for _, d := range []cluster.Dataplane{cluster.CalicoLegacy, cluster.CalicoNFT, cluster.CalicoNFTables} {
 		t.Run(string(d), func(t *testing.T) {
-			runCases(t, newTestEnv(t, Options{Dataplane: d, Nodes: 2}), []outcomeCase{
+			runCases(t, newTestEnv(t, cluster.Options{Dataplane: d, Nodes: 2}), []outcomeCase{
 				{Traffic{Proto: "icmp", Src: client, Dst: server}, Answered},
 				{Traffic{Proto: "tcp", Src: client, Dst: server}, Answered},
 				{Traffic{Proto: "tcp", Src: client, Dst: server, Port: 9999}, TimedOut},
@@ -115,7 +119,7 @@ func TestCalicoKnownOutcomes(t *testing.T) {
 				{Traffic{Proto: "icmp", Src: client, Dst: web2}, Answered},
 				{Traffic{Proto: "tcp", Src: client, Dst: web2}, Answered},
 				{Traffic{Proto: "udp", Src: client, Dst: web2}, Answered},
-				{Traffic{Proto: "icmp", Src: client, Dst: BadNetAddr.String()}, TimedOut},
+				{Traffic{Proto: "icmp", Src: client, Dst: cluster.BadNetAddr.String()}, TimedOut},
 				{Traffic{Proto: "icmp", Src: client, Dst: "external"}, Answered},
 				{Traffic{Proto: "tcp", Src: client, Dst: "external"}, Answered},
 				{Traffic{Proto: "icmp", Src: "node1", Dst: server}, Answered},
@@ -129,9 +133,9 @@ func TestCalicoKnownOutcomes(t *testing.T) {
 
 // TestFlannelOutcomes: a flannel node lets everything through.
 func TestFlannelOutcomes(t *testing.T) {
-	for _, d := range []Dataplane{FlannelLegacy, FlannelNFT, FlannelNFTables} {
+	for _, d := range []cluster.Dataplane{cluster.FlannelLegacy, cluster.FlannelNFT, cluster.FlannelNFTables} {
 		t.Run(string(d), func(t *testing.T) {
-			e := newTestEnv(t, Options{Dataplane: d, Nodes: 2})
+			e := newTestEnv(t, cluster.Options{Dataplane: d, Nodes: 2})
 			var cases []outcomeCase
 			for _, proto := range []string{"icmp", "tcp", "udp"} {
 				cases = append(cases,
@@ -155,9 +159,9 @@ func TestFlannelOutcomes(t *testing.T) {
 
 // TestServices: service addresses lead to real pods in every kube-proxy mode.
 func TestServices(t *testing.T) {
-	for _, d := range Dataplanes() {
+	for _, d := range cluster.Dataplanes() {
 		t.Run(string(d), func(t *testing.T) {
-			runCases(t, newTestEnv(t, Options{Dataplane: d, Nodes: 2, KubeProxy: true}), []outcomeCase{
+			runCases(t, newTestEnv(t, cluster.Options{Dataplane: d, Nodes: 2, KubeProxy: true}), []outcomeCase{
 				{Traffic{Proto: "tcp", Src: client, Dst: "svc:demo/one", Count: 3}, Answered},
 				{Traffic{Proto: "udp", Src: server, Dst: "svc:kube-system/kube-dns", Count: 3}, Answered},
 				{Traffic{Proto: "tcp", Src: "node1", Dst: "svc:demo/one"}, Answered},

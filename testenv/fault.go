@@ -13,20 +13,21 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // Fault is one way to break a node.
 type Fault struct {
 	Name  string
-	Code  string // of the finding that names the cause
-	Doc   string // what is done, in one sentence
-	Kinds []Kind // kinds of node it can be done to
-	Nodes int    // how many nodes it takes
+	Code  string         // of the finding that names the cause
+	Doc   string         // what is done, in one sentence
+	Kinds []cluster.Kind // kinds of node it can be done to
+	Nodes int            // how many nodes it takes
 	// KubeProxy: it takes kube-proxy's rules.
 	KubeProxy bool
 	// Apply breaks the node for the given traffic. On error nothing is changed.
-	Apply func(ctx context.Context, e *Env, f flow) (*Applied, error)
+	Apply func(ctx context.Context, e *cluster.Env, f flow) (*Applied, error)
 }
 
 // Applied is a fault in force.
@@ -72,13 +73,13 @@ func (a *Applied) then(do, undo func() error) error {
 // flow is traffic with its ends looked up. An end that is no pod is nil.
 type flow struct {
 	Traffic
-	src, dst *Pod
+	src, dst *cluster.Pod
 }
 
 var (
-	anyKind     = []Kind{Calico, Flannel}
-	onlyCalico  = []Kind{Calico}
-	onlyFlannel = []Kind{Flannel}
+	anyKind     = []cluster.Kind{cluster.Calico, cluster.Flannel}
+	onlyCalico  = []cluster.Kind{cluster.Calico}
+	onlyFlannel = []cluster.Kind{cluster.Flannel}
 )
 
 // Faults lists all faults. Node means node1, the one that is traced.
@@ -102,7 +103,7 @@ func FindFault(name string) (*Fault, error) {
 // Break applies a fault for the given traffic. The caller undoes it. Neighbour
 // entries should be warm where a fault would otherwise show as a failed
 // neighbour: send the traffic once before.
-func Break(ctx context.Context, e *Env, name string, t Traffic) (*Applied, error) {
+func Break(ctx context.Context, e *cluster.Env, name string, t Traffic) (*Applied, error) {
 	fault, err := FindFault(name)
 	if err != nil {
 		return nil, err
@@ -122,7 +123,7 @@ func Break(ctx context.Context, e *Env, name string, t Traffic) (*Applied, error
 }
 
 // fits tells whether the fault can be done to an environment.
-func (f *Fault) fits(e *Env) error {
+func (f *Fault) fits(e *cluster.Env) error {
 	switch {
 	case !slices.Contains(f.Kinds, e.Dataplane.Kind()):
 		return fmt.Errorf("fault %s is not for %s nodes", f.Name, e.Dataplane.Kind())
@@ -146,7 +147,7 @@ func apply(place string, steps ...func(a *Applied) error) (*Applied, error) {
 }
 
 // localEnd returns the pod of a flow's end, which must be on node1.
-func localEnd(pod *Pod, what string) (*Pod, error) {
+func localEnd(pod *cluster.Pod, what string) (*cluster.Pod, error) {
 	if pod == nil || pod.Node.Number != 1 {
 		return nil, fmt.Errorf("the traffic's %s must be a pod on node1", what)
 	}
@@ -179,7 +180,7 @@ type command struct {
 func cmd(args ...string) command { return command{args: args} }
 
 // runTool runs one command in a namespace, and another to take it back.
-func runTool(ctx context.Context, e *Env, ns *netns.Namespace, do, undo command) func(*Applied) error {
+func runTool(ctx context.Context, e *cluster.Env, ns *netns.Namespace, do, undo command) func(*Applied) error {
 	run := func(ctx context.Context, c command) func() error {
 		return func() error {
 			_, err := e.RunTool(ctx, ns, c.stdin, c.args...)

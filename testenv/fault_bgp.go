@@ -7,6 +7,8 @@ package testenv
 import (
 	"context"
 	"errors"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 func bgpFaults() []Fault {
@@ -17,7 +19,7 @@ func bgpFaults() []Fault {
 }
 
 // blockBGP has the route to node2's pods come by BGP, and then cuts the session.
-func blockBGP(ctx context.Context, e *Env, f flow) (*Applied, error) {
+func blockBGP(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	if f.dst == nil || f.dst.Node.Number != 2 {
 		return nil, errors.New("the traffic's destination must be a pod on node2")
 	}

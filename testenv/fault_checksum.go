@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -33,7 +34,7 @@ const wrongSum = "0xdead"
 // sumFields are nft's names of the checksums.
 var sumFields = map[string]string{"icmp": "icmp checksum", "tcp": "tcp checksum", "udp": "udp checksum"}
 
-func badChecksum(ctx context.Context, e *Env, f flow) (*Applied, error) {
+func badChecksum(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	src, err := localEnd(f.src, "source")
 	if err != nil {
 		return nil, err
@@ -46,7 +47,7 @@ func badChecksum(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	return apply("node1", sumInSoftware(src.Netns, "eth0"), mangle(ctx, e, e.Node(1).Netns, match))
 }
 
-func badTunnelChecksum(ctx context.Context, e *Env, f flow) (*Applied, error) {
+func badTunnelChecksum(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	if f.src == nil || f.src.Node.Number != 2 {
 		return nil, errors.New("the traffic's source must be a pod on node2")
 	}
@@ -56,7 +57,7 @@ func badTunnelChecksum(ctx context.Context, e *Env, f flow) (*Applied, error) {
 
 // mangle writes an nft rule at the very end of a node's way out, whatever form
 // the node's own rules have.
-func mangle(ctx context.Context, e *Env, ns *netns.Namespace, rule string) func(*Applied) error {
+func mangle(ctx context.Context, e *cluster.Env, ns *netns.Namespace, rule string) func(*Applied) error {
 	in := fmt.Sprintf("table ip site-offload {\n\tchain postrouting {\n\t\ttype filter hook postrouting priority 300; policy accept;\n\t\t%s\n\t}\n}\n", rule)
 	return runTool(ctx, e, ns, command{in, []string{"nft", "-f", "-"}}, cmd("nft", "delete", "table", "ip", "site-offload"))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -34,7 +35,7 @@ var secondAddr = netip.MustParseAddr("172.30.0.101")
 
 // asymmetric gives the source pod an interface of its own on the network between
 // the nodes, by which its requests go to node2. The replies come by the tunnel.
-func asymmetric(ctx context.Context, e *Env, f flow) (*Applied, error) {
+func asymmetric(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.src, "source")
 	if err != nil {
 		return nil, err
@@ -50,13 +51,13 @@ func asymmetric(ctx context.Context, e *Env, f flow) (*Applied, error) {
 		},
 		func(*Applied) error { return routeBy(pod, f.dst) },
 	}
-	if e.Dataplane.Kind() == Flannel { // Calico has such a rule for every pod
+	if e.Dataplane.Kind() == cluster.Flannel { // Calico has such a rule for every pod
 		steps = append(steps, dropInvalid(ctx, e))
 	}
 	return apply(pod.FullName(), steps...)
 }
 
-func addSecondInterface(e *Env, pod *Pod) error {
+func addSecondInterface(e *cluster.Env, pod *cluster.Pod) error {
 	port := "port-" + pod.Name
 	err := pod.Netns.Link().LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: secondInterface}, PeerName: port, PeerNamespace: netlink.NsFd(e.Underlay.FD())})
 	if err != nil {
@@ -73,12 +74,12 @@ func addSecondInterface(e *Env, pod *Pod) error {
 
 // routeBy sends what is for a pod of node2 by the second interface, from the
 // pod's own address. The way is known, so that nobody needs to ask for it.
-func routeBy(pod, dst *Pod) error {
+func routeBy(pod, dst *cluster.Pod) error {
 	index, err := pod.Netns.LinkIndex(secondInterface)
 	if err != nil {
 		return err
 	}
-	if err := pod.Netns.AddAddr(index, netip.PrefixFrom(secondAddr, UnderlayGateway.Bits())); err != nil {
+	if err := pod.Netns.AddAddr(index, netip.PrefixFrom(secondAddr, cluster.UnderlayGateway.Bits())); err != nil {
 		return err
 	}
 	uplink, err := dst.Node.Netns.Link().LinkByName(dst.Node.Uplink)
@@ -92,9 +93,9 @@ func routeBy(pod, dst *Pod) error {
 }
 
 // dropInvalid writes the rule that kube-proxy has in KUBE-FORWARD.
-func dropInvalid(ctx context.Context, e *Env) func(*Applied) error {
+func dropInvalid(ctx context.Context, e *cluster.Env) func(*Applied) error {
 	ns := e.Node(1).Netns
-	if e.Dataplane.Form() == FormNFTables {
+	if e.Dataplane.Form() == cluster.FormNFTables {
 		in := "table ip site-invalid {\n\tchain forward {\n\t\ttype filter hook forward priority filter - 5; policy accept;\n\t\tct state invalid drop\n\t}\n}\n"
 		return runTool(ctx, e, ns, command{in, []string{"nft", "-f", "-"}}, cmd("nft", "delete", "table", "ip", "site-invalid"))
 	}
@@ -104,7 +105,7 @@ func dropInvalid(ctx context.Context, e *Env) func(*Applied) error {
 
 // fullTable fills the node's table. Its limit is the machine's and counts in each
 // namespace by itself: it can be reached from inside, but not changed there.
-func fullTable(_ context.Context, e *Env, _ flow) (*Applied, error) {
+func fullTable(_ context.Context, e *cluster.Env, _ flow) (*Applied, error) {
 	ns := e.Node(1).Netns
 	return apply("node1", func(a *Applied) error {
 		return a.then(func() error { return fillConntrack(ns) }, func() error { return flushConntrack(ns) })

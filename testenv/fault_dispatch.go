@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 func dispatchFaults() []Fault {
@@ -23,14 +25,14 @@ func dispatchFaults() []Fault {
 
 // unknownInterface takes the source pod out of one dispatch chain; what it led
 // to begins with cali-fw- (from the workload) or cali-tw- (to it).
-func unknownInterface(side, chains string) func(context.Context, *Env, flow) (*Applied, error) {
-	return func(ctx context.Context, e *Env, f flow) (*Applied, error) {
+func unknownInterface(side, chains string) func(context.Context, *cluster.Env, flow) (*Applied, error) {
+	return func(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
 		pod, err := localEnd(f.src, "source")
 		if err != nil {
 			return nil, err
 		}
 		chain := "cali-" + side + "-wl-dispatch"
-		if e.Dataplane.Form() == FormNFTables {
+		if e.Dataplane.Form() == cluster.FormNFTables {
 			return apply("node1", leaveMap(ctx, e, "filter-"+chain, pod.HostInterface, "filter-cali-"+chains+"-"+pod.HostInterface))
 		}
 		step, err := leaveChain(ctx, e, chain, pod.HostInterface)
@@ -42,7 +44,7 @@ func unknownInterface(side, chains string) func(context.Context, *Env, flow) (*A
 }
 
 // leaveMap takes an interface out of one of Calico's native verdict maps.
-func leaveMap(ctx context.Context, e *Env, name, iface, chain string) func(*Applied) error {
+func leaveMap(ctx context.Context, e *cluster.Env, name, iface, chain string) func(*Applied) error {
 	element := func(verb, text string) command {
 		return cmd("nft", verb, "element", "ip", "calico", name, "{", text, "}")
 	}
@@ -51,7 +53,7 @@ func leaveMap(ctx context.Context, e *Env, name, iface, chain string) func(*Appl
 
 // leaveChain takes the rule that names an interface out of a chain, and puts it
 // back where it was.
-func leaveChain(ctx context.Context, e *Env, chain, iface string) (func(*Applied) error, error) {
+func leaveChain(ctx context.Context, e *cluster.Env, chain, iface string) (func(*Applied) error, error) {
 	tool, ns := "iptables-"+string(e.Dataplane.Form()), e.Node(1).Netns
 	list, err := e.RunTool(ctx, ns, "", tool, "-w", "-S", chain)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -20,7 +21,7 @@ func endFaults() []Fault {
 	}
 }
 
-func stopServer(_ context.Context, e *Env, f flow) (*Applied, error) {
+func stopServer(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	if f.dst == nil || f.Proto == "icmp" {
 		return nil, errors.New("the traffic must be TCP or UDP to a pod")
 	}
@@ -30,7 +31,7 @@ func stopServer(_ context.Context, e *Env, f flow) (*Applied, error) {
 	})
 }
 
-func bridgeNFOff(_ context.Context, e *Env, _ flow) (*Applied, error) {
+func bridgeNFOff(_ context.Context, e *cluster.Env, _ flow) (*Applied, error) {
 	node := e.Node(1)
 	return apply(node.Name, sysctl(node.Netns, netns.Setting{Path: "bridge/bridge-nf-call-iptables", Value: "0"}))
 }

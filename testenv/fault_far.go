@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -23,7 +24,7 @@ func farFaults() []Fault {
 }
 
 // writeFar writes a rule on node2. It is not the rule that the trace is to name.
-func writeFar(ctx context.Context, e *Env, s ruleSpec) func(*Applied) error {
+func writeFar(ctx context.Context, e *cluster.Env, s ruleSpec) func(*Applied) error {
 	return func(a *Applied) error {
 		_, undo, err := insertRule(ctx, e, e.Node(2).Netns, e.Dataplane.Form(), s)
 		if err != nil {
@@ -34,7 +35,7 @@ func writeFar(ctx context.Context, e *Env, s ruleSpec) func(*Applied) error {
 	}
 }
 
-func farPolicy(ctx context.Context, e *Env, f flow) (*Applied, error) {
+func farPolicy(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	s, err := requestRule(e, f, "far-policy", "FORWARD", "DROP")
 	if err != nil {
 		return nil, err
@@ -44,7 +45,7 @@ func farPolicy(ctx context.Context, e *Env, f flow) (*Applied, error) {
 
 // masquerade does what kube-proxy's --masquerade-all does, or a cluster CIDR
 // that does not hold the whole pod network.
-func masquerade(ctx context.Context, e *Env, f flow) (*Applied, error) {
+func masquerade(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	if f.src == nil || f.dst == nil || f.src.Node.Number != 1 || f.dst.Node.Number != 2 {
 		return nil, errors.New("the traffic must go from a pod on node1 to one on node2")
 	}
@@ -53,9 +54,9 @@ func masquerade(ctx context.Context, e *Env, f flow) (*Applied, error) {
 }
 
 // masqueradeAll writes the rule, in the form of the node's own.
-func masqueradeAll(ctx context.Context, e *Env, f flow) func(*Applied) error {
+func masqueradeAll(ctx context.Context, e *cluster.Env, f flow) func(*Applied) error {
 	ns := e.Node(1).Netns
-	if e.Dataplane.Form() == FormNFTables {
+	if e.Dataplane.Form() == cluster.FormNFTables {
 		in := fmt.Sprintf("table ip site-masquerade {\n\tchain postrouting {\n\t\ttype nat hook postrouting priority srcnat - 5; policy accept;\n"+
 			"\t\tip saddr %s ip daddr %s masquerade comment \"masquerade-all\"\n\t}\n}\n", f.src.IPv4, f.dst.IPv4)
 		return runTool(ctx, e, ns, command{in, []string{"nft", "-f", "-"}}, cmd("nft", "delete", "table", "ip", "site-masquerade"))

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -52,7 +53,7 @@ func down(ns *netns.Namespace, name string, restore func() error) func(*Applied)
 
 // restoreEndpoint waits for the pod's end of its veth and puts back what the
 // kernel removed with the node's end. On a bridge nothing is.
-func restoreEndpoint(e *Env, pod *Pod) func() error {
+func restoreEndpoint(e *cluster.Env, pod *cluster.Pod) func() error {
 	return func() error {
 		if err := pod.Netns.WaitUp("eth0"); err != nil {
 			return err
@@ -61,7 +62,7 @@ func restoreEndpoint(e *Env, pod *Pod) func() error {
 	}
 }
 
-func interfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
+func interfaceDown(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.dst, "destination")
 	if err != nil {
 		return nil, err
@@ -69,7 +70,7 @@ func interfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
 	return apply(pod.Node.Name, down(pod.Node.Netns, pod.HostInterface, restoreEndpoint(e, pod)))
 }
 
-func sourceInterfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
+func sourceInterfaceDown(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.src, "source")
 	if err != nil {
 		return nil, err
@@ -77,7 +78,7 @@ func sourceInterfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
 	return apply(pod.Node.Name, down(pod.Node.Netns, pod.HostInterface, restoreEndpoint(e, pod)))
 }
 
-func uplinkDown(_ context.Context, e *Env, _ flow) (*Applied, error) {
+func uplinkDown(_ context.Context, e *cluster.Env, _ flow) (*Applied, error) {
 	node := e.Node(1)
 	return apply(node.Name, down(node.Netns, node.Uplink, func() error {
 		if err := e.Underlay.WaitUp(node.Name); err != nil {
@@ -105,23 +106,23 @@ const (
 	wideMTU   = 1500
 )
 
-func narrowInterface(_ context.Context, e *Env, f flow) (*Applied, error) {
+func narrowInterface(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.dst, "destination")
 	if err != nil {
 		return nil, err
 	}
-	return apply(pod.Node.Name, append(keepBridgeMTU(e, TunnelMTU), setMTU(pod.Node.Netns, pod.HostInterface, narrowMTU))...)
+	return apply(pod.Node.Name, append(keepBridgeMTU(e, cluster.TunnelMTU), setMTU(pod.Node.Netns, pod.HostInterface, narrowMTU))...)
 }
 
 // keepBridgeMTU fixes cni0's MTU, which else follows its narrowest port.
-func keepBridgeMTU(e *Env, mtu int) []func(*Applied) error {
-	if e.Dataplane.Kind() != Flannel {
+func keepBridgeMTU(e *cluster.Env, mtu int) []func(*Applied) error {
+	if e.Dataplane.Kind() != cluster.Flannel {
 		return nil
 	}
 	return []func(*Applied) error{setMTU(e.Node(1).Netns, "cni0", mtu)}
 }
 
-func widePod(_ context.Context, e *Env, f flow) (*Applied, error) {
+func widePod(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.src, "source")
 	if err != nil {
 		return nil, err
@@ -139,7 +140,7 @@ const arpIgnoreAll = "8"
 // silentPod makes the destination deaf to ARP and has everybody forget its MAC
 // address: the node, and on a bridge the source pod too. It must not ask for
 // others' either, as that would tell them its own.
-func silentPod(_ context.Context, e *Env, f flow) (*Applied, error) {
+func silentPod(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.dst, "destination")
 	if err != nil {
 		return nil, err
@@ -169,12 +170,12 @@ func forget(ns *netns.Namespace, addr netip.Addr, restore func() error) func(*Ap
 	}
 }
 
-func proxyARPOff(_ context.Context, _ *Env, f flow) (*Applied, error) {
+func proxyARPOff(_ context.Context, _ *cluster.Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.src, "source")
 	if err != nil {
 		return nil, err
 	}
 	return apply(pod.Node.Name,
 		sysctl(pod.Node.Netns, netns.Setting{Path: "ipv4/conf/" + pod.HostInterface + "/proxy_arp", Value: "0"}),
-		forget(pod.Netns, CalicoGateway, func() error { return nil }))
+		forget(pod.Netns, cluster.CalicoGateway, func() error { return nil }))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/socket"
 )
@@ -31,7 +32,7 @@ func queueFaults() []Fault {
 }
 
 // lazyServer replaces the server by a socket that nobody looks at, and fills it.
-func lazyServer(_ context.Context, e *Env, f flow) (*Applied, error) {
+func lazyServer(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	if f.dst == nil || f.Proto == "icmp" {
 		return nil, errors.New("the traffic must be TCP or UDP to a pod")
 	}
@@ -138,7 +139,7 @@ const (
 	noisePort   = 9  // discard
 )
 
-func shaper(_ context.Context, e *Env, f flow) (*Applied, error) {
+func shaper(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.dst, "destination")
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -36,7 +37,7 @@ func routeFaults() []Fault {
 	}
 }
 
-func forwardOff(_ context.Context, e *Env, f flow) (*Applied, error) {
+func forwardOff(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	node, path := e.Node(1), "ipv4/ip_forward"
 	if f.IPv6 {
 		path = "ipv6/conf/all/forwarding"
@@ -44,7 +45,7 @@ func forwardOff(_ context.Context, e *Env, f flow) (*Applied, error) {
 	return apply(node.Name, sysctl(node.Netns, netns.Setting{Path: path, Value: "0"}))
 }
 
-func rpFilter(_ context.Context, e *Env, f flow) (*Applied, error) {
+func rpFilter(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	if f.src == nil || f.src.Node.Number == 1 {
 		return nil, errors.New("the traffic's source must be a pod on node2")
 	}
@@ -53,7 +54,7 @@ func rpFilter(_ context.Context, e *Env, f flow) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	detour := netlink.Route{LinkIndex: index, Dst: netns.IPNet(netns.HostPrefix(f.src.IPv4)), Gw: UnderlayGateway.Addr().AsSlice()}
+	detour := netlink.Route{LinkIndex: index, Dst: netns.IPNet(netns.HostPrefix(f.src.IPv4)), Gw: cluster.UnderlayGateway.Addr().AsSlice()}
 	return apply(node.Name, addRoute(node.Netns, detour),
 		sysctl(node.Netns, netns.Setting{Path: "ipv4/conf/" + node.Tunnel + "/rp_filter", Value: "1"}))
 }
@@ -61,7 +62,7 @@ func rpFilter(_ context.Context, e *Env, f flow) (*Applied, error) {
 // SecondAddr is the address that the calico-rpf fault gives the source pod.
 var SecondAddr = netip.MustParseAddr("10.99.99.1")
 
-func secondAddress(_ context.Context, _ *Env, f flow) (*Applied, error) {
+func secondAddress(_ context.Context, _ *cluster.Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.src, "source")
 	if err != nil {
 		return nil, err
@@ -77,8 +78,8 @@ func secondAddress(_ context.Context, _ *Env, f flow) (*Applied, error) {
 	})
 }
 
-func defaultRoute(node *Node) netlink.Route {
-	return netlink.Route{Dst: netns.IPNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: UnderlayGateway.Addr().AsSlice()}
+func defaultRoute(node *cluster.Node) netlink.Route {
+	return netlink.Route{Dst: netns.IPNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: cluster.UnderlayGateway.Addr().AsSlice()}
 }
 
 // addRoute adds a route and deletes it again.
@@ -117,7 +118,7 @@ func removeRoute(ns *netns.Namespace, dst netip.Prefix) func(*Applied) error {
 var defaultPrefix = netip.MustParsePrefix("0.0.0.0/0")
 
 // noRoute removes every route that the destination matches on node1.
-func noRoute(_ context.Context, e *Env, f flow) (*Applied, error) {
+func noRoute(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	if f.dst == nil {
 		return nil, errors.New("the traffic's destination must be a pod")
 	}
@@ -125,13 +126,13 @@ func noRoute(_ context.Context, e *Env, f flow) (*Applied, error) {
 	steps := []func(*Applied) error{
 		removeRoute(node.Netns, defaultPrefix), removeRoute(node.Netns, f.dst.Node.PodNet),
 	}
-	if f.dst.Node == node && e.Dataplane.Kind() == Calico {
+	if f.dst.Node == node && e.Dataplane.Kind() == cluster.Calico {
 		steps = append(steps, removeRoute(node.Netns, netns.HostPrefix(f.dst.IPv4)))
 	}
 	return apply(node.Name, steps...)
 }
 
-func noRouteBack(_ context.Context, e *Env, f flow) (*Applied, error) {
+func noRouteBack(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	if f.src == nil || f.src.Node.Number == 1 {
 		return nil, errors.New("the traffic's source must be a pod on node2")
 	}
@@ -139,7 +140,7 @@ func noRouteBack(_ context.Context, e *Env, f flow) (*Applied, error) {
 	return apply(node.Name, removeRoute(node.Netns, defaultPrefix), removeRoute(node.Netns, f.src.Node.PodNet))
 }
 
-func blackhole(_ context.Context, e *Env, f flow) (*Applied, error) {
+func blackhole(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.dst, "destination")
 	if err != nil {
 		return nil, err
@@ -147,7 +148,7 @@ func blackhole(_ context.Context, e *Env, f flow) (*Applied, error) {
 	return apply(pod.Node.Name, removeRoute(pod.Node.Netns, netns.HostPrefix(pod.IPv4)))
 }
 
-func loop(_ context.Context, e *Env, f flow) (*Applied, error) {
+func loop(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	if f.dst == nil || f.dst.Node.Number != 2 {
 		return nil, errors.New("the traffic's destination must be a pod on node2")
 	}

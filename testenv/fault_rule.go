@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -45,7 +46,7 @@ func (f flow) protoFor() string {
 }
 
 // ends are the flow's addresses.
-func (f flow) ends(e *Env) (src, dst netip.Addr, err error) {
+func (f flow) ends(e *cluster.Env) (src, dst netip.Addr, err error) {
 	if dst, _, err = resolve(e, f.Traffic); err != nil {
 		return src, dst, err
 	}
@@ -56,7 +57,7 @@ func (f flow) ends(e *Env) (src, dst netip.Addr, err error) {
 }
 
 // requestRule matches the flow's request, replyRule its reply.
-func requestRule(e *Env, f flow, name, hook, verdict string) (ruleSpec, error) {
+func requestRule(e *cluster.Env, f flow, name, hook, verdict string) (ruleSpec, error) {
 	src, dst, err := f.ends(e)
 	s := ruleSpec{name: name, hook: hook, src: src, dst: dst, proto: f.protoFor(), verdict: verdict}
 	if f.Proto != "icmp" {
@@ -65,7 +66,7 @@ func requestRule(e *Env, f flow, name, hook, verdict string) (ruleSpec, error) {
 	return s, err
 }
 
-func replyRule(e *Env, f flow, name, hook, verdict string) (ruleSpec, error) {
+func replyRule(e *cluster.Env, f flow, name, hook, verdict string) (ruleSpec, error) {
 	src, dst, err := f.ends(e)
 	s := ruleSpec{name: name, hook: hook, src: dst, dst: src, proto: f.protoFor(), verdict: verdict}
 	if f.Proto != "icmp" {
@@ -75,7 +76,7 @@ func replyRule(e *Env, f flow, name, hook, verdict string) (ruleSpec, error) {
 }
 
 // write puts a rule in and keeps what takes it out.
-func write(ctx context.Context, e *Env, ns *netns.Namespace, form RuleForm, s ruleSpec) func(*Applied) error {
+func write(ctx context.Context, e *cluster.Env, ns *netns.Namespace, form cluster.RuleForm, s ruleSpec) func(*Applied) error {
 	return func(a *Applied) error {
 		rule, undo, err := insertRule(ctx, e, ns, form, s)
 		if err != nil {
@@ -86,8 +87,8 @@ func write(ctx context.Context, e *Env, ns *netns.Namespace, form RuleForm, s ru
 	}
 }
 
-func dropForward(verdict string) func(context.Context, *Env, flow) (*Applied, error) {
-	return func(ctx context.Context, e *Env, f flow) (*Applied, error) {
+func dropForward(verdict string) func(context.Context, *cluster.Env, flow) (*Applied, error) {
+	return func(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
 		s, err := requestRule(e, f, "maintenance-window", "FORWARD", verdict)
 		if err != nil {
 			return nil, err
@@ -96,7 +97,7 @@ func dropForward(verdict string) func(context.Context, *Env, flow) (*Applied, er
 	}
 }
 
-func dropReturn(ctx context.Context, e *Env, f flow) (*Applied, error) {
+func dropReturn(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	s, err := replyRule(e, f, "egress-lockdown", "FORWARD", "DROP")
 	if err != nil {
 		return nil, err
@@ -104,10 +105,10 @@ func dropReturn(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	return apply("node1", write(ctx, e, e.Node(1).Netns, e.Dataplane.Form(), s))
 }
 
-func splitRulesets(ctx context.Context, e *Env, f flow) (*Applied, error) {
-	other := FormLegacy
-	if e.Dataplane.Form() == FormLegacy {
-		other = FormNFT
+func splitRulesets(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
+	other := cluster.FormLegacy
+	if e.Dataplane.Form() == cluster.FormLegacy {
+		other = cluster.FormNFT
 	}
 	s, err := requestRule(e, f, "left-over", "FORWARD", "DROP")
 	if err != nil {
@@ -116,7 +117,7 @@ func splitRulesets(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	return apply("node1", write(ctx, e, e.Node(1).Netns, other, s))
 }
 
-func podInput(ctx context.Context, e *Env, f flow) (*Applied, error) {
+func podInput(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	if f.dst == nil {
 		return nil, errors.New("the traffic's destination must be a pod")
 	}
@@ -127,7 +128,7 @@ func podInput(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	return apply(f.dst.FullName(), write(ctx, e, f.dst.Netns, e.Dataplane.Form(), s))
 }
 
-func podOutput(ctx context.Context, e *Env, f flow) (*Applied, error) {
+func podOutput(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	if f.src == nil {
 		return nil, errors.New("the traffic's source must be a pod")
 	}
@@ -140,11 +141,11 @@ func podOutput(ctx context.Context, e *Env, f flow) (*Applied, error) {
 
 // policyDeny takes the source out of the set, as Felix does when a pod's labels
 // change.
-func policyDeny(ctx context.Context, e *Env, f flow) (*Applied, error) {
+func policyDeny(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	if f.src == nil {
 		return nil, errors.New("the traffic's source must be a pod")
 	}
-	for _, p := range CalicoPolicySets() {
+	for _, p := range cluster.CalicoPolicySets() {
 		if p.Dst != f.Dst || p.Proto != "" && p.Proto != f.Proto {
 			continue
 		}
@@ -153,10 +154,10 @@ func policyDeny(ctx context.Context, e *Env, f flow) (*Applied, error) {
 	return nil, fmt.Errorf("no policy lets %s to %s in", f.Proto, f.Dst)
 }
 
-func leaveSet(ctx context.Context, e *Env, set string, addr netip.Addr) func(*Applied) error {
+func leaveSet(ctx context.Context, e *cluster.Env, set string, addr netip.Addr) func(*Applied) error {
 	change := func(ctx context.Context, verb string) error {
 		cmd := []string{"ipset", verb, set, addr.String()}
-		if e.Dataplane.Form() == FormNFTables {
+		if e.Dataplane.Form() == cluster.FormNFTables {
 			verb := map[string]string{"del": "delete", "add": "add"}[verb]
 			cmd = []string{"nft", verb, "element", "ip", "calico", strings.ReplaceAll(set, ":", "-"), "{", addr.String(), "}"}
 		}
@@ -172,7 +173,7 @@ func leaveSet(ctx context.Context, e *Env, set string, addr netip.Addr) func(*Ap
 // forwardPolicy does what Docker does to a node. With native rules flannel's
 // accept stays: an accept in one nf_tables table does not save the packet from
 // the policy of another.
-func forwardPolicy(ctx context.Context, e *Env, _ flow) (*Applied, error) {
+func forwardPolicy(ctx context.Context, e *cluster.Env, _ flow) (*Applied, error) {
 	node := e.Node(1)
 	run := func(ctx context.Context, cmd ...string) func() error {
 		return func() error {
@@ -183,13 +184,13 @@ func forwardPolicy(ctx context.Context, e *Env, _ flow) (*Applied, error) {
 	after := context.WithoutCancel(ctx)
 	name := func(a *Applied) error {
 		backend := "nft"
-		if e.Dataplane.Form() == FormLegacy {
+		if e.Dataplane.Form() == cluster.FormLegacy {
 			backend = "legacy"
 		}
 		a.Rule = &Rule{Family: "ip", Table: "filter", Chain: "FORWARD", Backend: backend}
 		return nil
 	}
-	if e.Dataplane.Form() == FormNFTables {
+	if e.Dataplane.Form() == cluster.FormNFTables {
 		return apply(node.Name, name, func(a *Applied) error {
 			return a.then(run(ctx, "iptables-nft", "-P", "FORWARD", "DROP"), run(after, "nft", "delete", "table", "ip", "filter"))
 		})

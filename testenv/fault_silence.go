@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -26,7 +27,7 @@ func silenceFaults() []Fault {
 
 // podInterfaceDown sets the pod's end down. The kernel removes the pod's routes
 // and IPv6 addresses with it: they are put back.
-func podInterfaceDown(_ context.Context, e *Env, f flow) (*Applied, error) {
+func podInterfaceDown(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.src, "source")
 	if err != nil {
 		return nil, err
@@ -95,14 +96,14 @@ func putBack(ns *netns.Namespace, routes []netlink.Route) error {
 }
 
 // podNoRoute takes all routes away that lead out of the pod's own network.
-func podNoRoute(_ context.Context, e *Env, f flow) (*Applied, error) {
+func podNoRoute(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.src, "source")
 	if err != nil {
 		return nil, err
 	}
 	gone := []netip.Prefix{defaultPrefix}
-	if e.Dataplane.Kind() == Flannel {
-		gone = append(gone, netip.MustParsePrefix(FlannelNet))
+	if e.Dataplane.Kind() == cluster.Flannel {
+		gone = append(gone, netip.MustParsePrefix(cluster.FlannelNet))
 	}
 	var steps []func(*Applied) error
 	for _, prefix := range gone {

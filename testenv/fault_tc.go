@@ -14,6 +14,8 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 func programFaults() []Fault {
@@ -27,8 +29,8 @@ func programFaults() []Fault {
 	}
 }
 
-func sourceEnd(f flow) (*Pod, error)      { return localEnd(f.src, "source") }
-func destinationEnd(f flow) (*Pod, error) { return localEnd(f.dst, "destination") }
+func sourceEnd(f flow) (*cluster.Pod, error)      { return localEnd(f.src, "source") }
+func destinationEnd(f flow) (*cluster.Pod, error) { return localEnd(f.dst, "destination") }
 
 // Verdicts of programs (include/uapi/linux/pkt_cls.h, bpf.h).
 const (
@@ -70,8 +72,8 @@ func dropIPv4(kind ebpf.ProgramType, drop, pass int32) (*ebpf.Program, error) {
 	return prog, nil
 }
 
-func tcDrop(parent uint32, end func(flow) (*Pod, error)) func(context.Context, *Env, flow) (*Applied, error) {
-	return func(_ context.Context, _ *Env, f flow) (*Applied, error) {
+func tcDrop(parent uint32, end func(flow) (*cluster.Pod, error)) func(context.Context, *cluster.Env, flow) (*Applied, error) {
+	return func(_ context.Context, _ *cluster.Env, f flow) (*Applied, error) {
 		pod, err := end(f)
 		if err != nil {
 			return nil, err
@@ -96,7 +98,7 @@ func tcDrop(parent uint32, end func(flow) (*Pod, error)) func(context.Context, *
 	}
 }
 
-func xdpDrop(_ context.Context, _ *Env, f flow) (*Applied, error) {
+func xdpDrop(_ context.Context, _ *cluster.Env, f flow) (*Applied, error) {
 	pod, err := sourceEnd(f)
 	if err != nil {
 		return nil, err

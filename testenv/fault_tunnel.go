@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 func tunnelFaults() []Fault {
@@ -25,21 +27,21 @@ func tunnelFaults() []Fault {
 	}
 }
 
-func blockVXLANOut(ctx context.Context, e *Env, _ flow) (*Applied, error) {
+func blockVXLANOut(ctx context.Context, e *cluster.Env, _ flow) (*Applied, error) {
 	return apply("node1", write(ctx, e, e.Node(1).Netns, e.Dataplane.Form(), ruleSpec{
 		name: "no-tunnels", hook: "OUTPUT", dst: e.Node(2).Addr, proto: "udp", verdict: "DROP",
 		dport: e.Node(1).TunnelPort,
 	}))
 }
 
-func blockVXLANIn(ctx context.Context, e *Env, _ flow) (*Applied, error) {
+func blockVXLANIn(ctx context.Context, e *cluster.Env, _ flow) (*Applied, error) {
 	return apply("node1", write(ctx, e, e.Node(1).Netns, e.Dataplane.Form(), ruleSpec{
 		name: "no-tunnels", hook: "INPUT", src: e.Node(2).Addr, proto: "udp", verdict: "DROP",
 		dport: e.Node(1).TunnelPort,
 	}))
 }
 
-func removeFDB(_ context.Context, e *Env, _ flow) (*Applied, error) {
+func removeFDB(_ context.Context, e *cluster.Env, _ flow) (*Applied, error) {
 	node := e.Node(1)
 	index, err := node.Netns.LinkIndex(node.Tunnel)
 	if err != nil {
@@ -64,7 +66,7 @@ func removeFDB(_ context.Context, e *Env, _ flow) (*Applied, error) {
 	return apply(node.Name, steps...)
 }
 
-func tunnelDown(_ context.Context, e *Env, _ flow) (*Applied, error) {
+func tunnelDown(_ context.Context, e *cluster.Env, _ flow) (*Applied, error) {
 	node := e.Node(1)
 	return apply(node.Name, down(node.Netns, node.Tunnel, func() error { return e.AddTunnelPeer(node) }))
 }

@@ -8,6 +8,8 @@ import (
 	"context"
 	"strconv"
 	"time"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 // The processes of these faults.
@@ -31,19 +33,19 @@ func whoFaults() []Fault {
 	}
 }
 
-func flapNetlink(ctx context.Context, e *Env, f flow) (*Applied, error) {
-	return flap(e, f, flapByNetlink, func(pod *Pod) (string, error) {
+func flapNetlink(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
+	return flap(e, f, flapByNetlink, func(pod *cluster.Pod) (string, error) {
 		index, err := pod.Node.Netns.LinkIndex(pod.HostInterface)
 		return strconv.Itoa(index), err
 	})
 }
 
-func flapIoctl(_ context.Context, e *Env, f flow) (*Applied, error) {
-	return flap(e, f, flapByIoctl, func(pod *Pod) (string, error) { return pod.HostInterface, nil })
+func flapIoctl(_ context.Context, e *cluster.Env, f flow) (*Applied, error) {
+	return flap(e, f, flapByIoctl, func(pod *cluster.Pod) (string, error) { return pod.HostInterface, nil })
 }
 
 // flap runs a script that takes the interface, as name gives it, up and down.
-func flap(e *Env, f flow, script string, name func(*Pod) (string, error)) (*Applied, error) {
+func flap(e *cluster.Env, f flow, script string, name func(*cluster.Pod) (string, error)) (*Applied, error) {
 	pod, err := localEnd(f.dst, "destination")
 	if err != nil {
 		return nil, err
@@ -80,7 +82,7 @@ func flap(e *Env, f flow, script string, name func(*Pod) (string, error)) (*Appl
 
 // killAgent has an agent that keeps the node's routes killed, and the routes
 // deleted. First they become Felix' own, as they are on a node where it runs.
-func killAgent(ctx context.Context, e *Env, _ flow) (*Applied, error) {
+func killAgent(ctx context.Context, e *cluster.Env, _ flow) (*Applied, error) {
 	node := e.Node(1)
 	var killer, agent *process
 	var routes []string
@@ -97,7 +99,7 @@ func killAgent(ctx context.Context, e *Env, _ flow) (*Applied, error) {
 			}
 			return e.RestoreEndpoint(pod)
 		}
-		if err := MarkFelixRoute(pod); err != nil {
+		if err := cluster.MarkFelixRoute(pod); err != nil {
 			return nil, err
 		}
 	}

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/socket"
 )
@@ -65,7 +66,7 @@ const (
 
 // Flood sends and counts. A cancelled context ends it early; the counts are of
 // what was sent until then.
-func Flood(ctx context.Context, e *Env, s FloodSpec) (FloodResult, error) {
+func Flood(ctx context.Context, e *cluster.Env, s FloodSpec) (FloodResult, error) {
 	src, dst := e.Pod(s.Src), e.Pod(s.Dst)
 	if src == nil || dst == nil {
 		return FloodResult{}, fmt.Errorf("flood from %q to %q: both must be pods of this environment", s.Src, s.Dst)

@@ -5,10 +5,14 @@
 
 package testenv
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+)
 
 func TestFlood(t *testing.T) {
-	e := newTestEnv(t, Options{Dataplane: CalicoLegacy})
+	e := newTestEnv(t, cluster.Options{Dataplane: cluster.CalicoLegacy})
 	spec := FloodSpec{Src: server, Dst: client, Packets: 5000, Rate: 20000}
 	r, err := Flood(t.Context(), e, spec)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -21,10 +22,10 @@ import (
 // passes at once all the same. It would wait for the next time of asking, or die
 // with the last.
 func TestMendedAtOnce(t *testing.T) {
-	e := newTestEnv(t, Options{Dataplane: FlannelLegacy})
+	e := newTestEnv(t, cluster.Options{Dataplane: cluster.FlannelLegacy})
 	client, server := e.Pod("default/client"), e.Pod("default/server")
 	way := Traffic{Proto: "udp", Src: client.FullName(), Dst: server.FullName(), Count: 1, Timeout: 400 * time.Millisecond}
-	conn, err := dial(t.Context(), client.Netns, server.IPv4, Traffic{Proto: "tcp", Port: DefaultPort, Timeout: 2 * time.Second})
+	conn, err := dial(t.Context(), client.Netns, server.IPv4, Traffic{Proto: "tcp", Port: cluster.DefaultPort, Timeout: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +79,7 @@ func neighborState(t *testing.T, ns *netns.Namespace, addr netip.Addr) (state in
 // TestConfirmNeighbors: a pod that was asked knows who asked, but not for sure,
 // and would ask back.
 func TestConfirmNeighbors(t *testing.T) {
-	e := newTestEnv(t, Options{Dataplane: FlannelLegacy})
+	e := newTestEnv(t, cluster.Options{Dataplane: cluster.FlannelLegacy})
 	pod := e.Pod("default/server")
 	if r, err := Send(t.Context(), e, Traffic{Proto: "icmp", Src: "node1", Dst: pod.FullName(), Count: 1}); err != nil || r.Outcome != Answered {
 		t.Fatal(r, err)

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -69,18 +70,18 @@ func copySocket(t *testing.T, inode string) int {
 // TestSlowStart: a fault that takes a port away, or over, works and is undone
 // although a process that is being started still has the socket.
 func TestSlowStart(t *testing.T) {
-	on := newStand(t, Options{Dataplane: FlannelNFTables})
+	on := newStand(t, cluster.Options{Dataplane: cluster.FlannelNFTables})
 	for _, name := range []string{"accept-queue-tcp", "socket-buffer-udp", "no-listener-tcp", "no-listener-udp"} {
-		s, err := FindScenario(string(FlannelNFTables) + "/" + name)
+		s, err := FindScenario(string(cluster.FlannelNFTables) + "/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		on.run(t, *s, func(t *testing.T, e *Env) {
+		on.run(t, *s, func(t *testing.T, e *cluster.Env) {
 			ns, keep := e.Pod(s.Traffic.Dst).Netns, func() {}
 			// the server's socket, and what the fault has put in its place
-			keepSockets(t, ns, s.Traffic.Proto, DefaultPort)
+			keepSockets(t, ns, s.Traffic.Proto, cluster.DefaultPort)
 			if s.Fault != "no-listener" {
-				keep = func() { keepSockets(t, ns, s.Traffic.Proto, DefaultPort) }
+				keep = func() { keepSockets(t, ns, s.Traffic.Proto, cluster.DefaultPort) }
 			}
 			runScenario(t, e, *s, func() {}, keep)
 		})

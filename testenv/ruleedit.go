@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -38,8 +39,8 @@ type ruleSpec struct {
 func (s ruleSpec) v6() bool { return s.src.Is6() || s.dst.Is6() }
 
 // insertRule writes the rule and returns it with what takes it out again.
-func insertRule(ctx context.Context, e *Env, ns *netns.Namespace, form RuleForm, s ruleSpec) (Rule, func() error, error) {
-	if form == FormNFTables {
+func insertRule(ctx context.Context, e *cluster.Env, ns *netns.Namespace, form cluster.RuleForm, s ruleSpec) (Rule, func() error, error) {
+	if form == cluster.FormNFTables {
 		return insertNative(ctx, e, ns, s)
 	}
 	tool, family := "iptables-"+string(form), "ip"
@@ -91,7 +92,7 @@ func (s ruleSpec) iptablesArgs() []string {
 
 // insertNative writes the rule into a table of its own, just ahead of the
 // filters of the same hook.
-func insertNative(ctx context.Context, e *Env, ns *netns.Namespace, s ruleSpec) (Rule, func() error, error) {
+func insertNative(ctx context.Context, e *cluster.Env, ns *netns.Namespace, s ruleSpec) (Rule, func() error, error) {
 	family, table, chain := "ip", "site-"+s.name, strings.ToLower(s.hook)
 	if s.v6() {
 		family = "ip6"

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -21,7 +22,7 @@ import (
 type Scenario struct {
 	Name      string // dataplane/case-proto
 	Doc       string
-	Dataplane Dataplane
+	Dataplane cluster.Dataplane
 	Fault     string // empty: the environment is healthy
 	CrossNode bool   // the traffic runs between node1 and node2; two nodes are needed
 	KubeProxy bool   // kube-proxy's rules are needed
@@ -81,14 +82,14 @@ func (s *Scenario) Nodes() int {
 }
 
 // Options are what an environment for the scenario is built with.
-func (s *Scenario) Options() Options {
-	return Options{Dataplane: s.Dataplane, Nodes: s.Nodes(), KubeProxy: s.KubeProxy}
+func (s *Scenario) Options() cluster.Options {
+	return cluster.Options{Dataplane: s.Dataplane, Nodes: s.Nodes(), KubeProxy: s.KubeProxy}
 }
 
 // Apply warms the way with the healthy twin's traffic, checks that it passes,
 // and breaks the environment. For a scenario without a fault nothing is broken;
 // the returned value can be undone all the same.
-func (s *Scenario) Apply(ctx context.Context, e *Env) (*Applied, error) {
+func (s *Scenario) Apply(ctx context.Context, e *cluster.Env) (*Applied, error) {
 	if err := s.Check(ctx, e); err != nil {
 		return nil, fmt.Errorf("before the fault: %w", err)
 	}
@@ -104,7 +105,7 @@ const answerWithin = 2 * time.Second
 
 // Run sends the scenario's traffic. Where silence may be the answer, its own
 // timeout counts.
-func (s *Scenario) Run(ctx context.Context, e *Env) (TrafficResult, error) {
+func (s *Scenario) Run(ctx context.Context, e *cluster.Env) (TrafficResult, error) {
 	t := s.Traffic
 	if len(s.Expect.Sender) > 0 && !slices.Contains(s.Expect.Sender, TimedOut) {
 		t.Timeout = max(t.Timeout, answerWithin)
@@ -113,7 +114,7 @@ func (s *Scenario) Run(ctx context.Context, e *Env) (TrafficResult, error) {
 }
 
 // RunHealthy sends the twin's traffic.
-func (s *Scenario) RunHealthy(ctx context.Context, e *Env) (TrafficResult, error) {
+func (s *Scenario) RunHealthy(ctx context.Context, e *cluster.Env) (TrafficResult, error) {
 	t := s.Healthy
 	t.Timeout = max(t.Timeout, answerWithin)
 	return Send(ctx, e, t)
@@ -121,7 +122,7 @@ func (s *Scenario) RunHealthy(ctx context.Context, e *Env) (TrafficResult, error
 
 // Check sends the twin's traffic and gives an error unless all of it is
 // answered.
-func (s *Scenario) Check(ctx context.Context, e *Env) error {
+func (s *Scenario) Check(ctx context.Context, e *cluster.Env) error {
 	t := s.Healthy
 	t.Count, t.Timeout = 1, answerWithin
 	r, err := Send(ctx, e, t)
@@ -135,7 +136,7 @@ func (s *Scenario) Check(ctx context.Context, e *Env) error {
 }
 
 // Ends gives the addresses of the scenario's traffic.
-func (s *Scenario) Ends(e *Env) (src, dst string, err error) { return Ends(e, s.Traffic) }
+func (s *Scenario) Ends(e *cluster.Env) (src, dst string, err error) { return Ends(e, s.Traffic) }
 
 // PlaceOf names the network namespace that a role plays in: node1 or a pod's
 // full name; empty for roles that are interfaces.
@@ -145,7 +146,7 @@ func (s *Scenario) PlaceOf(r Role) string {
 
 // InterfaceOf names the interface that plays a role; empty for roles that are
 // places, or ends that are no pods.
-func (s *Scenario) InterfaceOf(e *Env, r Role) string {
+func (s *Scenario) InterfaceOf(e *cluster.Env, r Role) string {
 	host := func(name string) string {
 		if pod := e.Pod(name); pod != nil {
 			return pod.HostInterface
@@ -170,7 +171,7 @@ func (s *Scenario) InterfaceOf(e *Env, r Role) string {
 }
 
 // Scenarios lists all scenarios of one dataplane, healthy ones first.
-func Scenarios(d Dataplane) []Scenario {
+func Scenarios(d cluster.Dataplane) []Scenario {
 	var all []Scenario
 	for _, c := range scenarioCases() {
 		if !slices.Contains(c.kinds, d.Kind()) || c.only != nil && !slices.Contains(c.only, d) {
@@ -186,7 +187,7 @@ func Scenarios(d Dataplane) []Scenario {
 // FindScenario finds a scenario by name.
 func FindScenario(name string) (*Scenario, error) {
 	d, _, ok := strings.Cut(name, "/")
-	dataplane, err := ParseDataplane(d)
+	dataplane, err := cluster.ParseDataplane(d)
 	if !ok {
 		err = errors.Join(err, errors.New("the name has the form dataplane/case-proto"))
 	}

@@ -8,6 +8,7 @@ package testenv
 import (
 	"time"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -66,9 +67,9 @@ func silenceCases() []scenarioCase {
 }
 
 func conntrackCases() []scenarioCase {
-	invalid := func(d Dataplane) Expect {
+	invalid := func(d cluster.Dataplane) Expect {
 		x := inFilter("FORWARD", "calico", Expect{Direction: model.Return, Outcomes: died, Places: []Role{RoleNode}, Sender: silent})(d)
-		if d == FlannelNFTables {
+		if d == cluster.FlannelNFTables {
 			x.Table = "site-invalid"
 		}
 		return x
@@ -80,6 +81,6 @@ func conntrackCases() []scenarioCase {
 		{name: "conntrack-invalid", fault: "conntrack-invalid", kinds: anyKind, protos: []string{"icmp", "tcp"}, way: out, expect: invalid},
 		// The table knows nothing of rules, and filling it takes seconds.
 		{name: "conntrack-full", fault: "conntrack-full", kinds: anyKind, protos: []string{"tcp"},
-			only: []Dataplane{CalicoLegacy, CalicoNFTables, FlannelLegacy, FlannelNFTables}, way: same, expect: always(full)},
+			only: []cluster.Dataplane{cluster.CalicoLegacy, cluster.CalicoNFTables, cluster.FlannelLegacy, cluster.FlannelNFTables}, way: same, expect: always(full)},
 	}
 }

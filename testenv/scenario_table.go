@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -28,13 +29,13 @@ type scenarioCase struct {
 	name   string
 	fault  string
 	doc    string
-	kinds  []Kind
-	only   []Dataplane // of those kinds; nil: all
+	kinds  []cluster.Kind
+	only   []cluster.Dataplane // of those kinds; nil: all
 	protos []string
 	way    way
-	tweak  func(t *Traffic)         // what is wrong with the traffic itself
-	shape  func(t *Traffic)         // what both twins have
-	expect func(d Dataplane) Expect // by dataplane
+	tweak  func(t *Traffic)                 // what is wrong with the traffic itself
+	shape  func(t *Traffic)                 // what both twins have
+	expect func(d cluster.Dataplane) Expect // by dataplane
 }
 
 var (
@@ -46,23 +47,23 @@ var (
 // wayOf finds two pods between which the protocol passes on a healthy node:
 // Calico's recorded policies let TCP and ICMP of client into server, TCP of web2
 // into server, and everything into client.
-func wayOf(kind Kind, w way, proto string) (src, dst string) {
+func wayOf(kind cluster.Kind, w way, proto string) (src, dst string) {
 	const client, server, web2 = "default/client", "default/server", "default/web2"
 	switch {
 	case w == out:
 		return client, web2
-	case w == in && kind == Calico && proto != "tcp":
+	case w == in && kind == cluster.Calico && proto != "tcp":
 		return web2, client
 	case w == in:
 		return web2, server
-	case kind == Calico && proto == "udp" && w != service:
+	case kind == cluster.Calico && proto == "udp" && w != service:
 		return server, client
 	}
 	return client, server
 }
 
 // scenario makes a row's scenario for one dataplane and protocol.
-func (c scenarioCase) scenario(d Dataplane, proto string) Scenario {
+func (c scenarioCase) scenario(d cluster.Dataplane, proto string) Scenario {
 	src, dst := wayOf(d.Kind(), c.way, proto)
 	t := Traffic{Proto: proto, Src: src, Dst: dst, Count: 2, Timeout: 400 * time.Millisecond}
 	if c.way == service {
@@ -85,12 +86,14 @@ func (c scenarioCase) scenario(d Dataplane, proto string) Scenario {
 }
 
 // always is an expectation that is the same on every dataplane.
-func always(x Expect) func(Dataplane) Expect { return func(Dataplane) Expect { return x } }
+func always(x Expect) func(cluster.Dataplane) Expect {
+	return func(cluster.Dataplane) Expect { return x }
+}
 
 // byKind is one that differs between Calico and Flannel.
-func byKind(calico, flannel Expect) func(Dataplane) Expect {
-	return func(d Dataplane) Expect {
-		if d.Kind() == Calico {
+func byKind(calico, flannel Expect) func(cluster.Dataplane) Expect {
+	return func(d cluster.Dataplane) Expect {
+		if d.Kind() == cluster.Calico {
 			return calico
 		}
 		return flannel
@@ -98,10 +101,10 @@ func byKind(calico, flannel Expect) func(Dataplane) Expect {
 }
 
 // inFilter is an expectation of a rule in the filter table at a hook.
-func inFilter(hook, nativeTable string, x Expect) func(Dataplane) Expect {
-	return func(d Dataplane) Expect {
+func inFilter(hook, nativeTable string, x Expect) func(cluster.Dataplane) Expect {
+	return func(d cluster.Dataplane) Expect {
 		x.Hook, x.Table, x.Stages = hook, "filter", []model.Stage{model.StageNetfilter}
-		if d.Form() == FormNFTables {
+		if d.Form() == cluster.FormNFTables {
 			x.Table = nativeTable
 		}
 		x.Reasons, x.Functions = []string{"NETFILTER_DROP", "NOT_SPECIFIED"}, []string{"nf_hook_slow", "nft_do_chain", "ipt_do_table", "kfree_skb"}
@@ -163,7 +166,7 @@ func withPolicy(x Expect) Expect {
 
 // policyCases die by Calico's recorded policies.
 func policyCases() []scenarioCase {
-	deny := func(chain string) func(Dataplane) Expect {
+	deny := func(chain string) func(cluster.Dataplane) Expect {
 		return inFilter("FORWARD", "calico", Expect{Code: "policy-deny", Direction: model.Forward, Outcomes: died, Chain: chain,
 			Places: []Role{RoleNode}, Interface: forwards, Sender: silent})
 	}
@@ -171,10 +174,10 @@ func policyCases() []scenarioCase {
 	unknownBack := unknown
 	unknownBack.Direction, unknownBack.Chain = model.Return, "cali-to-wl-dispatch"
 	toDB := func(t *Traffic) { t.Src, t.Dst = "default/server", "prod/db" }
-	rpf := func(d Dataplane) Expect {
+	rpf := func(d cluster.Dataplane) Expect {
 		x := inFilter("PREROUTING", "calico", Expect{Direction: model.Forward, Outcomes: died, Chain: "cali-PREROUTING",
 			Places: []Role{RoleNode}, Interface: []Role{RoleSrcHost}, Sender: silent})(d)
-		if d.Form() != FormNFTables {
+		if d.Form() != cluster.FormNFTables {
 			x.Table = "raw"
 		}
 		return x
@@ -192,7 +195,7 @@ func policyCases() []scenarioCase {
 			shape: toDB, tweak: func(t *Traffic) { t.Src = "default/client" }, expect: deny("cali-pi-np/prod/db-ingress")},
 		{name: "policy-bad-net", doc: "a global policy denies a foreign network", kinds: onlyCalico, protos: allProtos, way: fixed,
 			shape: func(t *Traffic) { t.Src, t.Dst = "default/client", "external" },
-			tweak: func(t *Traffic) { t.Dst = BadNetAddr.String() }, expect: deny("cali-po-gnp/deny-bad-nets")},
+			tweak: func(t *Traffic) { t.Dst = cluster.BadNetAddr.String() }, expect: deny("cali-po-gnp/deny-bad-nets")},
 		{name: "policy-deny-in", doc: "no policy lets web2's ICMP into default/server", kinds: onlyCalico, protos: []string{"icmp"}, way: in,
 			tweak: func(t *Traffic) { t.Dst = "default/server" }, expect: deny("cali-tw-cali7715d358f22")},
 		{name: "calico-rpf", fault: "calico-rpf", kinds: onlyCalico, protos: allProtos, way: fixed,

@@ -11,17 +11,19 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 // TestScenarioTable checks the table itself; it needs no root.
 func TestScenarioTable(t *testing.T) {
 	type death struct {
-		kind      Kind
+		kind      cluster.Kind
 		proto     string
 		direction string
 	}
 	deaths := map[death]bool{}
-	for _, d := range Dataplanes() {
+	for _, d := range cluster.Dataplanes() {
 		seen := map[string]bool{}
 		for _, s := range Scenarios(d) {
 			if seen[s.Name] {
@@ -55,17 +57,17 @@ func TestScenarioTable(t *testing.T) {
 
 // TestScenarios runs every scenario on every dataplane.
 func TestScenarios(t *testing.T) {
-	for _, d := range Dataplanes() {
+	for _, d := range cluster.Dataplanes() {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel() // nearly all of it is waiting for silence
-			plain := newStand(t, Options{Dataplane: d, Nodes: 2})
-			proxied := newStand(t, Options{Dataplane: d, KubeProxy: true})
+			plain := newStand(t, cluster.Options{Dataplane: d, Nodes: 2})
+			proxied := newStand(t, cluster.Options{Dataplane: d, KubeProxy: true})
 			for _, s := range Scenarios(d) {
 				on := plain
 				if s.KubeProxy {
 					on = proxied
 				}
-				on.run(t, s, func(t *testing.T, e *Env) { runScenario(t, e, s, func() {}, func() {}) })
+				on.run(t, s, func(t *testing.T, e *cluster.Env) { runScenario(t, e, s, func() {}, func() {}) })
 			}
 		})
 	}
@@ -73,18 +75,18 @@ func TestScenarios(t *testing.T) {
 
 // stand is an environment that many cases use one after the other.
 type stand struct {
-	opts Options
-	env  *Env
+	opts cluster.Options
+	env  *cluster.Env
 }
 
-func newStand(t *testing.T, opts Options) *stand {
+func newStand(t *testing.T, opts cluster.Options) *stand {
 	t.Helper()
 	return &stand{opts, newTestEnv(t, opts)}
 }
 
 // run makes one case. What one that fails leaves behind is nobody else's: the
 // next gets an environment of its own.
-func (s *stand) run(t *testing.T, of Scenario, test func(t *testing.T, e *Env)) {
+func (s *stand) run(t *testing.T, of Scenario, test func(t *testing.T, e *cluster.Env)) {
 	t.Helper()
 	if t.Run(strings.TrimPrefix(of.Name, string(of.Dataplane)+"/"), func(t *testing.T) { test(t, s.env) }) {
 		return
@@ -96,7 +98,7 @@ func (s *stand) run(t *testing.T, of Scenario, test func(t *testing.T, e *Env)) 
 }
 
 // runScenario breaks, sends, mends; before and after enclose the sending.
-func runScenario(t *testing.T, e *Env, s Scenario, before, after func()) {
+func runScenario(t *testing.T, e *cluster.Env, s Scenario, before, after func()) {
 	t.Helper()
 	ctx := t.Context()
 	applied, err := s.Apply(ctx, e)
@@ -127,9 +129,9 @@ func runScenario(t *testing.T, e *Env, s Scenario, before, after func()) {
 // TestKernelAgrees compares the table with what this kernel says of each drop:
 // every case once, on one Calico and one Flannel node.
 func TestKernelAgrees(t *testing.T) {
-	for _, d := range []Dataplane{CalicoLegacy, FlannelNFTables} {
+	for _, d := range []cluster.Dataplane{cluster.CalicoLegacy, cluster.FlannelNFTables} {
 		t.Run(string(d), func(t *testing.T) {
-			on := newStand(t, Options{Dataplane: d, Nodes: 2, KubeProxy: true})
+			on := newStand(t, cluster.Options{Dataplane: d, Nodes: 2, KubeProxy: true})
 			kernel := newKernelLog(t)
 			done := map[string]bool{}
 			for _, s := range Scenarios(d) {
@@ -138,7 +140,7 @@ func TestKernelAgrees(t *testing.T) {
 					continue
 				}
 				done[name] = true
-				on.run(t, s, func(t *testing.T, e *Env) {
+				on.run(t, s, func(t *testing.T, e *cluster.Env) {
 					var drops []drop
 					runScenario(t, e, s, func() { kernel.mark(t, s.Name) }, func() { drops = kernel.await(t, s.Name, s.Expect.explains) })
 					s.Expect.checkDrops(t, drops)

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -43,7 +44,7 @@ type process struct {
 // startScript runs a script in a namespace by a process with a name, and waits
 // until it has begun. The name is that of a link to perl, by which the kernel
 // names the process.
-func startScript(e *Env, ns *netns.Namespace, name, script string, args ...string) (*process, error) {
+func startScript(e *cluster.Env, ns *netns.Namespace, name, script string, args ...string) (*process, error) {
 	perl, err := exec.LookPath("perl")
 	if err != nil {
 		return nil, fmt.Errorf("process %s: it is a script: %w", name, err)

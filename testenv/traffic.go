@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/socket"
 )
@@ -88,7 +89,7 @@ func (t Traffic) withDefaults() Traffic {
 			*v = to
 		}
 	}
-	set(&t.Port, DefaultPort)
+	set(&t.Port, cluster.DefaultPort)
 	set(&t.Count, 3)
 	set(&t.Size, 56)
 	if t.Timeout == 0 {
@@ -99,7 +100,7 @@ func (t Traffic) withDefaults() Traffic {
 
 // Send runs an exchange. An error means that it could not be tried at all; what
 // went wrong with the packets is in the result.
-func Send(ctx context.Context, e *Env, t Traffic) (TrafficResult, error) {
+func Send(ctx context.Context, e *cluster.Env, t Traffic) (TrafficResult, error) {
 	src, err := place(e, t.Src)
 	if err != nil {
 		return TrafficResult{}, fmt.Errorf("traffic source: %w", err)
@@ -132,7 +133,7 @@ func Send(ctx context.Context, e *Env, t Traffic) (TrafficResult, error) {
 
 // place returns the namespace that a name stands for: a pod's namespace/name,
 // node1, node2 or external.
-func place(e *Env, name string) (*netns.Namespace, error) {
+func place(e *cluster.Env, name string) (*netns.Namespace, error) {
 	if name == "external" {
 		return e.Underlay, nil
 	}
@@ -148,7 +149,7 @@ func place(e *Env, name string) (*netns.Namespace, error) {
 }
 
 // resolve finds a destination's address, and the port that belongs to it.
-func resolve(e *Env, t Traffic) (netip.Addr, int, error) {
+func resolve(e *cluster.Env, t Traffic) (netip.Addr, int, error) {
 	if addr, err := netip.ParseAddr(t.Dst); err == nil {
 		return addr, 0, nil
 	}
@@ -170,7 +171,7 @@ func resolve(e *Env, t Traffic) (netip.Addr, int, error) {
 		}
 	}
 	if t.Dst == "external" {
-		return ExternalAddr, 0, nil
+		return cluster.ExternalAddr, 0, nil
 	}
 	return netip.Addr{}, 0, fmt.Errorf("%q is neither an address, a pod, a node, a service nor external", t.Dst)
 }

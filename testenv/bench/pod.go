@@ -19,7 +19,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -57,7 +57,7 @@ func hostInterface(pod string) string {
 // newPod makes pod number i (from 1) with an empty namespace. The name of the
 // namespace begins like those of env, so that owner.CleanStale removes it
 // should this process be killed.
-func newPod(env *testenv.Env, i int) (*Pod, error) {
+func newPod(env *cluster.Env, i int) (*Pod, error) {
 	name := fmt.Sprintf("bench%d", i)
 	a := firstPodAddr.As4()
 	n := int(a[2])<<8 + int(a[3]) + i - 1
@@ -116,7 +116,7 @@ func (p *Pod) remove() error {
 
 // plug makes the pod's veth pair and everything on both of its ends. link is
 // rtnetlink inside the node's namespace.
-func (p *Pod) plug(node *testenv.Node, link *netlink.Handle) error {
+func (p *Pod) plug(node *cluster.Node, link *netlink.Handle) error {
 	hostMAC, err := net.ParseMAC(calicoMAC)
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/scenario"
 )
@@ -59,16 +60,16 @@ const (
 
 // stand is the node with its two pods.
 type stand struct {
-	env            *testenv.Env
+	env            *cluster.Env
 	node           *netns.Namespace
-	client, server *testenv.Pod
+	client, server *cluster.Pod
 	gateway4       netip.Addr // the node's own address on the pod network
 }
 
 // newStand builds it and removes it when the test ends.
 func newStand(t *testing.T) *stand {
 	t.Helper()
-	e, err := testenv.New(t.Context(), testenv.Options{Dataplane: testenv.FlannelNFTables})
+	e, err := cluster.New(t.Context(), cluster.Options{Dataplane: cluster.FlannelNFTables})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func (s *stand) build(ctx context.Context) error {
 	if err := s.ip(ctx, s.node, "link add "+bridge+" type bridge", "link set "+bridge+" up"); err != nil {
 		return err
 	}
-	for i, pod := range []*testenv.Pod{s.client, s.server} {
+	for i, pod := range []*cluster.Pod{s.client, s.server} {
 		if err := s.route(ctx, pod); err != nil {
 			return fmt.Errorf("%s: %w", pod.FullName(), err)
 		}
@@ -116,7 +117,7 @@ func (s *stand) build(ctx context.Context) error {
 }
 
 // route takes a pod off cni0 and routes it.
-func (s *stand) route(ctx context.Context, pod *testenv.Pod) error {
+func (s *stand) route(ctx context.Context, pod *cluster.Pod) error {
 	veth := pod.HostInterface
 	err := s.ip(ctx, s.node, "link set "+veth+" nomaster",
 		fmt.Sprintf("addr add %s/32 dev %s", s.gateway4, veth), // REDIRECT goes to the interface's own
@@ -136,7 +137,7 @@ func (s *stand) route(ctx context.Context, pod *testenv.Pod) error {
 }
 
 // bridge gives a pod a second interface, on the bridge.
-func (s *stand) bridge(ctx context.Context, pod *testenv.Pod, port string) error {
+func (s *stand) bridge(ctx context.Context, pod *cluster.Pod, port string) error {
 	err := s.ip(ctx, s.node, fmt.Sprintf("link add %s type veth peer name eth1 netns %s", port, pod.Netns.Name),
 		fmt.Sprintf("link set %s master %s up", port, bridge))
 	if err != nil {

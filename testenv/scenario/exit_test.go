@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -36,11 +37,11 @@ func udp(interval time.Duration) testenv.Traffic {
 // TestExit goes through all ways a trace can end, on one node.
 func TestExit(t *testing.T) {
 	p := readPlan(t)
-	e := newEnv(t, testenv.Options{Dataplane: p.oneOfEachKind(testenv.CalicoLegacy)[0]})
+	e := newEnv(t, cluster.Options{Dataplane: p.oneOfEachKind(cluster.CalicoLegacy)[0]})
 	src, dst := ends(t, e, udp(0))
 	for _, c := range []struct {
 		name string
-		run  func(*testing.T, plan, *testenv.Env, string, string)
+		run  func(*testing.T, plan, *cluster.Env, string, string)
 	}{
 		{"nothing seen", exitNothingSeen},
 		{"after so many packets", exitPackets},
@@ -55,7 +56,7 @@ func TestExit(t *testing.T) {
 }
 
 // exitNothingSeen: other traffic is none of ours, and the time is kept.
-func exitNothingSeen(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitNothingSeen(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	const duration = time.Second
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", "9", "--duration", duration.String())
 	began := tr.readySince(t)
@@ -80,7 +81,7 @@ func wantStatus(t *testing.T, tr *process, p plan, want int) {
 }
 
 // exitPackets: the flow goes on, the trace does not.
-func exitPackets(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitPackets(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	const packets = 5
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--packets", fmt.Sprint(packets))
 	stop := inBackground(t, e, udp(20*time.Millisecond))
@@ -97,7 +98,7 @@ func exitPackets(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 
 // exitCommand: the command's own traffic is told, all of it, and the trace ends
 // soon after it. The command is what a user would run, in the pod's namespace.
-func exitCommand(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitCommand(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	const pings = 3
 	pod := e.Pod(udp(0).Src)
 	began := time.Now()
@@ -123,7 +124,7 @@ func exitCommand(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 }
 
 // exitDropsOnly: what arrived is counted and not told.
-func exitDropsOnly(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitDropsOnly(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--drops-only")
 	if r, err := testenv.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != testenv.Answered {
 		t.Fatalf("before the fault: %v, %v", r, err)
@@ -153,7 +154,7 @@ func exitDropsOnly(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 	wantStatus(t, tr, p, exitDied)
 }
 
-func exitSIGTERM(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitSIGTERM(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp")
 	if _, err := testenv.Send(t.Context(), e, udp(0)); err != nil {
 		t.Fatal(err)
@@ -168,7 +169,7 @@ func exitSIGTERM(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 
 // exitSecondSIGINT: while the first one waits for what is in flight (the flow
 // does not pause), a second one ends the process without a verdict.
-func exitSecondSIGINT(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitSecondSIGINT(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp")
 	for range 3 { // so that the flow does not pause either where one sender has to wait for a CPU
 		defer inBackground(t, e, udp(10*time.Millisecond))()
@@ -187,7 +188,7 @@ func exitSecondSIGINT(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 }
 
 // exitSameSIGINT: timeout(1) sends its signal to the process and its group.
-func exitSameSIGINT(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitSameSIGINT(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	for {
 		tr := launchTrace(t, p, e, src, dst, "--proto", "udp")
 		if _, err := testenv.Send(t.Context(), e, udp(0)); err != nil {
@@ -211,7 +212,7 @@ func exitSameSIGINT(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 // its answer may be missed, and both are told from end to end.
 func TestReady(t *testing.T) {
 	p := readPlan(t)
-	e := newEnv(t, testenv.Options{Dataplane: p.oneOfEachKind(testenv.CalicoLegacy)[0]})
+	e := newEnv(t, cluster.Options{Dataplane: p.oneOfEachKind(cluster.CalicoLegacy)[0]})
 	src, dst := ends(t, e, udp(0))
 	if r, err := testenv.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != testenv.Answered { // neighbours are known from now on
 		t.Fatalf("%v, %v", r, err)
@@ -246,7 +247,7 @@ func connect(t *testing.T, ns *netns.Namespace, to netip.Addr) net.Conn {
 	t.Helper()
 	var conn net.Conn
 	err := ns.Do(func() (err error) {
-		conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, testenv.DefaultPort)))
+		conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, cluster.DefaultPort)))
 		return err
 	})
 	if err != nil {

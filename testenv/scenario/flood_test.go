@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/proc"
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -32,7 +33,7 @@ const floodPort = testenv.FloodPort
 // what the sender sent, what the pod got and what was told.
 func TestFlood(t *testing.T) {
 	p := readPlan(t)
-	e := newEnv(t, testenv.Options{Dataplane: p.oneOfEachKind(testenv.CalicoLegacy)[0]})
+	e := newEnv(t, cluster.Options{Dataplane: p.oneOfEachKind(cluster.CalicoLegacy)[0]})
 	spec := testenv.FloodSpec{Src: udp(0).Src, Dst: udp(0).Dst, Port: floodPort}
 	spec.Rate = pick(p, 20000, 200)
 	spec.Packets = spec.Rate * pick(p, 10, 5)
@@ -50,7 +51,7 @@ func TestFlood(t *testing.T) {
 }
 
 // flood traces one flood and draws up its balance.
-func flood(t *testing.T, p plan, e *testenv.Env, spec testenv.FloodSpec, ways [][]station, sample string) *model.Summary {
+func flood(t *testing.T, p plan, e *cluster.Env, spec testenv.FloodSpec, ways [][]station, sample string) *model.Summary {
 	src, dst := ends(t, e, udp(0))
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", strconv.Itoa(floodPort), "--sample", sample)
 	before := datagrams(t, e.Pod(spec.Dst).Netns)
@@ -110,7 +111,7 @@ func sparing(t *testing.T, tr *process, d time.Duration, peak int64) {
 
 // quietWays gives the ways that packets of the flow take through this node while
 // there is time to see all of it.
-func quietWays(t *testing.T, p plan, e *testenv.Env, spec testenv.FloodSpec) [][]station {
+func quietWays(t *testing.T, p plan, e *cluster.Env, spec testenv.FloodSpec) [][]station {
 	t.Helper()
 	src, dst := ends(t, e, udp(0))
 	spec.Packets, spec.Rate = 20, 20

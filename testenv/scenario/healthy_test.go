@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 // healthyRuns of each kind of node: both make the 200 that are to give nothing.
@@ -22,15 +23,15 @@ const healthyRuns = 100
 // and go beside it: nothing is to be found.
 func TestHealthyRuns(t *testing.T) {
 	p := readPlan(t)
-	for _, d := range []testenv.Dataplane{testenv.CalicoLegacy, testenv.FlannelNFT} {
+	for _, d := range []cluster.Dataplane{cluster.CalicoLegacy, cluster.FlannelNFT} {
 		t.Run(string(d), func(t *testing.T) {
 			healthyNode(t, p, d)
 		})
 	}
 }
 
-func healthyNode(t *testing.T, p plan, d testenv.Dataplane) {
-	e := newEnv(t, testenv.Options{Dataplane: d, Nodes: 2, KubeProxy: true})
+func healthyNode(t *testing.T, p plan, d cluster.Dataplane) {
+	e := newEnv(t, cluster.Options{Dataplane: d, Nodes: 2, KubeProxy: true})
 	var list []testenv.Scenario
 	traces := map[string]*Trace{} // by source: one trace serves all destinations
 	for _, s := range testenv.Scenarios(d) {
@@ -92,7 +93,7 @@ func healthyNode(t *testing.T, p plan, d testenv.Dataplane) {
 
 // churn writes the node's rules again and opens short connections until it is
 // stopped, and tells how often it did.
-func churn(t *testing.T, e *testenv.Env) (stop func() (reloads, flows int)) {
+func churn(t *testing.T, e *cluster.Env) (stop func() (reloads, flows int)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	node := e.Node(1)

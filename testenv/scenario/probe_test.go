@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -26,7 +27,7 @@ type probeCase struct {
 	exit  int
 }
 
-func probeCases(kind testenv.Kind) []probeCase {
+func probeCases(kind cluster.Kind) []probeCase {
 	cases := []probeCase{
 		{"healthy-tcp", "", "connected in ", 0},
 		{"healthy-udp", "", "answered in ", 0},
@@ -39,7 +40,7 @@ func probeCases(kind testenv.Kind) []probeCase {
 		{"pod-output-drop-icmp", "EPERM", "operation not permitted after ", 2},
 		{"neighbor-failed-tcp", "EHOSTUNREACH", "no route to host after ", 2},
 	}
-	if kind == testenv.Calico {
+	if kind == cluster.Calico {
 		cases = append(cases, probeCase{"no-route-icmp", "ENETUNREACH", "network is unreachable after ", 2})
 	}
 	return cases
@@ -47,10 +48,10 @@ func probeCases(kind testenv.Kind) []probeCase {
 
 func TestProbe(t *testing.T) {
 	p := readPlan(t)
-	for _, d := range p.oneOfEachKind(testenv.CalicoNFT, testenv.FlannelLegacy) {
+	for _, d := range p.oneOfEachKind(cluster.CalicoNFT, cluster.FlannelLegacy) {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel()
-			e := newEnv(t, testenv.Options{Dataplane: d})
+			e := newEnv(t, cluster.Options{Dataplane: d})
 			for _, c := range probeCases(d.Kind()) {
 				t.Run(c.name, func(t *testing.T) { probeScenario(t, p, e, c) })
 			}
@@ -59,7 +60,7 @@ func TestProbe(t *testing.T) {
 }
 
 // probeScenario breaks the node and probes under a trace.
-func probeScenario(t *testing.T, p plan, e *testenv.Env, c probeCase) {
+func probeScenario(t *testing.T, p plan, e *cluster.Env, c probeCase) {
 	s, err := testenv.FindScenario(string(e.Dataplane) + "/" + c.name)
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +118,7 @@ func portOf(t testenv.Traffic) int {
 	if t.Port != 0 {
 		return t.Port
 	}
-	return testenv.DefaultPort
+	return cluster.DefaultPort
 }
 
 // ofProbe tells the packets that the probe sent.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/matrix"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -26,7 +27,7 @@ import (
 //	                      mixed: all on one Calico and one Flannel node, core on the others
 type plan struct {
 	bin, backend string
-	dataplanes   []testenv.Dataplane
+	dataplanes   []cluster.Dataplane
 	set          string
 }
 
@@ -44,11 +45,11 @@ func readPlan(t *testing.T) plan {
 	}
 	names := os.Getenv("PATHTRACE_DATAPLANES")
 	if names == "" {
-		p.dataplanes = testenv.Dataplanes()
+		p.dataplanes = cluster.Dataplanes()
 		return p
 	}
 	for _, n := range strings.Split(names, ",") {
-		d, err := testenv.ParseDataplane(n)
+		d, err := cluster.ParseDataplane(n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,8 +62,8 @@ func readPlan(t *testing.T) plan {
 var basic = []string{"healthy", "healthy-out", "rule-drop", "rule-drop-return"}
 
 // scenarios of one dataplane, as the plan wants them.
-func (p plan) scenarios(d testenv.Dataplane) []testenv.Scenario {
-	if p.set == "" || p.set == "all" || p.set == "mixed" && (d == testenv.CalicoLegacy || d == testenv.FlannelNFT) {
+func (p plan) scenarios(d cluster.Dataplane) []testenv.Scenario {
+	if p.set == "" || p.set == "all" || p.set == "mixed" && (d == cluster.CalicoLegacy || d == cluster.FlannelNFT) {
 		return testenv.Scenarios(d)
 	}
 	var out []testenv.Scenario
@@ -102,8 +103,8 @@ func TestScenarios(t *testing.T) {
 	for _, d := range p.dataplanes {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel() // mostly waiting for silence; equal addresses on several nodes must not mix either
-			plain := newEnv(t, testenv.Options{Dataplane: d, Nodes: 2})
-			proxied := newEnv(t, testenv.Options{Dataplane: d, KubeProxy: true})
+			plain := newEnv(t, cluster.Options{Dataplane: d, Nodes: 2})
+			proxied := newEnv(t, cluster.Options{Dataplane: d, KubeProxy: true})
 			ses := &session{ctx: t.Context(), p: p}
 			if !ses.shared() {
 				ses.capture = filepath.Join(t.TempDir(), "trace.pcapng")
@@ -124,9 +125,9 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-func newEnv(t *testing.T, o testenv.Options) *testenv.Env {
+func newEnv(t *testing.T, o cluster.Options) *cluster.Env {
 	t.Helper()
-	e, err := testenv.New(t.Context(), o)
+	e, err := cluster.New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +143,7 @@ func newEnv(t *testing.T, o testenv.Options) *testenv.Env {
 func ends(t interface {
 	Helper()
 	Fatal(args ...any)
-}, e *testenv.Env, tr testenv.Traffic) (src, dst string) {
+}, e *cluster.Env, tr testenv.Traffic) (src, dst string) {
 	t.Helper()
 	src, dst, err := testenv.Ends(e, tr)
 	if err != nil {
@@ -171,7 +172,7 @@ type session struct {
 func (ses *session) shared() bool { return ses.p.backend == "fentry" }
 
 // trace gives a trace of the flow that is ready.
-func (ses *session) trace(t tester, e *testenv.Env, src, dst, proto string) *Trace {
+func (ses *session) trace(t tester, e *cluster.Env, src, dst, proto string) *Trace {
 	t.Helper()
 	key := strings.Join([]string{e.Node(1).Netns.Path, src, dst, proto}, " ")
 	if ses.tr != nil && ses.key == key {
@@ -257,7 +258,7 @@ func (ses *session) compare(t tester, tr *Trace, check func(t tester, told []mod
 // there to be looked at: a finding is made of the node as it stands then. Under
 // emulation, and on a busy machine, that takes a while; whether it comes at all is
 // checked later.
-func (ses *session) awaitTold(tr *Trace, e *testenv.Env, s testenv.Scenario, begun time.Time) {
+func (ses *session) awaitTold(tr *Trace, e *cluster.Env, s testenv.Scenario, begun time.Time) {
 	if s.Expect.Code == "" || s.Expect.Silence {
 		return
 	}
@@ -274,7 +275,7 @@ func (ses *session) awaitTold(tr *Trace, e *testenv.Env, s testenv.Scenario, beg
 }
 
 // run makes one scenario: trace, broken traffic, mended traffic.
-func (ses *session) run(t tester, e *testenv.Env, s testenv.Scenario) {
+func (ses *session) run(t tester, e *cluster.Env, s testenv.Scenario) {
 	ctx := t.Context()
 	applied, err := s.Apply(ctx, e)
 	if err != nil {
@@ -362,7 +363,7 @@ func (r healthyRun) packets(all []model.Packet) []model.Packet {
 }
 
 // runHealthy sends the twin's traffic.
-func runHealthy(t tester, ctx context.Context, e *testenv.Env, s testenv.Scenario) healthyRun {
+func runHealthy(t tester, ctx context.Context, e *cluster.Env, s testenv.Scenario) healthyRun {
 	t.Helper()
 	// a link that was down takes a moment; this connection is not looked at
 	if err := s.Check(ctx, e); err != nil {
@@ -465,7 +466,7 @@ func checkHealthy(t tester, packets []model.Packet) {
 }
 
 // checkStory compares a broken flow's packets with the expectation.
-func checkStory(t tester, e *testenv.Env, s testenv.Scenario, packets []model.Packet) {
+func checkStory(t tester, e *cluster.Env, s testenv.Scenario, packets []model.Packet) {
 	t.Helper()
 	if s.Expect.Code == "" {
 		checkHealthy(t, packets)
@@ -504,7 +505,7 @@ func checkStory(t tester, e *testenv.Env, s testenv.Scenario, packets []model.Pa
 }
 
 // mismatch lists what in a packet is not as expected; empty: all is.
-func mismatch(e *testenv.Env, s testenv.Scenario, p model.Packet) []string {
+func mismatch(e *cluster.Env, s testenv.Scenario, p model.Packet) []string {
 	x := s.Expect
 	var wrong []string
 	note := func(ok bool, format string, args ...any) {
@@ -539,7 +540,7 @@ func hasPrefix(prefixes []string, s string) bool {
 }
 
 // at tells whether a namespace is the one that plays a role.
-func at(e *testenv.Env, s testenv.Scenario, r testenv.Role, inode uint32) bool {
+func at(e *cluster.Env, s testenv.Scenario, r testenv.Role, inode uint32) bool {
 	place := s.PlaceOf(r)
 	if r == testenv.RoleNode {
 		return uint32(e.Node(1).Netns.Inode) == inode

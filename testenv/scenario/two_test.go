@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -46,7 +47,7 @@ func wantFindings(t *testing.T, tr *Trace, want ...expected) {
 	}
 }
 
-func startTwo(t *testing.T, p plan, e *testenv.Env, tr testenv.Traffic, dst string) *Trace {
+func startTwo(t *testing.T, p plan, e *cluster.Env, tr testenv.Traffic, dst string) *Trace {
 	t.Helper()
 	src, only := ends(t, e, tr)
 	if dst == "" {
@@ -60,7 +61,7 @@ func startTwo(t *testing.T, p plan, e *testenv.Env, tr testenv.Traffic, dst stri
 	return trace
 }
 
-func send(t *testing.T, e *testenv.Env, tr testenv.Traffic, want testenv.Outcome) {
+func send(t *testing.T, e *cluster.Env, tr testenv.Traffic, want testenv.Outcome) {
 	t.Helper()
 	r, err := testenv.Send(t.Context(), e, tr)
 	if err != nil {
@@ -75,7 +76,7 @@ func send(t *testing.T, e *testenv.Env, tr testenv.Traffic, want testenv.Outcome
 // the other node arrive by another way than its replies, which a strict filter
 // refuses.
 func policyAndReversePath(t *testing.T, p plan) {
-	e := newEnv(t, testenv.Options{Dataplane: testenv.CalicoLegacy, Nodes: 2})
+	e := newEnv(t, cluster.Options{Dataplane: cluster.CalicoLegacy, Nodes: 2})
 	here := testenv.Traffic{Proto: "icmp", Src: "default/client", Dst: "default/server", Count: 4, Timeout: 200 * time.Millisecond}
 	there := here
 	there.Dst, there.Count = "default/web2", 2
@@ -107,7 +108,7 @@ const answerWithin = 2 * time.Second
 // sizeAndFlaps: the way to the pod is too narrow for some packets, and its
 // interface goes down and up again.
 func sizeAndFlaps(t *testing.T, p plan) {
-	e := newEnv(t, testenv.Options{Dataplane: testenv.CalicoLegacy})
+	e := newEnv(t, cluster.Options{Dataplane: cluster.CalicoLegacy})
 	big := testenv.Traffic{Proto: "icmp", Src: "default/client", Dst: "default/server", Count: 3, Size: 1372, DontFragment: true, Timeout: 200 * time.Millisecond}
 	small := testenv.Traffic{Proto: "icmp", Src: big.Src, Dst: big.Dst, Count: 1, Timeout: 200 * time.Millisecond}
 	warm := small

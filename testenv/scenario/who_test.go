@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -21,11 +22,11 @@ import (
 // agents killed, under one trace.
 func TestWhoDidIt(t *testing.T) {
 	p := readPlan(t)
-	for _, d := range p.oneOfEachKind(testenv.CalicoLegacy) {
-		if d.Kind() != testenv.Calico {
+	for _, d := range p.oneOfEachKind(cluster.CalicoLegacy) {
+		if d.Kind() != cluster.Calico {
 			continue // it is the same on all nodes, and only Calico's lose their routes
 		}
-		t.Run(string(d), func(t *testing.T) { whoDidIt(t, p, newEnv(t, testenv.Options{Dataplane: d})) })
+		t.Run(string(d), func(t *testing.T) { whoDidIt(t, p, newEnv(t, cluster.Options{Dataplane: d})) })
 	}
 }
 
@@ -38,7 +39,7 @@ type act struct {
 	from, to time.Time
 }
 
-func whoDidIt(t *testing.T, p plan, e *testenv.Env) {
+func whoDidIt(t *testing.T, p plan, e *cluster.Env) {
 	traffic := testenv.Traffic{Proto: "icmp", Src: "default/client", Dst: "default/server", Count: 1, Timeout: 100 * time.Millisecond}
 	src, dst := ends(t, e, traffic)
 	tr, err := StartTrace(t.Context(), p.bin, "--backend", p.backend, "--netns", e.Node(1).Netns.Path, "--src", src, "--dst", dst)
@@ -73,7 +74,7 @@ func whoDidIt(t *testing.T, p plan, e *testenv.Env) {
 const unfolded = 6 * time.Second
 
 // during makes a fault for a while, with traffic, and mends it.
-func during(t *testing.T, p plan, e *testenv.Env, traffic testenv.Traffic, fault string) act {
+func during(t *testing.T, p plan, e *cluster.Env, traffic testenv.Traffic, fault string) act {
 	t.Helper()
 	a := act{fault: fault, from: time.Now()}
 	applied, err := testenv.Break(t.Context(), e, fault, traffic)
@@ -109,7 +110,7 @@ func within(all []model.NodeEvent, a act) (out []model.NodeEvent) {
 }
 
 // otherPod is the address of a pod of the node that has no part in the traffic.
-func otherPod(t *testing.T, e *testenv.Env, traffic testenv.Traffic) string {
+func otherPod(t *testing.T, e *cluster.Env, traffic testenv.Traffic) string {
 	t.Helper()
 	for _, pod := range e.Pods {
 		if pod.Node.Number == 1 && pod.FullName() != traffic.Src && pod.FullName() != traffic.Dst {

@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 // story is what the demo tells when no scenario is asked for: a TCP connect on
@@ -76,7 +77,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 // list prints the scenarios, one line each.
 func list(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	for _, d := range testenv.Dataplanes() {
+	for _, d := range cluster.Dataplanes() {
 		for _, s := range testenv.Scenarios(d) {
 			code := s.Expect.Code
 			if code == "" {
@@ -97,7 +98,7 @@ func find(name string) (*testenv.Scenario, error) {
 	if s, err := testenv.FindScenario(name); err == nil {
 		return s, nil
 	}
-	for _, d := range testenv.Dataplanes() {
+	for _, d := range cluster.Dataplanes() {
 		for _, s := range testenv.Scenarios(d) {
 			_, short, _ := strings.Cut(s.Name, "/")
 			if short == name || strings.TrimSuffix(short, "-"+s.Traffic.Proto) == name || s.Expect.Code == name {
@@ -112,7 +113,7 @@ func find(name string) (*testenv.Scenario, error) {
 func show(ctx context.Context, o options, s *testenv.Scenario, out io.Writer) (err error) {
 	fmt.Fprintf(out, "demo: %s\n", s.Name)
 	fmt.Fprintf(out, "      %s: %s\n\n", code(s), s.Doc)
-	e, err := testenv.New(ctx, s.Options())
+	e, err := cluster.New(ctx, s.Options())
 	if err != nil {
 		return err
 	}
@@ -137,7 +138,7 @@ func code(s *testenv.Scenario) string {
 }
 
 // trace runs pathtrace around the traffic and passes its story on.
-func trace(ctx context.Context, o options, e *testenv.Env, s *testenv.Scenario, src, dst string, out io.Writer) error {
+func trace(ctx context.Context, o options, e *cluster.Env, s *testenv.Scenario, src, dst string, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "pathtrace-demo-")
 	if err != nil {
 		return err

@@ -20,11 +20,12 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/owner"
 )
 
 type options struct {
-	env     testenv.Options
+	env     cluster.Options
 	fault   string
 	json    bool
 	list    bool
@@ -56,7 +57,7 @@ func parse(args []string) (options, error) {
 	flags.Usage = func() {
 		fmt.Fprintf(os.Stderr, "usage: node [flags] [-- COMMAND [ARG...]]\n\n%s\nCOMMAND runs in node1's network namespace, with NODE1_NETNS, CLIENT_NETNS, SERVER_IP... in its environment.\n", flags.FlagUsages())
 	}
-	flags.StringVar(&dataplane, "dataplane", string(testenv.CalicoLegacy), "kind of node: calico- or flannel-, with legacy, nft or nftables rules")
+	flags.StringVar(&dataplane, "dataplane", string(cluster.CalicoLegacy), "kind of node: calico- or flannel-, with legacy, nft or nftables rules")
 	flags.IntVar(&o.env.Nodes, "nodes", 1, "how many nodes, 1 or 2")
 	flags.BoolVar(&o.env.KubeProxy, "kube-proxy", false, "add kube-proxy's rules")
 	flags.StringVar(&o.fault, "fault", "", "break it: a fault's name")
@@ -77,7 +78,7 @@ func parse(args []string) (options, error) {
 	}
 	o.command = flags.Args()
 	var err error
-	o.env.Dataplane, err = testenv.ParseDataplane(dataplane)
+	o.env.Dataplane, err = cluster.ParseDataplane(dataplane)
 	return o, err
 }
 
@@ -96,7 +97,7 @@ func run(ctx context.Context, args []string) error {
 		}
 		return err
 	}
-	e, err := testenv.New(ctx, o.env)
+	e, err := cluster.New(ctx, o.env)
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func run(ctx context.Context, args []string) error {
 }
 
 // stand breaks the environment if asked, shows it and waits.
-func stand(ctx context.Context, e *testenv.Env, o options) (err error) {
+func stand(ctx context.Context, e *cluster.Env, o options) (err error) {
 	var applied *testenv.Applied
 	if o.fault != "" {
 		warm := o.flow
@@ -134,7 +135,7 @@ func stand(ctx context.Context, e *testenv.Env, o options) (err error) {
 	return nil
 }
 
-func keepSending(ctx context.Context, e *testenv.Env, t testenv.Traffic) {
+func keepSending(ctx context.Context, e *cluster.Env, t testenv.Traffic) {
 	for ctx.Err() == nil {
 		r, err := testenv.Send(ctx, e, t)
 		if ctx.Err() != nil {
@@ -152,7 +153,7 @@ func keepSending(ctx context.Context, e *testenv.Env, t testenv.Traffic) {
 	}
 }
 
-func runCommand(ctx context.Context, e *testenv.Env, command []string) error {
+func runCommand(ctx context.Context, e *cluster.Env, command []string) error {
 	node := e.Node(1)
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -184,7 +185,7 @@ func listFaults(w io.Writer) error {
 	return t.Flush()
 }
 
-func show(w io.Writer, e *testenv.Env, a *testenv.Applied, asJSON bool) error {
+func show(w io.Writer, e *cluster.Env, a *testenv.Applied, asJSON bool) error {
 	d := describe(e, a)
 	if asJSON {
 		enc := json.NewEncoder(w)

@@ -3,7 +3,7 @@
 // kube-proxy's rules on a test node: a recorded rule set with its addresses
 // turned into those of the pods that stand here.
 
-package testenv
+package cluster
 
 import (
 	"context"

@@ -3,7 +3,7 @@
 // A pod that ends and comes again under its name, as a StatefulSet's or one
 // whose sandbox died: what kubelet, runtime and CNI do then.
 
-package testenv
+package cluster
 
 import (
 	"context"

@@ -4,15 +4,11 @@
 // test sees just as a route does, but it changes by itself with time: here that
 // is brought under control.
 
-package testenv
+package cluster
 
 import (
 	"errors"
 	"io/fs"
-	"net/netip"
-
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
@@ -61,41 +57,6 @@ func tuneNeighborsOf(ns *netns.Namespace, name string, settings map[string]strin
 				continue
 			}
 			if err := ns.Sysctl(netns.Setting{Path: path, Value: value}); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// unanswered are the states of an entry that nobody answered for
-// (include/uapi/linux/neighbour.h).
-const unanswered = netlink.NUD_INCOMPLETE | netlink.NUD_FAILED
-
-// forgetUnanswered has everybody in a flow's way forget the neighbours that were
-// asked for in vain. Where a fault kept them from answering, somebody may be
-// asking still when it is mended (a retransmission of an older connection, say):
-// what is sent then waits with that packet until it is asked again, or dies with
-// it if that was the last time.
-func forgetUnanswered(e *Env, f flow) error {
-	spaces := map[*netns.Namespace]bool{}
-	for _, node := range e.Nodes {
-		spaces[node.Netns] = true
-	}
-	for _, pod := range []*Pod{f.src, f.dst} {
-		if pod != nil {
-			spaces[pod.Netns] = true
-		}
-	}
-	for ns := range spaces {
-		for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-			err := ns.EachNeighbor(family, func(entry *netlink.Neigh, _ netip.Addr) error {
-				if entry.State&unanswered == 0 {
-					return nil
-				}
-				return ns.Link().NeighDel(entry)
-			})
-			if err != nil {
 				return err
 			}
 		}

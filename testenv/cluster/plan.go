@@ -3,7 +3,7 @@
 // Names and addresses of nodes and pods: those of the recorded nodes, since the
 // recorded rule sets name them.
 
-package testenv
+package cluster
 
 import (
 	"embed"

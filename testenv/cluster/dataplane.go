@@ -3,7 +3,7 @@
 // What kinds of node there are: who builds the pod network, and through which
 // rule engine.
 
-package testenv
+package cluster
 
 import (
 	"fmt"

@@ -4,7 +4,7 @@
 // nearly everything is a module; loading all in one call is much faster than
 // having the kernel start modprobe for each.
 
-package testenv
+package cluster
 
 import (
 	"context"

@@ -3,7 +3,7 @@
 // Rule sets: the recorded ones put back as they were, each with one process per
 // tool. Only what names the recorded machine and nothing else is rewritten.
 
-package testenv
+package cluster
 
 import (
 	"context"

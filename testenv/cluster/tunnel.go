@@ -4,7 +4,7 @@
 // without learning, and for each other node a route, a neighbour and a
 // forwarding entry, all permanent.
 
-package testenv
+package cluster
 
 import (
 	"fmt"

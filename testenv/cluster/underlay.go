@@ -3,7 +3,7 @@
 // The network between the nodes: a bridge in a namespace of its own, which also
 // plays the default gateway and the world behind it.
 
-package testenv
+package cluster
 
 import (
 	"fmt"

@@ -3,7 +3,7 @@
 // The Calico node: what the Calico CNI plugin does for a pod and Felix for a
 // node, read off the recorded nodes.
 
-package testenv
+package cluster
 
 import (
 	"context"

@@ -2,7 +2,7 @@
 
 // The servers of an environment: TCP and UDP echo in every pod and outside.
 
-package testenv
+package cluster
 
 import (
 	"errors"

@@ -4,7 +4,7 @@
 // the real CNI plugins through libcni, so that bridge, veths, addresses and CNI
 // cache are theirs.
 
-package testenv
+package cluster
 
 import (
 	"bytes"

@@ -3,7 +3,7 @@
 // The test environment as a whole: what is asked for (Options), what stands
 // (Env, Node, Pod), how it comes up and how it goes.
 
-package testenv
+package cluster
 
 import (
 	"context"
