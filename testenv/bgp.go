@@ -84,7 +84,10 @@ func (b *bird) connect(ctx context.Context) {
 			return err
 		})
 		if err != nil {
-			pause(ctx, bgpKeepalive) // refused, or nobody answers
+			select { // refused, or nobody answers
+			case <-ctx.Done():
+			case <-time.After(bgpKeepalive):
+			}
 			continue
 		}
 		b.set(true, b.from.Netns.Link().RouteReplace(&b.route))

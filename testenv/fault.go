@@ -15,6 +15,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 // Fault is one way to break a node.
@@ -72,7 +73,7 @@ func (a *Applied) then(do, undo func() error) error {
 
 // flow is traffic with its ends looked up. An end that is no pod is nil.
 type flow struct {
-	Traffic
+	traffic.Spec
 	src, dst *cluster.Pod
 }
 
@@ -103,7 +104,7 @@ func FindFault(name string) (*Fault, error) {
 // Break applies a fault for the given traffic. The caller undoes it. Neighbour
 // entries should be warm where a fault would otherwise show as a failed
 // neighbour: send the traffic once before.
-func Break(ctx context.Context, e *cluster.Env, name string, t Traffic) (*Applied, error) {
+func Break(ctx context.Context, e *cluster.Env, name string, t traffic.Spec) (*Applied, error) {
 	fault, err := FindFault(name)
 	if err != nil {
 		return nil, err
@@ -111,7 +112,7 @@ func Break(ctx context.Context, e *cluster.Env, name string, t Traffic) (*Applie
 	if err := fault.fits(e); err != nil {
 		return nil, err
 	}
-	f := flow{Traffic: t.withDefaults(), src: e.Pod(t.Src), dst: e.Pod(t.Dst)}
+	f := flow{Spec: t.WithDefaults(), src: e.Pod(t.Src), dst: e.Pod(t.Dst)}
 	applied, err := fault.Apply(ctx, e, f)
 	if err != nil {
 		return nil, fmt.Errorf("apply fault %s: %w", name, err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 func ruleFaults() []Fault {
@@ -47,12 +48,12 @@ func (f flow) protoFor() string {
 
 // ends are the flow's addresses.
 func (f flow) ends(e *cluster.Env) (src, dst netip.Addr, err error) {
-	if dst, _, err = resolve(e, f.Traffic); err != nil {
+	if dst, _, err = traffic.Resolve(e, f.Spec); err != nil {
 		return src, dst, err
 	}
-	back := f.Traffic
+	back := f.Spec
 	back.Dst = f.Src
-	src, _, err = resolve(e, back)
+	src, _, err = traffic.Resolve(e, back)
 	return src, dst, err
 }
 

@@ -6,6 +6,7 @@
 package testenv
 
 import (
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 // TestMendedAtOnce: with a connection that keeps on retransmitting, and asking
@@ -24,8 +26,13 @@ import (
 func TestMendedAtOnce(t *testing.T) {
 	e := newTestEnv(t, cluster.Options{Dataplane: cluster.FlannelLegacy})
 	client, server := e.Pod("default/client"), e.Pod("default/server")
-	way := Traffic{Proto: "udp", Src: client.FullName(), Dst: server.FullName(), Count: 1, Timeout: 400 * time.Millisecond}
-	conn, err := dial(t.Context(), client.Netns, server.IPv4, Traffic{Proto: "tcp", Port: cluster.DefaultPort, Timeout: 2 * time.Second})
+	way := traffic.Spec{Proto: "udp", Src: client.FullName(), Dst: server.FullName(), Count: 1, Timeout: 400 * time.Millisecond}
+	var conn net.Conn
+	err := client.Netns.Do(func() (err error) {
+		d := net.Dialer{Timeout: 2 * time.Second}
+		conn, err = d.DialContext(t.Context(), "tcp", netip.AddrPortFrom(server.IPv4, cluster.DefaultPort).String())
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,8 +50,8 @@ func TestMendedAtOnce(t *testing.T) {
 	if err := applied.Undo(); err != nil {
 		t.Fatal(err)
 	}
-	r, err := Send(t.Context(), e, way)
-	if err != nil || r.Outcome != Answered {
+	r, err := traffic.Send(t.Context(), e, way)
+	if err != nil || r.Outcome != traffic.Answered {
 		t.Errorf("%v after somebody asked for the address and the fault was mended: %v, %v", time.Since(asking).Round(time.Millisecond), r, err)
 	}
 }
@@ -81,7 +88,7 @@ func neighborState(t *testing.T, ns *netns.Namespace, addr netip.Addr) (state in
 func TestConfirmNeighbors(t *testing.T) {
 	e := newTestEnv(t, cluster.Options{Dataplane: cluster.FlannelLegacy})
 	pod := e.Pod("default/server")
-	if r, err := Send(t.Context(), e, Traffic{Proto: "icmp", Src: "node1", Dst: pod.FullName(), Count: 1}); err != nil || r.Outcome != Answered {
+	if r, err := traffic.Send(t.Context(), e, traffic.Spec{Proto: "icmp", Src: "node1", Dst: pod.FullName(), Count: 1}); err != nil || r.Outcome != traffic.Answered {
 		t.Fatal(r, err)
 	}
 	bridge := pod.Node.PodNet.Addr().Next()

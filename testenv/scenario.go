@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -26,10 +27,10 @@ type Scenario struct {
 	Fault     string // empty: the environment is healthy
 	CrossNode bool   // the traffic runs between node1 and node2; two nodes are needed
 	KubeProxy bool   // kube-proxy's rules are needed
-	Traffic   Traffic
+	Traffic   traffic.Spec
 	// Healthy is the twin's traffic. It differs from Traffic only where the
 	// traffic itself is what is wrong (its TTL, its source address, its port).
-	Healthy Traffic
+	Healthy traffic.Spec
 	Expect  Expect
 }
 
@@ -52,8 +53,8 @@ type Expect struct {
 	// 5.17 have none; where a kernel does not give a reason it says
 	// NOT_SPECIFIED, which is among the alternatives then.
 	Reasons   []string
-	Functions []string  // prefixes of the symbol that freed the packet
-	Sender    []Outcome // what the sender saw
+	Functions []string          // prefixes of the symbol that freed the packet
+	Sender    []traffic.Outcome // what the sender saw
 }
 
 // Role is a part in a scenario's cast.
@@ -105,19 +106,19 @@ const answerWithin = 2 * time.Second
 
 // Run sends the scenario's traffic. Where silence may be the answer, its own
 // timeout counts.
-func (s *Scenario) Run(ctx context.Context, e *cluster.Env) (TrafficResult, error) {
+func (s *Scenario) Run(ctx context.Context, e *cluster.Env) (traffic.Result, error) {
 	t := s.Traffic
-	if len(s.Expect.Sender) > 0 && !slices.Contains(s.Expect.Sender, TimedOut) {
+	if len(s.Expect.Sender) > 0 && !slices.Contains(s.Expect.Sender, traffic.TimedOut) {
 		t.Timeout = max(t.Timeout, answerWithin)
 	}
-	return Send(ctx, e, t)
+	return traffic.Send(ctx, e, t)
 }
 
 // RunHealthy sends the twin's traffic.
-func (s *Scenario) RunHealthy(ctx context.Context, e *cluster.Env) (TrafficResult, error) {
+func (s *Scenario) RunHealthy(ctx context.Context, e *cluster.Env) (traffic.Result, error) {
 	t := s.Healthy
 	t.Timeout = max(t.Timeout, answerWithin)
-	return Send(ctx, e, t)
+	return traffic.Send(ctx, e, t)
 }
 
 // Check sends the twin's traffic and gives an error unless all of it is
@@ -125,18 +126,20 @@ func (s *Scenario) RunHealthy(ctx context.Context, e *cluster.Env) (TrafficResul
 func (s *Scenario) Check(ctx context.Context, e *cluster.Env) error {
 	t := s.Healthy
 	t.Count, t.Timeout = 1, answerWithin
-	r, err := Send(ctx, e, t)
+	r, err := traffic.Send(ctx, e, t)
 	if err != nil {
 		return err
 	}
-	if r.Outcome != Answered {
+	if r.Outcome != traffic.Answered {
 		return fmt.Errorf("scenario %s: healthy traffic does not pass: %v", s.Name, r)
 	}
 	return nil
 }
 
 // Ends gives the addresses of the scenario's traffic.
-func (s *Scenario) Ends(e *cluster.Env) (src, dst string, err error) { return Ends(e, s.Traffic) }
+func (s *Scenario) Ends(e *cluster.Env) (src, dst string, err error) {
+	return traffic.Ends(e, s.Traffic)
+}
 
 // PlaceOf names the network namespace that a role plays in: node1 or a pod's
 // full name; empty for roles that are interfaces.

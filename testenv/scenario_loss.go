@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -45,7 +46,7 @@ func lossCases() []scenarioCase {
 		{name: "tc-drop-egress", fault: "tc-drop-egress", kinds: anyKind, protos: packets, way: same, expect: always(egress)},
 		// the request comes again after 1 s
 		{name: "accept-queue", fault: "accept-queue", kinds: anyKind, protos: []string{"tcp"}, way: same, expect: always(backlog),
-			shape: func(t *Traffic) { t.Timeout = 1500 * time.Millisecond }},
+			shape: func(t *traffic.Spec) { t.Timeout = 1500 * time.Millisecond }},
 		{name: "socket-buffer", fault: "socket-buffer", kinds: anyKind, protos: []string{"udp"}, way: same, expect: always(buffer)},
 		{name: "shaper", fault: "shaper", kinds: anyKind, protos: allProtos, way: same, expect: always(shaped)},
 		{name: "checksum", fault: "checksum", kinds: anyKind, protos: allProtos, way: same, expect: always(sum)},
@@ -56,13 +57,13 @@ func lossCases() []scenarioCase {
 
 // silenceCases show no packet at all.
 func silenceCases() []scenarioCase {
-	nothing := always(Expect{Direction: model.Forward, Silence: true, Sender: []Outcome{Unreachable, NotSent, TimedOut}})
+	nothing := always(Expect{Direction: model.Forward, Silence: true, Sender: []traffic.Outcome{traffic.Unreachable, traffic.NotSent, traffic.TimedOut}})
 	mute := always(Expect{Code: "not-sent", Direction: model.Forward, Silence: true, Sender: silent})
 	return []scenarioCase{
 		{name: "pod-interface-down", fault: "pod-interface-down", kinds: anyKind, protos: allProtos, way: same, expect: nothing},
 		{name: "pod-no-route", fault: "pod-no-route", kinds: anyKind, protos: allProtos, way: out, expect: nothing},
 		{name: "not-sent", doc: "the sender sends nothing", kinds: anyKind, protos: []string{"tcp"}, way: same, expect: mute,
-			tweak: func(t *Traffic) { t.Mute = true }},
+			tweak: func(t *traffic.Spec) { t.Mute = true }},
 	}
 }
 

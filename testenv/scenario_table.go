@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -33,8 +34,8 @@ type scenarioCase struct {
 	only   []cluster.Dataplane // of those kinds; nil: all
 	protos []string
 	way    way
-	tweak  func(t *Traffic)                 // what is wrong with the traffic itself
-	shape  func(t *Traffic)                 // what both twins have
+	tweak  func(t *traffic.Spec)            // what is wrong with the traffic itself
+	shape  func(t *traffic.Spec)            // what both twins have
 	expect func(d cluster.Dataplane) Expect // by dataplane
 }
 
@@ -65,7 +66,7 @@ func wayOf(kind cluster.Kind, w way, proto string) (src, dst string) {
 // scenario makes a row's scenario for one dataplane and protocol.
 func (c scenarioCase) scenario(d cluster.Dataplane, proto string) Scenario {
 	src, dst := wayOf(d.Kind(), c.way, proto)
-	t := Traffic{Proto: proto, Src: src, Dst: dst, Count: 2, Timeout: 400 * time.Millisecond}
+	t := traffic.Spec{Proto: proto, Src: src, Dst: dst, Count: 2, Timeout: 400 * time.Millisecond}
 	if c.way == service {
 		t.Dst = "svc:demo/one"
 	}
@@ -116,7 +117,7 @@ var (
 	died     = []model.Outcome{model.Dropped}
 	told     = []model.Outcome{model.Rejected}
 	forwards = []Role{RoleSrcHost, RoleDstHost, RoleTunnel, RoleBridge}
-	silent   = []Outcome{TimedOut}
+	silent   = []traffic.Outcome{traffic.TimedOut}
 )
 
 func scenarioCases() []scenarioCase {
@@ -124,12 +125,12 @@ func scenarioCases() []scenarioCase {
 }
 
 func healthyCases() []scenarioCase {
-	passes := always(Expect{Outcomes: []model.Outcome{model.Delivered}, Sender: []Outcome{Answered}})
-	leaves := always(Expect{Outcomes: []model.Outcome{model.Delivered, model.LeftNode}, Sender: []Outcome{Answered}})
+	passes := always(Expect{Outcomes: []model.Outcome{model.Delivered}, Sender: []traffic.Outcome{traffic.Answered}})
+	leaves := always(Expect{Outcomes: []model.Outcome{model.Delivered, model.LeftNode}, Sender: []traffic.Outcome{traffic.Answered}})
 	return []scenarioCase{
 		{name: "healthy", doc: "pods of one node talk", kinds: anyKind, protos: allProtos, way: same, expect: passes},
 		{name: "healthy-ipv6", doc: "pods of one node talk over IPv6", kinds: anyKind, protos: allProtos, way: same, expect: passes,
-			shape: func(t *Traffic) { t.IPv6 = true }},
+			shape: func(t *traffic.Spec) { t.IPv6 = true }},
 		{name: "healthy-out", doc: "a pod talks to one on the other node", kinds: anyKind, protos: allProtos, way: out, expect: leaves},
 		{name: "healthy-in", doc: "a pod on the other node talks to one here", kinds: anyKind, protos: allProtos, way: in, expect: leaves},
 		{name: "healthy-service", doc: "a pod talks to a service of its node", kinds: anyKind, protos: []string{"tcp"}, way: service, expect: passes},
@@ -141,13 +142,13 @@ func ruleCases() []scenarioCase {
 	back := forward
 	back.Direction = model.Return
 	rejected := forward
-	rejected.Outcomes, rejected.Sender = told, []Outcome{Refused}
+	rejected.Outcomes, rejected.Sender = told, []traffic.Outcome{traffic.Refused}
 	inPod := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleDst}, Interface: []Role{RoleDstPod}, Sender: silent}
-	outPod := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleSrc}, Interface: []Role{RoleSrcPod}, Sender: []Outcome{TimedOut, NotSent}}
+	outPod := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleSrc}, Interface: []Role{RoleSrcPod}, Sender: []traffic.Outcome{traffic.TimedOut, traffic.NotSent}}
 	return []scenarioCase{
 		{name: "rule-drop", fault: "rule-drop", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("FORWARD", "site-maintenance-window", forward)},
 		{name: "rule-drop-ipv6", fault: "rule-drop", kinds: anyKind, protos: allProtos, way: same,
-			shape: func(t *Traffic) { t.IPv6 = true }, expect: inFilter("FORWARD", "site-maintenance-window", forward)},
+			shape: func(t *traffic.Spec) { t.IPv6 = true }, expect: inFilter("FORWARD", "site-maintenance-window", forward)},
 		{name: "rule-drop-out", fault: "rule-drop", kinds: anyKind, protos: allProtos, way: out, expect: inFilter("FORWARD", "site-maintenance-window", forward)},
 		{name: "rule-reject", fault: "rule-reject", kinds: anyKind, protos: transports, way: same, expect: inFilter("FORWARD", "site-maintenance-window", rejected)},
 		{name: "rule-drop-return", fault: "rule-drop-return", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("FORWARD", "site-egress-lockdown", back)},
@@ -173,7 +174,7 @@ func policyCases() []scenarioCase {
 	unknown := Expect{Direction: model.Forward, Outcomes: died, Chain: "cali-from-wl-dispatch", Places: []Role{RoleNode}, Interface: forwards, Sender: silent}
 	unknownBack := unknown
 	unknownBack.Direction, unknownBack.Chain = model.Return, "cali-to-wl-dispatch"
-	toDB := func(t *Traffic) { t.Src, t.Dst = "default/server", "prod/db" }
+	toDB := func(t *traffic.Spec) { t.Src, t.Dst = "default/server", "prod/db" }
 	rpf := func(d cluster.Dataplane) Expect {
 		x := inFilter("PREROUTING", "calico", Expect{Direction: model.Forward, Outcomes: died, Chain: "cali-PREROUTING",
 			Places: []Role{RoleNode}, Interface: []Role{RoleSrcHost}, Sender: silent})(d)
@@ -188,19 +189,19 @@ func policyCases() []scenarioCase {
 		{name: "policy-deny", fault: "policy-deny", kinds: onlyCalico, protos: []string{"icmp", "tcp"}, way: same, expect: deny("cali-tw-cali7715d358f22")},
 		{name: "policy-deny-db", fault: "policy-deny", kinds: onlyCalico, protos: allProtos, way: fixed, shape: toDB, expect: deny("cali-tw-calibc0d3acf431")},
 		{name: "policy-other-port", doc: "the policy lets port 8080 in, the traffic goes to 9999", kinds: onlyCalico, protos: []string{"tcp"}, way: same,
-			tweak: func(t *Traffic) { t.Port = 9999 }, expect: deny("cali-tw-cali7715d358f22")},
+			tweak: func(t *traffic.Spec) { t.Port = 9999 }, expect: deny("cali-tw-cali7715d358f22")},
 		{name: "policy-other-pod", doc: "no policy lets prod/db into default/server", kinds: onlyCalico, protos: allProtos, way: fixed,
-			shape: toDB, tweak: func(t *Traffic) { t.Src, t.Dst = "prod/db", "default/server" }, expect: deny("cali-tw-cali7715d358f22")},
+			shape: toDB, tweak: func(t *traffic.Spec) { t.Src, t.Dst = "prod/db", "default/server" }, expect: deny("cali-tw-cali7715d358f22")},
 		{name: "policy-explicit-deny", doc: "a policy denies client's ICMP into prod/db", kinds: onlyCalico, protos: []string{"icmp"}, way: fixed,
-			shape: toDB, tweak: func(t *Traffic) { t.Src = "default/client" }, expect: deny("cali-pi-np/prod/db-ingress")},
+			shape: toDB, tweak: func(t *traffic.Spec) { t.Src = "default/client" }, expect: deny("cali-pi-np/prod/db-ingress")},
 		{name: "policy-bad-net", doc: "a global policy denies a foreign network", kinds: onlyCalico, protos: allProtos, way: fixed,
-			shape: func(t *Traffic) { t.Src, t.Dst = "default/client", "external" },
-			tweak: func(t *Traffic) { t.Dst = cluster.BadNetAddr.String() }, expect: deny("cali-po-gnp/deny-bad-nets")},
+			shape: func(t *traffic.Spec) { t.Src, t.Dst = "default/client", "external" },
+			tweak: func(t *traffic.Spec) { t.Dst = cluster.BadNetAddr.String() }, expect: deny("cali-po-gnp/deny-bad-nets")},
 		{name: "policy-deny-in", doc: "no policy lets web2's ICMP into default/server", kinds: onlyCalico, protos: []string{"icmp"}, way: in,
-			tweak: func(t *Traffic) { t.Dst = "default/server" }, expect: deny("cali-tw-cali7715d358f22")},
+			tweak: func(t *traffic.Spec) { t.Dst = "default/server" }, expect: deny("cali-tw-cali7715d358f22")},
 		{name: "calico-rpf", fault: "calico-rpf", kinds: onlyCalico, protos: allProtos, way: fixed,
-			shape: func(t *Traffic) { t.Src, t.Dst = "default/client", "default/web2" },
-			tweak: func(t *Traffic) { t.Source = SecondAddr }, expect: rpf},
+			shape: func(t *traffic.Spec) { t.Src, t.Dst = "default/client", "default/web2" },
+			tweak: func(t *traffic.Spec) { t.Source = SecondAddr }, expect: rpf},
 	}
 }
 
@@ -210,7 +211,7 @@ func routeCases() []scenarioCase {
 	noRoute := noForward
 	// The sender is told, unless the kernel's rate limit for ICMP is used up.
 	noRoute.Outcomes = []model.Outcome{model.Rejected, model.Dropped}
-	noRoute.Reasons, noRoute.Sender = []string{"IP_INNOROUTES", "NOT_SPECIFIED"}, []Outcome{Unreachable, TimedOut}
+	noRoute.Reasons, noRoute.Sender = []string{"IP_INNOROUTES", "NOT_SPECIFIED"}, []traffic.Outcome{traffic.Unreachable, traffic.TimedOut}
 	noRouteBack := noRoute
 	noRouteBack.Direction, noRouteBack.Sender = model.Return, silent
 	eaten := noForward
@@ -218,8 +219,8 @@ func routeCases() []scenarioCase {
 	martian := noForward
 	martian.Reasons, martian.Functions, martian.Interface = []string{"IP_RPFILTER", "NOT_SPECIFIED"}, []string{"ip_rcv_finish", "ip_rcv"}, []Role{RoleTunnel}
 	expired := Expect{Direction: model.Forward, Outcomes: noRoute.Outcomes, Stages: []model.Stage{model.StageForward}, Places: []Role{RoleNode},
-		Reasons: []string{"IP_INHDR", "NOT_SPECIFIED"}, Functions: []string{"ip_forward"}, Sender: []Outcome{TTLExceeded, Unreachable, TimedOut}}
-	one := func(t *Traffic) { t.TTL = 1 }
+		Reasons: []string{"IP_INHDR", "NOT_SPECIFIED"}, Functions: []string{"ip_forward"}, Sender: []traffic.Outcome{traffic.TTLExceeded, traffic.Unreachable, traffic.TimedOut}}
+	one := func(t *traffic.Spec) { t.TTL = 1 }
 	expiredCode := expired
 	expiredCode.Code = "ttl"
 	return []scenarioCase{
@@ -234,7 +235,7 @@ func routeCases() []scenarioCase {
 		{name: "ttl-one-out", doc: "the packet is sent with a TTL of 1", kinds: anyKind, protos: packets, way: out, tweak: one, expect: always(expiredCode)},
 		// An odd TTL is used up on node1, which takes the first hop.
 		{name: "ttl-loop", fault: "ttl-loop", kinds: anyKind, protos: packets, way: out, expect: always(expired),
-			shape: func(t *Traffic) { t.TTL = 63 }},
+			shape: func(t *traffic.Spec) { t.TTL = 63 }},
 	}
 }
 
@@ -248,23 +249,23 @@ func linkCases() []scenarioCase {
 	// Then the pod forgets its neighbours, with what waits for them, and asks again,
 	// in vain.
 	unplugged := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.Dropped, model.Rejected}, Stages: []model.Stage{model.StageTransmit, model.StageQdisc, model.StageNeighbor}, Places: []Role{RoleSrc},
-		Interface: []Role{RoleSrcPod}, Reasons: []string{"QDISC_DROP", "NEIGH_FAILED", "QUEUE_PURGE", "NOT_SPECIFIED"}, Sender: []Outcome{TimedOut, NotSent, Unreachable}}
+		Interface: []Role{RoleSrcPod}, Reasons: []string{"QDISC_DROP", "NEIGH_FAILED", "QUEUE_PURGE", "NOT_SPECIFIED"}, Sender: []traffic.Outcome{traffic.TimedOut, traffic.NotSent, traffic.Unreachable}}
 	tooBig := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.Rejected, model.Dropped}, Stages: []model.Stage{model.StageForward}, Places: []Role{RoleNode},
-		Reasons: []string{"PKT_TOO_BIG", "NOT_SPECIFIED"}, Functions: []string{"ip_forward"}, Sender: []Outcome{TooBig, TimedOut}}
+		Reasons: []string{"PKT_TOO_BIG", "NOT_SPECIFIED"}, Functions: []string{"ip_forward"}, Sender: []traffic.Outcome{traffic.TooBig, traffic.TimedOut}}
 	tooBigBridge := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageBridge}, Places: []Role{RoleNode},
 		Functions: []string{"br_dev_queue_push_xmit", "br_nf_dev_queue_xmit"}, Sender: silent}
 	// The sender is told, unless the kernel's rate limit for ICMP is used up.
 	unanswered := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.Rejected, model.Dropped}, Stages: []model.Stage{model.StageNeighbor}, Places: []Role{RoleNode},
 		Interface: []Role{RoleDstHost}, Reasons: []string{"NEIGH_FAILED", "NEIGH_QUEUEFULL", "NOT_SPECIFIED"},
-		Functions: []string{"neigh_", "__neigh_event_send", "arp_error_report"}, Sender: []Outcome{Unreachable, TimedOut}}
+		Functions: []string{"neigh_", "__neigh_event_send", "arp_error_report"}, Sender: []traffic.Outcome{traffic.Unreachable, traffic.TimedOut}}
 	unansweredPod := unanswered
 	unansweredPod.Outcomes, unansweredPod.Places, unansweredPod.Interface = []model.Outcome{model.Dropped, model.Rejected}, []Role{RoleSrc}, []Role{RoleSrcPod}
-	big := func(size int) func(*Traffic) {
-		return func(t *Traffic) { t.Size, t.DontFragment = size, true }
+	big := func(size int) func(*traffic.Spec) {
+		return func(t *traffic.Spec) { t.Size, t.DontFragment = size, true }
 	}
 	// Neighbours are given up after 3 s. TCP may try again once before; UDP
 	// is not told, and would wait in vain for longer.
-	patient := func(t *Traffic) {
+	patient := func(t *traffic.Spec) {
 		t.Timeout, t.Count = 6*time.Second, 1
 		if t.Proto == "udp" {
 			t.Timeout = 4 * time.Second
@@ -294,8 +295,8 @@ func tunnelCases() []scenarioCase {
 	back := blocked
 	back.Direction = model.Return
 	lost := Expect{Direction: model.Forward, Outcomes: died, Stages: []model.Stage{model.StageEncapsulate}, Places: []Role{RoleNode},
-		Interface: []Role{RoleTunnel}, Functions: []string{"vxlan_xmit"}, Reasons: []string{"NO_TX_TARGET", "IP_OUTNOROUTES", "NOT_SPECIFIED"}, Sender: []Outcome{TimedOut, Unreachable}}
-	astray := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.LeftNode}, Interface: []Role{RoleUplink}, Sender: []Outcome{Unreachable, TimedOut}}
+		Interface: []Role{RoleTunnel}, Functions: []string{"vxlan_xmit"}, Reasons: []string{"NO_TX_TARGET", "IP_OUTNOROUTES", "NOT_SPECIFIED"}, Sender: []traffic.Outcome{traffic.TimedOut, traffic.Unreachable}}
+	astray := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.LeftNode}, Interface: []Role{RoleUplink}, Sender: []traffic.Outcome{traffic.Unreachable, traffic.TimedOut}}
 	return []scenarioCase{
 		{name: "vxlan-blocked", fault: "vxlan-blocked", kinds: anyKind, protos: allProtos, way: out, expect: inFilter("OUTPUT", "site-no-tunnels", blocked)},
 		{name: "vxlan-blocked-return", fault: "vxlan-blocked-return", kinds: anyKind, protos: allProtos, way: out, expect: inFilter("INPUT", "site-no-tunnels", back)},
@@ -309,7 +310,7 @@ func tunnelCases() []scenarioCase {
 func endCases() []scenarioCase {
 	nobody := always(Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.Rejected, model.Delivered}, Stages: []model.Stage{model.StageDeliver, model.StageAnswer},
 		Places: []Role{RoleDst}, Interface: []Role{RoleDstPod}, Reasons: []string{"NO_SOCKET", "NOT_SPECIFIED"},
-		Functions: []string{"tcp_v4_rcv", "__udp4_lib_rcv", "udp_queue_rcv"}, Sender: []Outcome{Refused}})
+		Functions: []string{"tcp_v4_rcv", "__udp4_lib_rcv", "udp_queue_rcv"}, Sender: []traffic.Outcome{traffic.Refused}})
 	untranslated := always(Expect{Direction: model.Return, Outcomes: []model.Outcome{model.Rejected, model.Delivered}, Places: []Role{RoleSrc},
 		Reasons: []string{"NO_SOCKET", "NOT_SPECIFIED"}, Functions: []string{"tcp_v4_rcv"}, Sender: silent})
 	return []scenarioCase{

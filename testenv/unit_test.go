@@ -15,27 +15,28 @@ import (
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/owner"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 func TestBadInput(t *testing.T) {
 	e := &cluster.Env{Dataplane: cluster.CalicoLegacy}
 	for _, c := range []struct {
-		traffic Traffic
+		traffic traffic.Spec
 		want    string
 	}{
-		{Traffic{Proto: "icmp", Src: "nobody", Dst: "10.0.0.1"}, `"nobody" is neither a pod`},
-		{Traffic{Proto: "icmp", Src: "external", Dst: "nobody"}, `"nobody" is neither an address`},
-		{Traffic{Proto: "icmp", Src: "external", Dst: "svc:a/b"}, `no service "a/b"`},
-		{Traffic{Proto: "sctp", Src: "external", Dst: "10.0.0.1"}, `"sctp": take icmp, tcp or udp`},
+		{traffic.Spec{Proto: "icmp", Src: "nobody", Dst: "10.0.0.1"}, `"nobody" is neither a pod`},
+		{traffic.Spec{Proto: "icmp", Src: "external", Dst: "nobody"}, `"nobody" is neither an address`},
+		{traffic.Spec{Proto: "icmp", Src: "external", Dst: "svc:a/b"}, `no service "a/b"`},
+		{traffic.Spec{Proto: "sctp", Src: "external", Dst: "10.0.0.1"}, `"sctp": take icmp, tcp or udp`},
 	} {
-		if _, err := Send(context.Background(), e, c.traffic); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := traffic.Send(context.Background(), e, c.traffic); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v gives %v; want %q in it", c.traffic, err, c.want)
 		}
 	}
-	if _, err := Break(context.Background(), e, "nonsense", Traffic{}); err == nil || !strings.Contains(err.Error(), "rule-drop") {
+	if _, err := Break(context.Background(), e, "nonsense", traffic.Spec{}); err == nil || !strings.Contains(err.Error(), "rule-drop") {
 		t.Errorf("an unknown fault gives %v; want an error that lists those there are", err)
 	}
-	if _, err := Break(context.Background(), e, "ttl-loop", Traffic{}); err == nil || !strings.Contains(err.Error(), "takes 2 nodes") {
+	if _, err := Break(context.Background(), e, "ttl-loop", traffic.Spec{}); err == nil || !strings.Contains(err.Error(), "takes 2 nodes") {
 		t.Errorf("a fault that does not fit gives %v", err)
 	}
 	if _, err := cluster.New(context.Background(), cluster.Options{Dataplane: cluster.CalicoLegacy, Nodes: 3}); err == nil {
@@ -110,11 +111,11 @@ func TestFaultRuleText(t *testing.T) {
 	for _, d := range []cluster.Dataplane{cluster.CalicoLegacy, cluster.CalicoNFT, cluster.FlannelNFTables} {
 		e := newTestEnv(t, cluster.Options{Dataplane: d})
 		for _, fault := range []string{"rule-drop", "rule-reject", "rule-drop-return", "split-rulesets"} {
-			for _, traffic := range []Traffic{
+			for _, sent := range []traffic.Spec{
 				{Proto: "tcp", Src: client, Dst: server}, {Proto: "udp", Src: client, Dst: server, Port: 53},
 				{Proto: "icmp", Src: client, Dst: server}, {Proto: "icmp", Src: client, Dst: server, IPv6: true},
 			} {
-				applied, err := Break(t.Context(), e, fault, traffic)
+				applied, err := Break(t.Context(), e, fault, sent)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -13,8 +13,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 // Size says how large a node is.
@@ -143,13 +143,13 @@ func (n *Node) keepIdle(ctx context.Context) (stop func(error) error) {
 	done := make(chan error, 1)
 	go func() {
 		for ctx.Err() == nil {
-			r, err := testenv.Send(ctx, n.Env, testenv.Traffic{Proto: "udp", Src: tracedSrc, Dst: tracedDst, Count: 1, Timeout: idleTimeout})
+			r, err := traffic.Send(ctx, n.Env, traffic.Spec{Proto: "udp", Src: tracedSrc, Dst: tracedDst, Count: 1, Timeout: idleTimeout})
 			if err != nil && ctx.Err() == nil {
 				done <- fmt.Errorf("the traced flow: %w", err)
 				return
 			}
 			made++
-			if r.Outcome == testenv.Answered {
+			if r.Outcome == traffic.Answered {
 				answered++
 			}
 			select {

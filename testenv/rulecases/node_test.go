@@ -16,10 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/scenario"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 // What a run covers, set by the Makefile:
@@ -159,22 +159,22 @@ func (s *stand) ip(ctx context.Context, ns *netns.Namespace, commands ...string)
 // warm sends on every way once: neighbours are resolved then, and that packets
 // arrive without rules is known.
 func (s *stand) warm(ctx context.Context) error {
-	for _, t := range []testenv.Traffic{
+	for _, t := range []traffic.Spec{
 		{Proto: "udp", Src: "default/client", Dst: "default/server", Count: 1},
 		{Proto: "udp", Src: "default/client", Dst: "default/server", Count: 1, IPv6: true},
 		{Proto: "udp", Src: "default/client", Dst: bridgeDst.String(), Count: 1},
 		{Proto: "icmp", Src: "default/client", Dst: s.gateway4.String(), Count: 1},
 		{Proto: "icmp", Src: "default/client", Dst: gateway6.String(), Count: 1, IPv6: true},
 	} {
-		var r testenv.TrafficResult
+		var r traffic.Result
 		var err error
 		for range 5 { // a bridge port that came up learns before it forwards
-			if r, err = testenv.Send(ctx, s.env, t); err != nil || r.Outcome == testenv.Answered {
+			if r, err = traffic.Send(ctx, s.env, t); err != nil || r.Outcome == traffic.Answered {
 				break
 			}
 			time.Sleep(200 * time.Millisecond)
 		}
-		if err != nil || r.Outcome != testenv.Answered && t.Dst != bridgeDst.String() {
+		if err != nil || r.Outcome != traffic.Answered && t.Dst != bridgeDst.String() {
 			return fmt.Errorf("a node without rules does not let pass: %v: %v", r, err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -30,8 +31,8 @@ const (
 )
 
 // udp is quiet traffic between the two pods of node1 that every dataplane lets pass.
-func udp(interval time.Duration) testenv.Traffic {
-	return testenv.Traffic{Proto: "udp", Src: "default/server", Dst: "default/client", Count: 3, Interval: interval}
+func udp(interval time.Duration) traffic.Spec {
+	return traffic.Spec{Proto: "udp", Src: "default/server", Dst: "default/client", Count: 3, Interval: interval}
 }
 
 // TestExit goes through all ways a trace can end, on one node.
@@ -60,7 +61,7 @@ func exitNothingSeen(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	const duration = time.Second
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", "9", "--duration", duration.String())
 	began := tr.readySince(t)
-	if r, err := testenv.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != testenv.Answered {
+	if r, err := traffic.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != traffic.Answered {
 		t.Fatalf("other traffic: %v, %v", r, err)
 	}
 	all := tr.verdict(t, duration+p.detach())
@@ -126,7 +127,7 @@ func exitCommand(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 // exitDropsOnly: what arrived is counted and not told.
 func exitDropsOnly(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--drops-only")
-	if r, err := testenv.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != testenv.Answered {
+	if r, err := traffic.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != traffic.Answered {
 		t.Fatalf("before the fault: %v, %v", r, err)
 	}
 	applied, err := testenv.Break(t.Context(), e, "rule-drop", udp(0))
@@ -135,7 +136,7 @@ func exitDropsOnly(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	}
 	broken := udp(0)
 	broken.Timeout = 200 * time.Millisecond
-	_, err = testenv.Send(t.Context(), e, broken)
+	_, err = traffic.Send(t.Context(), e, broken)
 	if undone := applied.Undo(); err != nil || undone != nil {
 		t.Fatal(err, undone)
 	}
@@ -156,7 +157,7 @@ func exitDropsOnly(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 
 func exitSIGTERM(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp")
-	if _, err := testenv.Send(t.Context(), e, udp(0)); err != nil {
+	if _, err := traffic.Send(t.Context(), e, udp(0)); err != nil {
 		t.Fatal(err)
 	}
 	tr.signal(t, syscall.SIGTERM)
@@ -191,7 +192,7 @@ func exitSecondSIGINT(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 func exitSameSIGINT(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	for {
 		tr := launchTrace(t, p, e, src, dst, "--proto", "udp")
-		if _, err := testenv.Send(t.Context(), e, udp(0)); err != nil {
+		if _, err := traffic.Send(t.Context(), e, udp(0)); err != nil {
 			t.Fatal(err)
 		}
 		tr.signal(t, syscall.SIGINT)
@@ -214,7 +215,7 @@ func TestReady(t *testing.T) {
 	p := readPlan(t)
 	e := newEnv(t, cluster.Options{Dataplane: p.oneOfEachKind(cluster.CalicoLegacy)[0]})
 	src, dst := ends(t, e, udp(0))
-	if r, err := testenv.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != testenv.Answered { // neighbours are known from now on
+	if r, err := traffic.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != traffic.Answered { // neighbours are known from now on
 		t.Fatalf("%v, %v", r, err)
 	}
 	for i := range pick(p, 20, 3) {

@@ -19,22 +19,22 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/proc"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
 // floodPort is the flood's own: nothing else of the test's uses it.
-const floodPort = testenv.FloodPort
+const floodPort = traffic.FloodPort
 
 // TestFlood traces a UDP flow of many packets a second and draws up the balance:
 // what the sender sent, what the pod got and what was told.
 func TestFlood(t *testing.T) {
 	p := readPlan(t)
 	e := newEnv(t, cluster.Options{Dataplane: p.oneOfEachKind(cluster.CalicoLegacy)[0]})
-	spec := testenv.FloodSpec{Src: udp(0).Src, Dst: udp(0).Dst, Port: floodPort}
+	spec := traffic.FloodSpec{Src: udp(0).Src, Dst: udp(0).Dst, Port: floodPort}
 	spec.Rate = pick(p, 20000, 200)
 	spec.Packets = spec.Rate * pick(p, 10, 5)
 	ways := quietWays(t, p, e, spec)
@@ -51,11 +51,11 @@ func TestFlood(t *testing.T) {
 }
 
 // flood traces one flood and draws up its balance.
-func flood(t *testing.T, p plan, e *cluster.Env, spec testenv.FloodSpec, ways [][]station, sample string) *model.Summary {
+func flood(t *testing.T, p plan, e *cluster.Env, spec traffic.FloodSpec, ways [][]station, sample string) *model.Summary {
 	src, dst := ends(t, e, udp(0))
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", strconv.Itoa(floodPort), "--sample", sample)
 	before := datagrams(t, e.Pod(spec.Dst).Netns)
-	r, err := testenv.Flood(t.Context(), e, spec)
+	r, err := traffic.Flood(t.Context(), e, spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,12 +111,12 @@ func sparing(t *testing.T, tr *process, d time.Duration, peak int64) {
 
 // quietWays gives the ways that packets of the flow take through this node while
 // there is time to see all of it.
-func quietWays(t *testing.T, p plan, e *cluster.Env, spec testenv.FloodSpec) [][]station {
+func quietWays(t *testing.T, p plan, e *cluster.Env, spec traffic.FloodSpec) [][]station {
 	t.Helper()
 	src, dst := ends(t, e, udp(0))
 	spec.Packets, spec.Rate = 20, 20
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", strconv.Itoa(floodPort))
-	if r, err := testenv.Flood(t.Context(), e, spec); err != nil || r.Received != spec.Packets {
+	if r, err := traffic.Flood(t.Context(), e, spec); err != nil || r.Received != spec.Packets {
 		t.Fatalf("quiet packets: %+v, %v", r, err)
 	}
 	settle(p)
@@ -325,7 +325,7 @@ func partOf(part, whole []station) bool {
 }
 
 // balance compares what was told with what was sent and what arrived.
-func (a *audit) balance(t *testing.T, r testenv.FloodResult, arrived int) {
+func (a *audit) balance(t *testing.T, r traffic.FloodResult, arrived int) {
 	t.Helper()
 	for _, what := range slices.Sorted(maps.Keys(a.wrong)) {
 		f := a.wrong[what]

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 // healthyRuns of each kind of node: both make the 200 that are to give nothing.
@@ -60,7 +61,7 @@ func healthyNode(t *testing.T, p plan, d cluster.Dataplane) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Outcome != testenv.Answered {
+		if r.Outcome != traffic.Answered {
 			t.Errorf("run %d: %v", i, r)
 		}
 	}
@@ -113,7 +114,7 @@ func churn(t *testing.T, e *cluster.Env) (stop func() (reloads, flows int)) {
 	tasks.Go(func() {
 		for ; ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
 			// who is not traced; that it ends with the test is no matter
-			_, _ = testenv.Send(context.WithoutCancel(ctx), e, testenv.Traffic{Proto: "tcp", Src: "node1", Dst: "default/server", Count: 1})
+			_, _ = traffic.Send(context.WithoutCancel(ctx), e, traffic.Spec{Proto: "tcp", Src: "node1", Dst: "default/server", Count: 1})
 			flows++
 		}
 	})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -76,7 +77,7 @@ func probeScenario(t *testing.T, p plan, e *cluster.Env, c probeCase) {
 	}()
 	tr := s.Traffic
 	tr.Count, tr.Timeout = 1, 5*time.Second
-	app, err := testenv.Send(t.Context(), e, tr)
+	app, err := traffic.Send(t.Context(), e, tr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func probeScenario(t *testing.T, p plan, e *cluster.Env, c probeCase) {
 	}
 }
 
-func portOf(t testenv.Traffic) int {
+func portOf(t traffic.Spec) int {
 	if t.Port != 0 {
 		return t.Port
 	}
@@ -127,16 +128,16 @@ func ofProbe(p model.Packet, probe model.Probe) bool {
 }
 
 // viewOf puts what a probe saw into testenv's words.
-func viewOf(p model.Probe) testenv.Outcome {
+func viewOf(p model.Probe) traffic.Outcome {
 	switch {
 	case p.Answered:
-		return testenv.Answered
+		return traffic.Answered
 	case p.Error == "":
-		return testenv.TimedOut
+		return traffic.TimedOut
 	case p.Error == "ECONNREFUSED":
-		return testenv.Refused
+		return traffic.Refused
 	case p.Error == "EPERM":
-		return testenv.NotSent
+		return traffic.NotSent
 	}
-	return testenv.Unreachable
+	return traffic.Unreachable
 }

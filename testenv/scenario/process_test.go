@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -242,13 +242,13 @@ func (p plan) oneOfEachKind(prefer ...cluster.Dataplane) (out []cluster.Dataplan
 
 // inBackground sends t again and again until the function it returns is called.
 // What becomes of the packets is not its business; that they can be sent is.
-func inBackground(t *testing.T, e *cluster.Env, tr testenv.Traffic) (stop func()) {
+func inBackground(t *testing.T, e *cluster.Env, tr traffic.Spec) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
 		for {
-			if _, err := testenv.Send(ctx, e, tr); err != nil {
+			if _, err := traffic.Send(ctx, e, tr); err != nil {
 				if ctx.Err() != nil {
 					err = nil
 				}

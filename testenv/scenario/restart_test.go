@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -103,8 +103,8 @@ func awaitEvent(t *testing.T, tr *Trace, what, object, text string) model.NodeEv
 // both ends by name, both ways.
 func wantExchange(t *testing.T, e *cluster.Env, tr *Trace) {
 	t.Helper()
-	sent, err := testenv.Send(t.Context(), e, testenv.Traffic{Src: "default/client", Dst: "default/server", Proto: "tcp", Count: 1, Timeout: 5 * time.Second})
-	if err != nil || sent.Outcome != testenv.Answered {
+	sent, err := traffic.Send(t.Context(), e, traffic.Spec{Src: "default/client", Dst: "default/server", Proto: "tcp", Count: 1, Timeout: 5 * time.Second})
+	if err != nil || sent.Outcome != traffic.Answered {
 		t.Fatalf("traffic: %v, %v", sent, err)
 	}
 	client, server := e.Pod("default/client"), e.Pod("default/server")

@@ -15,6 +15,7 @@ import (
 	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/matrix"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -143,9 +144,9 @@ func newEnv(t *testing.T, o cluster.Options) *cluster.Env {
 func ends(t interface {
 	Helper()
 	Fatal(args ...any)
-}, e *cluster.Env, tr testenv.Traffic) (src, dst string) {
+}, e *cluster.Env, tr traffic.Spec) (src, dst string) {
 	t.Helper()
-	src, dst, err := testenv.Ends(e, tr)
+	src, dst, err := traffic.Ends(e, tr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -371,7 +372,7 @@ func runHealthy(t tester, ctx context.Context, e *cluster.Env, s testenv.Scenari
 	}
 	begun := time.Now()
 	r, err := s.RunHealthy(ctx, e)
-	if err != nil || r.Outcome != testenv.Answered {
+	if err != nil || r.Outcome != traffic.Answered {
 		t.Excuse("healthy twin: %v: %v", r, err)
 		t.Errorf("healthy twin does not pass")
 	}

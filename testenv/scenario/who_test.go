@@ -15,6 +15,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -40,8 +41,8 @@ type act struct {
 }
 
 func whoDidIt(t *testing.T, p plan, e *cluster.Env) {
-	traffic := testenv.Traffic{Proto: "icmp", Src: "default/client", Dst: "default/server", Count: 1, Timeout: 100 * time.Millisecond}
-	src, dst := ends(t, e, traffic)
+	way := traffic.Spec{Proto: "icmp", Src: "default/client", Dst: "default/server", Count: 1, Timeout: 100 * time.Millisecond}
+	src, dst := ends(t, e, way)
 	tr, err := StartTrace(t.Context(), p.bin, "--backend", p.backend, "--netns", e.Node(1).Netns.Path, "--src", src, "--dst", dst)
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +50,7 @@ func whoDidIt(t *testing.T, p plan, e *cluster.Env) {
 	defer tr.Kill()
 	var acts []act
 	for _, fault := range []string{"interface-flaps", "interface-flaps-ioctl", "calico-node-restart"} {
-		acts = append(acts, during(t, p, e, traffic, fault))
+		acts = append(acts, during(t, p, e, way, fault))
 	}
 	sum, err := tr.Stop()
 	if err != nil {
@@ -61,29 +62,29 @@ func whoDidIt(t *testing.T, p plan, e *cluster.Env) {
 	for _, e := range tr.NodeEvents() {
 		t.Logf("told: %s %s", e.Time.Format("15:04:05.000"), e.Text)
 	}
-	pod := e.Pod(traffic.Dst)
+	pod := e.Pod(way.Dst)
 	seesDoers := p.backend == "fentry"
 	for _, a := range acts[:2] {
 		checkFlaps(t, a, within(tr.NodeEvents(), a), pod.HostInterface, seesDoers)
 	}
-	checkRestart(t, acts[2], within(tr.NodeEvents(), acts[2]), dst, otherPod(t, e, traffic), seesDoers)
+	checkRestart(t, acts[2], within(tr.NodeEvents(), acts[2]), dst, otherPod(t, e, way), seesDoers)
 	checkWho(t, acts, tr.Findings(), pod.HostInterface, dst, seesDoers)
 }
 
 // unfolded is how long a kind of change must be quiet to be told one by one again.
 const unfolded = 6 * time.Second
 
-// during makes a fault for a while, with traffic, and mends it.
-func during(t *testing.T, p plan, e *cluster.Env, traffic testenv.Traffic, fault string) act {
+// during makes a fault for a while, with way, and mends it.
+func during(t *testing.T, p plan, e *cluster.Env, way traffic.Spec, fault string) act {
 	t.Helper()
 	a := act{fault: fault, from: time.Now()}
-	applied, err := testenv.Break(t.Context(), e, fault, traffic)
+	applied, err := testenv.Break(t.Context(), e, fault, way)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a.by, a.victim = applied.By, applied.Victim
 	for end := time.Now().Add(pick(p, 2*time.Second, 5*time.Second)); time.Now().Before(end); {
-		if _, err := testenv.Send(t.Context(), e, traffic); err != nil {
+		if _, err := traffic.Send(t.Context(), e, way); err != nil {
 			t.Error(err)
 		}
 	}
@@ -109,11 +110,11 @@ func within(all []model.NodeEvent, a act) (out []model.NodeEvent) {
 	return out
 }
 
-// otherPod is the address of a pod of the node that has no part in the traffic.
-func otherPod(t *testing.T, e *cluster.Env, traffic testenv.Traffic) string {
+// otherPod is the address of a pod of the node that has no part in the way.
+func otherPod(t *testing.T, e *cluster.Env, way traffic.Spec) string {
 	t.Helper()
 	for _, pod := range e.Pods {
-		if pod.Node.Number == 1 && pod.FullName() != traffic.Src && pod.FullName() != traffic.Dst {
+		if pod.Node.Number == 1 && pod.FullName() != way.Src && pod.FullName() != way.Dst {
 			return pod.IPv4.String()
 		}
 	}

@@ -28,6 +28,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
@@ -94,7 +95,7 @@ func recordOne(ctx context.Context, dir, bin string, e *cluster.Env, s *testenv.
 	}
 	return recordTrace(ctx, path+".healthy", bin, e, s.Healthy, func() error {
 		r, err := s.RunHealthy(ctx, e)
-		if err == nil && r.Outcome != testenv.Answered {
+		if err == nil && r.Outcome != traffic.Answered {
 			err = fmt.Errorf("healthy traffic does not pass: %v", r)
 		}
 		return err
@@ -103,8 +104,8 @@ func recordOne(ctx context.Context, dir, bin string, e *cluster.Env, s *testenv.
 
 // recordTrace traces some traffic and writes what was told, and how the node
 // stood.
-func recordTrace(ctx context.Context, path, bin string, e *cluster.Env, tr testenv.Traffic, send func() error) error {
-	src, dst, err := testenv.Ends(e, tr)
+func recordTrace(ctx context.Context, path, bin string, e *cluster.Env, tr traffic.Spec, send func() error) error {
+	src, dst, err := traffic.Ends(e, tr)
 	if err != nil {
 		return err
 	}

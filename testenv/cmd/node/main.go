@@ -22,6 +22,7 @@ import (
 	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/owner"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 type options struct {
@@ -31,7 +32,7 @@ type options struct {
 	list    bool
 	traffic bool
 	stale   bool
-	flow    testenv.Traffic
+	flow    traffic.Spec
 	command []string
 }
 
@@ -110,7 +111,7 @@ func stand(ctx context.Context, e *cluster.Env, o options) (err error) {
 	if o.fault != "" {
 		warm := o.flow
 		warm.Count = 1
-		if _, err := testenv.Send(ctx, e, warm); err != nil {
+		if _, err := traffic.Send(ctx, e, warm); err != nil {
 			return err
 		}
 		if applied, err = testenv.Break(ctx, e, o.fault, o.flow); err != nil {
@@ -135,9 +136,9 @@ func stand(ctx context.Context, e *cluster.Env, o options) (err error) {
 	return nil
 }
 
-func keepSending(ctx context.Context, e *cluster.Env, t testenv.Traffic) {
+func keepSending(ctx context.Context, e *cluster.Env, t traffic.Spec) {
 	for ctx.Err() == nil {
-		r, err := testenv.Send(ctx, e, t)
+		r, err := traffic.Send(ctx, e, t)
 		if ctx.Err() != nil {
 			return
 		}

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/infer"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
@@ -173,8 +173,8 @@ func (s scene) test(t *testing.T) {
 	traced := map[ruleKey]int{}
 	var took time.Duration
 	for some := range slices.Chunk(conversations(e), 10) {
-		for _, traffic := range some {
-			send(t, e, traffic)
+		for _, sent := range some {
+			send(t, e, sent)
 		}
 		all := l.take()
 		for _, x := range all {
@@ -210,21 +210,21 @@ func (s scene) test(t *testing.T) {
 }
 
 // send sends traffic; whether it arrives is not the point here.
-func send(t *testing.T, e *cluster.Env, traffic testenv.Traffic) {
+func send(t *testing.T, e *cluster.Env, sent traffic.Spec) {
 	t.Helper()
-	traffic.Timeout, traffic.Count = 150*time.Millisecond, 2
-	if _, err := testenv.Send(t.Context(), e, traffic); err != nil {
-		t.Errorf("%+v: %v", traffic, err)
+	sent.Timeout, sent.Count = 150*time.Millisecond, 2
+	if _, err := traffic.Send(t.Context(), e, sent); err != nil {
+		t.Errorf("%+v: %v", sent, err)
 	}
 }
 
 // conversations are who talks to whom.
-func conversations(e *cluster.Env) []testenv.Traffic {
+func conversations(e *cluster.Env) []traffic.Spec {
 	pods := []string{"default/client", "default/server", "prod/db", "default/web2"}
-	var all []testenv.Traffic
+	var all []traffic.Spec
 	add := func(src, dst string, port int, protos ...string) {
 		for _, proto := range protos {
-			all = append(all, testenv.Traffic{Src: src, Dst: dst, Port: port, Proto: proto})
+			all = append(all, traffic.Spec{Src: src, Dst: dst, Port: port, Proto: proto})
 		}
 	}
 	for _, src := range pods {
@@ -254,8 +254,8 @@ func TestLessIsSeen(t *testing.T) {
 	e := newEnv(t, cluster.CalicoNFT)
 	p := openPlace(t, e.Node(1).Netns.Path)
 	l := p.listen()
-	for _, traffic := range conversations(e)[:12] {
-		send(t, e, traffic)
+	for _, sent := range conversations(e)[:12] {
+		send(t, e, sent)
 	}
 	all := l.take()
 	b := infer.New(t.Context(), p.ns)

@@ -3,7 +3,7 @@
 // A UDP flood with exact counts, for benchmarks: so many numbered packets at
 // such a rate from one pod to another, and which of them arrived.
 
-package testenv
+package traffic
 
 import (
 	"bufio"

@@ -3,7 +3,7 @@
 // ICMP echo over a raw socket: like ping, but in this process, with every ICMP
 // error that comes back in the result.
 
-package testenv
+package traffic
 
 import (
 	"context"
@@ -36,12 +36,12 @@ type pinger struct {
 	fd   int
 	dst  netip.Addr
 	id   uint16
-	t    Traffic
-	r    TrafficResult
+	t    Spec
+	r    Result
 	sent map[uint16]time.Time
 }
 
-func ping(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Traffic) (TrafficResult, error) {
+func ping(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Spec) (Result, error) {
 	p := &pinger{dst: dst, id: uint16(rand.Uint32()) | 1, t: t, sent: map[uint16]time.Time{}}
 	p.r.Remote = netip.AddrPortFrom(dst, 0)
 	err := ns.Do(func() error {

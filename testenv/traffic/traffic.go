@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Traffic: small exchanges from one place to another and what became of them,
-// as the sender saw it. Package tests and scenarios compare that with what the
-// tracer says.
-
-package testenv
+// Package traffic sends small exchanges from one place of a cluster to another
+// and tells what became of them, as the sender saw it: tests compare that with
+// what the tracer says. And floods, with exact counts.
+package traffic
 
 import (
 	"context"
@@ -27,8 +26,8 @@ import (
 	"github.com/pathtrace/pathtrace/testenv/socket"
 )
 
-// Traffic describes an exchange.
-type Traffic struct {
+// Spec describes an exchange.
+type Spec struct {
 	Proto string // icmp, tcp, udp
 	// Src is a pod (namespace/name), "node1", "node2" or "external". Dst may
 	// also be an address or "svc:namespace/name".
@@ -60,9 +59,9 @@ const (
 	NotSent     Outcome = "not-sent"  // the sender's own stack refused: no route, or a local rule
 )
 
-// TrafficResult is what became of an exchange.
-type TrafficResult struct {
-	Traffic  Traffic
+// Result is what became of an exchange.
+type Result struct {
+	Traffic  Spec
 	Outcome  Outcome
 	Sent     int // messages handed to the socket (TCP: once connected)
 	Received int // answers
@@ -75,7 +74,7 @@ type TrafficResult struct {
 }
 
 // String is one line for people.
-func (r TrafficResult) String() string {
+func (r Result) String() string {
 	s := fmt.Sprintf("%s %s -> %s: %s, %d sent, %d answered", r.Traffic.Proto, r.Traffic.Src, r.Traffic.Dst, r.Outcome, r.Sent, r.Received)
 	if len(r.Errors) > 0 {
 		s += " (" + strings.Join(r.Errors, "; ") + ")"
@@ -83,7 +82,8 @@ func (r TrafficResult) String() string {
 	return s
 }
 
-func (t Traffic) withDefaults() Traffic {
+// WithDefaults is the traffic with every zero that stands for a default replaced.
+func (t Spec) WithDefaults() Spec {
 	set := func(v *int, to int) {
 		if *v == 0 {
 			*v = to
@@ -100,28 +100,28 @@ func (t Traffic) withDefaults() Traffic {
 
 // Send runs an exchange. An error means that it could not be tried at all; what
 // went wrong with the packets is in the result.
-func Send(ctx context.Context, e *cluster.Env, t Traffic) (TrafficResult, error) {
+func Send(ctx context.Context, e *cluster.Env, t Spec) (Result, error) {
 	src, err := place(e, t.Src)
 	if err != nil {
-		return TrafficResult{}, fmt.Errorf("traffic source: %w", err)
+		return Result{}, fmt.Errorf("traffic source: %w", err)
 	}
-	dst, port, err := resolve(e, t)
+	dst, port, err := Resolve(e, t)
 	if err != nil {
-		return TrafficResult{}, fmt.Errorf("traffic destination: %w", err)
+		return Result{}, fmt.Errorf("traffic destination: %w", err)
 	}
 	if t.Port == 0 {
 		t.Port = port
 	}
-	t = t.withDefaults()
-	send := map[string]func(context.Context, *netns.Namespace, netip.Addr, Traffic) (TrafficResult, error){
+	t = t.WithDefaults()
+	send := map[string]func(context.Context, *netns.Namespace, netip.Addr, Spec) (Result, error){
 		"icmp": ping, "tcp": sendTCP, "udp": sendUDP,
 	}[t.Proto]
 	if send == nil {
-		return TrafficResult{}, fmt.Errorf("traffic protocol %q: take icmp, tcp or udp", t.Proto)
+		return Result{}, fmt.Errorf("traffic protocol %q: take icmp, tcp or udp", t.Proto)
 	}
 	if t.Mute {
 		pause(ctx, t.Timeout)
-		return TrafficResult{Traffic: t, Outcome: TimedOut}, ctx.Err()
+		return Result{Traffic: t, Outcome: TimedOut}, ctx.Err()
 	}
 	r, err := send(ctx, src, dst, t)
 	r.Traffic = t
@@ -148,8 +148,8 @@ func place(e *cluster.Env, name string) (*netns.Namespace, error) {
 	return nil, fmt.Errorf("%q is neither a pod, a node nor external in this environment", name)
 }
 
-// resolve finds a destination's address, and the port that belongs to it.
-func resolve(e *cluster.Env, t Traffic) (netip.Addr, int, error) {
+// Resolve finds a destination's address, and the port that belongs to it.
+func Resolve(e *cluster.Env, t Spec) (netip.Addr, int, error) {
 	if addr, err := netip.ParseAddr(t.Dst); err == nil {
 		return addr, 0, nil
 	}
@@ -177,7 +177,7 @@ func resolve(e *cluster.Env, t Traffic) (netip.Addr, int, error) {
 }
 
 // ipOptions are the socket options that t asks for.
-func ipOptions(t Traffic, v6 bool) []socket.Option {
+func ipOptions(t Spec, v6 bool) []socket.Option {
 	var opts []socket.Option
 	level, ttl, pmtu := unix.IPPROTO_IP, unix.IP_TTL, unix.IP_MTU_DISCOVER
 	if v6 {
@@ -197,7 +197,7 @@ func ipOptions(t Traffic, v6 bool) []socket.Option {
 }
 
 // dial makes a connected socket in a namespace.
-func dial(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Traffic) (conn net.Conn, err error) {
+func dial(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Spec) (conn net.Conn, err error) {
 	d := net.Dialer{Timeout: t.Timeout, Control: func(_, _ string, raw syscall.RawConn) error {
 		if err := inNetns(ns); err != nil {
 			return err
@@ -229,8 +229,8 @@ func inNetns(ns *netns.Namespace) error {
 	return nil
 }
 
-func sendTCP(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Traffic) (TrafficResult, error) {
-	r := TrafficResult{Remote: netip.AddrPortFrom(dst, uint16(t.Port))}
+func sendTCP(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Spec) (Result, error) {
+	r := Result{Remote: netip.AddrPortFrom(dst, uint16(t.Port))}
 	start := time.Now()
 	conn, err := dial(ctx, ns, dst, t)
 	r.Connect = time.Since(start)
@@ -259,7 +259,7 @@ func sendTCP(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Traffic
 // hangUp ends a connection and waits until the other side has done so too. With
 // a FIN under way that a fault then swallows it would go on for seconds, and
 // into what is sent next.
-func (r *TrafficResult) hangUp(conn net.Conn, t Traffic) {
+func (r *Result) hangUp(conn net.Conn, t Spec) {
 	err := conn.SetDeadline(time.Now().Add(t.Timeout))
 	if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
 		err = tcp.CloseWrite()
@@ -273,7 +273,7 @@ func (r *TrafficResult) hangUp(conn net.Conn, t Traffic) {
 }
 
 // exchangeTCP sends one payload and reads it back.
-func exchangeTCP(conn net.Conn, t Traffic, r *TrafficResult) error {
+func exchangeTCP(conn net.Conn, t Spec, r *Result) error {
 	if err := conn.SetDeadline(time.Now().Add(t.Timeout)); err != nil {
 		return err
 	}
@@ -289,8 +289,8 @@ func exchangeTCP(conn net.Conn, t Traffic, r *TrafficResult) error {
 	return err
 }
 
-func sendUDP(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Traffic) (TrafficResult, error) {
-	r := TrafficResult{Remote: netip.AddrPortFrom(dst, uint16(t.Port))}
+func sendUDP(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Spec) (Result, error) {
+	r := Result{Remote: netip.AddrPortFrom(dst, uint16(t.Port))}
 	conn, err := dial(ctx, ns, dst, t)
 	if err != nil {
 		r.fail(err)
@@ -312,7 +312,7 @@ func sendUDP(ctx context.Context, ns *netns.Namespace, dst netip.Addr, t Traffic
 }
 
 // exchangeUDP sends one numbered datagram and waits for the same to come back.
-func exchangeUDP(conn net.Conn, number uint32, t Traffic, r *TrafficResult) error {
+func exchangeUDP(conn net.Conn, number uint32, t Spec, r *Result) error {
 	out := make([]byte, max(t.Size, 4))
 	binary.BigEndian.PutUint32(out, number)
 	if err := conn.SetDeadline(time.Now().Add(t.Timeout)); err != nil {
@@ -354,7 +354,7 @@ var errnoOutcome = map[syscall.Errno]Outcome{
 }
 
 // fail notes a socket error and what it means. The worst that was said stays.
-func (r *TrafficResult) fail(err error) {
+func (r *Result) fail(err error) {
 	r.Errors = append(r.Errors, shortError(err))
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
@@ -369,7 +369,7 @@ func (r *TrafficResult) fail(err error) {
 }
 
 // local returns err if it is no verdict on a packet but a fault of ours.
-func (r *TrafficResult) local(err error) error {
+func (r *Result) local(err error) error {
 	if r.Outcome == "" {
 		return err
 	}
@@ -390,7 +390,7 @@ func shortError(err error) string {
 }
 
 // conclude settles the outcome from the counts; answers outweigh errors.
-func (r *TrafficResult) conclude(t Traffic) {
+func (r *Result) conclude(t Spec) {
 	switch {
 	case r.Received >= t.Count:
 		r.Outcome = Answered

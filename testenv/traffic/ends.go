@@ -2,7 +2,7 @@
 
 // The addresses a user would ask for to see some traffic.
 
-package testenv
+package traffic
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 
 // Ends gives both ends of some traffic as addresses: a pod's own, a service's
 // cluster address, the source address that the traffic pretends to have.
-func Ends(e *cluster.Env, t Traffic) (src, dst string, err error) {
+func Ends(e *cluster.Env, t Spec) (src, dst string, err error) {
 	if src, err = endAddr(e, t, t.Src); err != nil {
 		return "", "", err
 	}
@@ -25,7 +25,7 @@ func Ends(e *cluster.Env, t Traffic) (src, dst string, err error) {
 	return src, dst, err
 }
 
-func endAddr(e *cluster.Env, t Traffic, name string) (string, error) {
+func endAddr(e *cluster.Env, t Spec, name string) (string, error) {
 	if pod := e.Pod(name); pod != nil {
 		if t.IPv6 {
 			return pod.IPv6.String(), nil
