@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
@@ -26,7 +27,7 @@ func TestFlood(t *testing.T) {
 	if pps := r.PPS(); pps > 1.1*float64(spec.Rate) {
 		t.Errorf("flood ran at %.0f pps, want about %d", pps, spec.Rate)
 	}
-	applied, err := Break(t.Context(), e, "rule-drop", traffic.Spec{Proto: "udp", Src: server, Dst: client, Port: traffic.FloodPort})
+	applied, err := fault.Break(t.Context(), e, "rule-drop", traffic.Spec{Proto: "udp", Src: server, Dst: client, Port: traffic.FloodPort})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
@@ -37,7 +38,7 @@ func TestMendedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	applied, err := Break(t.Context(), e, "interface-down-source", way)
+	applied, err := fault.Break(t.Context(), e, "interface-down-source", way)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@
 package testenv
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,7 +28,7 @@ func keepSockets(t *testing.T, ns *netns.Namespace, proto string, port int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var copies sockets
+	var copies []int
 	for _, inode := range inodes {
 		copies = append(copies, copySocket(t, inode))
 	}
@@ -35,7 +36,13 @@ func keepSockets(t *testing.T, ns *netns.Namespace, proto string, port int) {
 		t.Fatalf("nobody serves %s port %d in %s", proto, port, ns.Name)
 	}
 	executed := make(chan error, 1)
-	time.AfterFunc(200*time.Millisecond, func() { executed <- copies.close() })
+	time.AfterFunc(200*time.Millisecond, func() {
+		var errs []error
+		for _, fd := range copies {
+			errs = append(errs, unix.Close(fd))
+		}
+		executed <- errors.Join(errs...)
+	})
 	t.Cleanup(func() {
 		if err := <-executed; err != nil {
 			t.Error(err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -90,14 +91,14 @@ func (s *Scenario) Options() cluster.Options {
 // Apply warms the way with the healthy twin's traffic, checks that it passes,
 // and breaks the environment. For a scenario without a fault nothing is broken;
 // the returned value can be undone all the same.
-func (s *Scenario) Apply(ctx context.Context, e *cluster.Env) (*Applied, error) {
+func (s *Scenario) Apply(ctx context.Context, e *cluster.Env) (*fault.Applied, error) {
 	if err := s.Check(ctx, e); err != nil {
 		return nil, fmt.Errorf("before the fault: %w", err)
 	}
 	if s.Fault == "" {
-		return &Applied{Fault: &Fault{}}, nil
+		return &fault.Applied{Fault: &fault.Fault{}}, nil
 	}
-	return Break(ctx, e, s.Fault, s.Traffic)
+	return fault.Break(ctx, e, s.Fault, s.Traffic)
 }
 
 // answerWithin is waited for answers that must come. It costs time only where

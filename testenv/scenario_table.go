@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -40,6 +41,10 @@ type scenarioCase struct {
 }
 
 var (
+	anyKind     = []cluster.Kind{cluster.Calico, cluster.Flannel}
+	onlyCalico  = []cluster.Kind{cluster.Calico}
+	onlyFlannel = []cluster.Kind{cluster.Flannel}
+
 	allProtos  = []string{"icmp", "tcp", "udp"}
 	packets    = []string{"icmp", "udp"}
 	transports = []string{"tcp", "udp"}
@@ -77,8 +82,8 @@ func (c scenarioCase) scenario(d cluster.Dataplane, proto string) Scenario {
 		Name: string(d) + "/" + c.name + "-" + proto, Doc: c.doc, Dataplane: d, Fault: c.fault,
 		CrossNode: c.way == out || c.way == in, KubeProxy: c.way == service, Traffic: t, Healthy: t, Expect: c.expect(d),
 	}
-	if fault, err := FindFault(c.fault); err == nil {
-		s.Expect.Code, s.Doc = fault.Code, fault.Doc
+	if f, err := fault.Find(c.fault); err == nil {
+		s.Expect.Code, s.Doc = f.Code, f.Doc
 	}
 	if c.tweak != nil {
 		c.tweak(&s.Traffic)
@@ -201,7 +206,7 @@ func policyCases() []scenarioCase {
 			tweak: func(t *traffic.Spec) { t.Dst = "default/server" }, expect: deny("cali-tw-cali7715d358f22")},
 		{name: "calico-rpf", fault: "calico-rpf", kinds: onlyCalico, protos: allProtos, way: fixed,
 			shape: func(t *traffic.Spec) { t.Src, t.Dst = "default/client", "default/web2" },
-			tweak: func(t *traffic.Spec) { t.Source = SecondAddr }, expect: rpf},
+			tweak: func(t *traffic.Spec) { t.Source = fault.SecondAddr }, expect: rpf},
 	}
 }
 

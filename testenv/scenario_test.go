@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
 )
 
 // TestScenarioTable checks the table itself; it needs no root.
@@ -31,7 +32,7 @@ func TestScenarioTable(t *testing.T) {
 			}
 			seen[s.Name] = true
 			if s.Fault != "" {
-				if _, err := FindFault(s.Fault); err != nil {
+				if _, err := fault.Find(s.Fault); err != nil {
 					t.Errorf("%s: %v", s.Name, err)
 				}
 			}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
 	"github.com/pathtrace/pathtrace/testenv/owner"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
@@ -33,10 +34,10 @@ func TestBadInput(t *testing.T) {
 			t.Errorf("%+v gives %v; want %q in it", c.traffic, err, c.want)
 		}
 	}
-	if _, err := Break(context.Background(), e, "nonsense", traffic.Spec{}); err == nil || !strings.Contains(err.Error(), "rule-drop") {
+	if _, err := fault.Break(context.Background(), e, "nonsense", traffic.Spec{}); err == nil || !strings.Contains(err.Error(), "rule-drop") {
 		t.Errorf("an unknown fault gives %v; want an error that lists those there are", err)
 	}
-	if _, err := Break(context.Background(), e, "ttl-loop", traffic.Spec{}); err == nil || !strings.Contains(err.Error(), "takes 2 nodes") {
+	if _, err := fault.Break(context.Background(), e, "ttl-loop", traffic.Spec{}); err == nil || !strings.Contains(err.Error(), "takes 2 nodes") {
 		t.Errorf("a fault that does not fit gives %v", err)
 	}
 	if _, err := cluster.New(context.Background(), cluster.Options{Dataplane: cluster.CalicoLegacy, Nodes: 3}); err == nil {
@@ -110,12 +111,12 @@ func TestCleanStale(t *testing.T) {
 func TestFaultRuleText(t *testing.T) {
 	for _, d := range []cluster.Dataplane{cluster.CalicoLegacy, cluster.CalicoNFT, cluster.FlannelNFTables} {
 		e := newTestEnv(t, cluster.Options{Dataplane: d})
-		for _, fault := range []string{"rule-drop", "rule-reject", "rule-drop-return", "split-rulesets"} {
+		for _, name := range []string{"rule-drop", "rule-reject", "rule-drop-return", "split-rulesets"} {
 			for _, sent := range []traffic.Spec{
 				{Proto: "tcp", Src: client, Dst: server}, {Proto: "udp", Src: client, Dst: server, Port: 53},
 				{Proto: "icmp", Src: client, Dst: server}, {Proto: "icmp", Src: client, Dst: server, IPv6: true},
 			} {
-				applied, err := Break(t.Context(), e, fault, sent)
+				applied, err := fault.Break(t.Context(), e, name, sent)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -128,7 +129,7 @@ func TestFaultRuleText(t *testing.T) {
 	}
 }
 
-func checkListed(t *testing.T, e *cluster.Env, a *Applied) {
+func checkListed(t *testing.T, e *cluster.Env, a *fault.Applied) {
 	t.Helper()
 	v6 := map[string]string{"ip": "", "ip6": "6"}[a.Rule.Family]
 	cmd := []string{"ip" + v6 + "tables-" + a.Rule.Backend + "-save"}

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -130,7 +130,7 @@ func exitDropsOnly(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	if r, err := traffic.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != traffic.Answered {
 		t.Fatalf("before the fault: %v, %v", r, err)
 	}
-	applied, err := testenv.Break(t.Context(), e, "rule-drop", udp(0))
+	applied, err := fault.Break(t.Context(), e, "rule-drop", udp(0))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -215,11 +215,11 @@ type audit struct {
 	delivered           int
 	unread              int // dropped at the receiver's full socket
 	summary             *model.Summary
-	wrong               map[string]*fault
+	wrong               map[string]*flaw
 }
 
-// fault is one kind of thing told wrong.
-type fault struct {
+// flaw is one kind of thing told wrong.
+type flaw struct {
 	count    int
 	examples []string
 }
@@ -229,11 +229,11 @@ const keepExamples = 3
 // note books a packet that was told wrong.
 func (a *audit) note(what string, p model.Packet) {
 	if a.wrong == nil {
-		a.wrong = map[string]*fault{}
+		a.wrong = map[string]*flaw{}
 	}
 	f := a.wrong[what]
 	if f == nil {
-		f = &fault{}
+		f = &flaw{}
 		a.wrong[what] = f
 	}
 	if f.count++; len(f.examples) < keepExamples {

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -86,7 +86,7 @@ func policyAndReversePath(t *testing.T, p plan) {
 		tr.Timeout = answerWithin
 		send(t, e, tr, traffic.Answered)
 	}
-	if _, err := testenv.Break(t.Context(), e, "policy-deny", here); err != nil {
+	if _, err := fault.Break(t.Context(), e, "policy-deny", here); err != nil {
 		t.Fatal(err)
 	}
 	node := e.Node(1)
@@ -115,12 +115,12 @@ func sizeAndFlaps(t *testing.T, p plan) {
 	warm := small
 	warm.Timeout = answerWithin
 	send(t, e, warm, traffic.Answered)
-	if _, err := testenv.Break(t.Context(), e, "mtu", big); err != nil {
+	if _, err := fault.Break(t.Context(), e, "mtu", big); err != nil {
 		t.Fatal(err)
 	}
 	trace := startTwo(t, p, e, big, "")
 	for range 2 {
-		down, err := testenv.Break(t.Context(), e, "interface-down", small)
+		down, err := fault.Break(t.Context(), e, "interface-down", small)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,8 +24,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
 	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
@@ -244,7 +244,7 @@ func wantSharpEyes(t *testing.T, e *cluster.Env, before picture) {
 		{"ip-forward-off", []string{"settings"}},
 		{"interface-down", []string{"links", "routes"}},
 	} {
-		applied, err := testenv.Break(t.Context(), e, c.fault, udp(0))
+		applied, err := fault.Break(t.Context(), e, c.fault, udp(0))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -49,8 +49,8 @@ func whoDidIt(t *testing.T, p plan, e *cluster.Env) {
 	}
 	defer tr.Kill()
 	var acts []act
-	for _, fault := range []string{"interface-flaps", "interface-flaps-ioctl", "calico-node-restart"} {
-		acts = append(acts, during(t, p, e, way, fault))
+	for _, name := range []string{"interface-flaps", "interface-flaps-ioctl", "calico-node-restart"} {
+		acts = append(acts, during(t, p, e, way, name))
 	}
 	sum, err := tr.Stop()
 	if err != nil {
@@ -75,10 +75,10 @@ func whoDidIt(t *testing.T, p plan, e *cluster.Env) {
 const unfolded = 6 * time.Second
 
 // during makes a fault for a while, with way, and mends it.
-func during(t *testing.T, p plan, e *cluster.Env, way traffic.Spec, fault string) act {
+func during(t *testing.T, p plan, e *cluster.Env, way traffic.Spec, name string) act {
 	t.Helper()
-	a := act{fault: fault, from: time.Now()}
-	applied, err := testenv.Break(t.Context(), e, fault, way)
+	a := act{fault: name, from: time.Now()}
+	applied, err := fault.Break(t.Context(), e, name, way)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func checkFlaps(t *testing.T, a act, changes []model.NodeEvent, iface string, se
 		}
 		by := fmt.Sprintf("by netscript (pid %d, started by %s", a.by, processName())
 		switch {
-		case seesDoers && (e.By == nil || int(e.By.PID) != a.by || e.By.Comm != testenv.Flapper || int(e.By.ParentPID) != os.Getpid() || !strings.Contains(e.Text, by)):
+		case seesDoers && (e.By == nil || int(e.By.PID) != a.by || e.By.Comm != fault.Flapper || int(e.By.ParentPID) != os.Getpid() || !strings.Contains(e.Text, by)):
 			t.Errorf("%s: want %q: %s", a.fault, by, e.Text)
 		case !seesDoers && (e.By != nil || !strings.Contains(e.Text, "who did it cannot be seen with this backend")):
 			t.Errorf("%s: the doer is not seen, and that is to be said: %s", a.fault, e.Text)
@@ -178,13 +178,13 @@ func checkRestart(t *testing.T, a act, changes []model.NodeEvent, dst, other str
 		t.Fatalf("%d ends of processes told, want that of calico-node", len(ends))
 	}
 	end := ends[0]
-	if end.Object != testenv.Agent || int(end.PID) != a.victim || end.Signal != "SIGKILL" || end.By == nil || int(end.By.PID) != a.by || end.By.Comm != testenv.Killer {
-		t.Errorf("want %s (pid %d) ended by SIGKILL from %s (pid %d): %+v", testenv.Agent, a.victim, testenv.Killer, a.by, end)
+	if end.Object != fault.Agent || int(end.PID) != a.victim || end.Signal != "SIGKILL" || end.By == nil || int(end.By.PID) != a.by || end.By.Comm != fault.Killer {
+		t.Errorf("want %s (pid %d) ended by SIGKILL from %s (pid %d): %+v", fault.Agent, a.victim, fault.Killer, a.by, end)
 	}
 	routes := ofWhat(changes, model.RouteDeleted)
 	for _, e := range routes {
-		if by := e.By; seesDoers && (by == nil || by.Comm != "ip" || int(by.ParentPID) != a.by || by.Parent != testenv.Killer) {
-			t.Errorf("want the route deleted by ip, started by %s (pid %d): %s", testenv.Killer, a.by, e.Text)
+		if by := e.By; seesDoers && (by == nil || by.Comm != "ip" || int(by.ParentPID) != a.by || by.Parent != fault.Killer) {
+			t.Errorf("want the route deleted by ip, started by %s (pid %d): %s", fault.Killer, a.by, e.Text)
 		}
 	}
 	of := func(addr string) bool {

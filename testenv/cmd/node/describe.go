@@ -7,8 +7,8 @@ package main
 import (
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
 )
 
 type description struct {
@@ -59,7 +59,7 @@ type faultDesc struct {
 	Rule  string `json:"rule,omitempty"`
 }
 
-func describe(e *cluster.Env, a *testenv.Applied) description {
+func describe(e *cluster.Env, a *fault.Applied) description {
 	d := description{Dataplane: string(e.Dataplane), External: cluster.ExternalAddr.String(), Underlay: e.Underlay.Path}
 	for _, n := range e.Nodes {
 		d.Nodes = append(d.Nodes, nodeDesc{n.Name, n.Addr.String(), n.Uplink, n.Tunnel, n.CNICache, n.Netns.Path, n.Netns.Inode})

@@ -19,8 +19,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
 	"github.com/pathtrace/pathtrace/testenv/owner"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
@@ -107,14 +107,14 @@ func run(ctx context.Context, args []string) error {
 
 // stand breaks the environment if asked, shows it and waits.
 func stand(ctx context.Context, e *cluster.Env, o options) (err error) {
-	var applied *testenv.Applied
+	var applied *fault.Applied
 	if o.fault != "" {
 		warm := o.flow
 		warm.Count = 1
 		if _, err := traffic.Send(ctx, e, warm); err != nil {
 			return err
 		}
-		if applied, err = testenv.Break(ctx, e, o.fault, o.flow); err != nil {
+		if applied, err = fault.Break(ctx, e, o.fault, o.flow); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, applied.Undo()) }()
@@ -176,7 +176,7 @@ func runCommand(ctx context.Context, e *cluster.Env, command []string) error {
 func listFaults(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "NAME\tFINDING\tNODES\tON\tWHAT")
-	for _, f := range testenv.Faults() {
+	for _, f := range fault.All() {
 		kinds := make([]string, 0, 2)
 		for _, k := range f.Kinds {
 			kinds = append(kinds, string(k))
@@ -186,7 +186,7 @@ func listFaults(w io.Writer) error {
 	return t.Flush()
 }
 
-func show(w io.Writer, e *cluster.Env, a *testenv.Applied, asJSON bool) error {
+func show(w io.Writer, e *cluster.Env, a *fault.Applied, asJSON bool) error {
 	d := describe(e, a)
 	if asJSON {
 		enc := json.NewEncoder(w)

@@ -2,7 +2,7 @@
 
 // Faults of BGP between nodes.
 
-package testenv
+package fault
 
 import (
 	"context"

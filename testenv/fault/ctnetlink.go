@@ -3,7 +3,7 @@
 // Conntrack entries written through ctnetlink, many in one message: a table with
 // a quarter of a million entries is full in a second.
 
-package testenv
+package fault
 
 import (
 	"encoding/binary"

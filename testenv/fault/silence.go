@@ -2,7 +2,7 @@
 
 // Faults that keep the sender from sending: no packet of the flow ever appears.
 
-package testenv
+package fault
 
 import (
 	"context"

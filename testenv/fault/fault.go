@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Faults: named ways to break a node for real, each with the code of the
-// finding it must lead to, and each reversible. A fault is added by adding one
-// row to the table and one function to a fault_*.go file.
-
-package testenv
+// Package fault breaks the nodes of a cluster on purpose: named ways to do so
+// for real, each with the code of the finding it must lead to, and each
+// reversible. A fault is added by adding one row to a table and one function
+// beside it, in the file of what is broken.
+package fault
 
 import (
 	"context"
@@ -83,16 +83,16 @@ var (
 	onlyFlannel = []cluster.Kind{cluster.Flannel}
 )
 
-// Faults lists all faults. Node means node1, the one that is traced.
-func Faults() []Fault {
+// All lists all faults. Node means node1, the one that is traced.
+func All() []Fault {
 	return slices.Concat(linkFaults(), routeFaults(), ruleFaults(), dispatchFaults(), conntrackFaults(), tunnelFaults(), bgpFaults(), farFaults(), programFaults(),
 		checksumFaults(), queueFaults(), endFaults(), silenceFaults(), whoFaults())
 }
 
-// FindFault finds a fault by name. The error names all that exist.
-func FindFault(name string) (*Fault, error) {
+// Find finds a fault by name. The error names all that exist.
+func Find(name string) (*Fault, error) {
 	var names []string
-	for _, f := range Faults() {
+	for _, f := range All() {
 		if f.Name == name {
 			return &f, nil
 		}
@@ -105,7 +105,7 @@ func FindFault(name string) (*Fault, error) {
 // entries should be warm where a fault would otherwise show as a failed
 // neighbour: send the traffic once before.
 func Break(ctx context.Context, e *cluster.Env, name string, t traffic.Spec) (*Applied, error) {
-	fault, err := FindFault(name)
+	fault, err := Find(name)
 	if err != nil {
 		return nil, err
 	}

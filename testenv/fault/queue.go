@@ -3,7 +3,7 @@
 // Faults of queues that somebody does not empty: a server that does not accept
 // or read, a shaper whose rate others use up.
 
-package testenv
+package fault
 
 import (
 	"context"

@@ -2,7 +2,7 @@
 
 // What somebody asked for in vain under a fault is forgotten when it is mended.
 
-package testenv
+package fault
 
 import (
 	"net/netip"

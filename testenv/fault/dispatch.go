@@ -3,7 +3,7 @@
 // Faults of Calico's dispatch chains: Felix has not come to an endpoint, so that
 // what sends a pod's packets to its chains is missing.
 
-package testenv
+package fault
 
 import (
 	"context"

@@ -4,7 +4,7 @@
 // named for. They are Perl scripts: Perl is on every Debian, and speaks netlink
 // and ioctl without help.
 
-package testenv
+package fault
 
 import (
 	"bufio"

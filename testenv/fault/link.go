@@ -2,7 +2,7 @@
 
 // Faults of links and neighbours: down, too narrow, unanswered.
 
-package testenv
+package fault
 
 import (
 	"context"

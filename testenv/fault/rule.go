@@ -3,7 +3,7 @@
 // Faults of rules: written by somebody, in the node's own rule form or in the
 // one nobody looks at, in the node or in a pod; and policies that changed.
 
-package testenv
+package fault
 
 import (
 	"context"

@@ -4,7 +4,7 @@
 // node1 the route to node2's pods for as long as it lives. Of BGP it has what
 // matters here, the keepalives and the hold time.
 
-package testenv
+package fault
 
 import (
 	"context"

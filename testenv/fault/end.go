@@ -2,7 +2,7 @@
 
 // Faults at the receiving end, and of the way a reply takes.
 
-package testenv
+package fault
 
 import (
 	"context"

@@ -3,7 +3,7 @@
 // Faults of conntrack: a way that it sees one direction of only, a table without
 // room.
 
-package testenv
+package fault
 
 import (
 	"context"

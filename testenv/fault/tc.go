@@ -2,7 +2,7 @@
 
 // Faults of programs on an interface: a tc filter, an XDP program.
 
-package testenv
+package fault
 
 import (
 	"context"

@@ -3,7 +3,7 @@
 // Faults of routing: forwarding off, reverse path filter, routes that are gone
 // or lead in a circle.
 
-package testenv
+package fault
 
 import (
 	"context"

@@ -2,7 +2,7 @@
 
 // Taking a fault back, as far as it needs no node.
 
-package testenv
+package fault
 
 import (
 	"errors"

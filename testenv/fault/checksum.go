@@ -4,7 +4,7 @@
 // packet. A sum is only looked at if a kernel has filled it in, so the offload of
 // the link that it is sent by is switched off.
 
-package testenv
+package fault
 
 import (
 	"context"

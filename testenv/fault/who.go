@@ -2,7 +2,7 @@
 
 // Faults that somebody makes: a process whose name the tracer has to find.
 
-package testenv
+package fault
 
 import (
 	"context"

@@ -2,7 +2,7 @@
 
 // Faults of the tunnel between nodes: blocked, or half configured.
 
-package testenv
+package fault
 
 import (
 	"context"

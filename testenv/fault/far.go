@@ -3,7 +3,7 @@
 // Faults whose packets leave node1 in good order and die on the other node,
 // where the trace does not see them.
 
-package testenv
+package fault
 
 import (
 	"context"

@@ -3,7 +3,7 @@
 // Writing a single rule into a node or pod in any rule form, knowing the line
 // that the rule will be listed as, and taking it out again.
 
-package testenv
+package fault
 
 import (
 	"context"
