@@ -17,6 +17,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/story"
 )
 
 // keepSockets copies the sockets that serve a port, as a process that is being
@@ -79,7 +80,7 @@ func copySocket(t *testing.T, inode string) int {
 func TestSlowStart(t *testing.T) {
 	on := newStand(t, cluster.Options{Dataplane: cluster.FlannelNFTables})
 	for _, name := range []string{"accept-queue-tcp", "socket-buffer-udp", "no-listener-tcp", "no-listener-udp"} {
-		s, err := FindScenario(string(cluster.FlannelNFTables) + "/" + name)
+		s, err := story.Find(string(cluster.FlannelNFTables) + "/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/story"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
@@ -33,9 +33,9 @@ func TestHealthyRuns(t *testing.T) {
 
 func healthyNode(t *testing.T, p plan, d cluster.Dataplane) {
 	e := newEnv(t, cluster.Options{Dataplane: d, Nodes: 2, KubeProxy: true})
-	var list []testenv.Scenario
+	var list []story.Scenario
 	traces := map[string]*Trace{} // by source: one trace serves all destinations
-	for _, s := range testenv.Scenarios(d) {
+	for _, s := range story.Of(d) {
 		if s.Expect.Code != "" {
 			continue
 		}

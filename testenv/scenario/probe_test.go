@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/story"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -62,7 +62,7 @@ func TestProbe(t *testing.T) {
 
 // probeScenario breaks the node and probes under a trace.
 func probeScenario(t *testing.T, p plan, e *cluster.Env, c probeCase) {
-	s, err := testenv.FindScenario(string(e.Dataplane) + "/" + c.name)
+	s, err := story.Find(string(e.Dataplane) + "/" + c.name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/matrix"
+	"github.com/pathtrace/pathtrace/testenv/story"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -63,13 +63,13 @@ func readPlan(t *testing.T) plan {
 var basic = []string{"healthy", "healthy-out", "rule-drop", "rule-drop-return"}
 
 // scenarios of one dataplane, as the plan wants them.
-func (p plan) scenarios(d cluster.Dataplane) []testenv.Scenario {
+func (p plan) scenarios(d cluster.Dataplane) []story.Scenario {
 	if p.set == "" || p.set == "all" || p.set == "mixed" && (d == cluster.CalicoLegacy || d == cluster.FlannelNFT) {
-		return testenv.Scenarios(d)
+		return story.Of(d)
 	}
-	var out []testenv.Scenario
+	var out []story.Scenario
 	seen := map[string]bool{}
-	for _, s := range testenv.Scenarios(d) {
+	for _, s := range story.Of(d) {
 		name := caseName(s)
 		if slices.Contains(basic, name) || !seen[name] {
 			out = append(out, s)
@@ -81,9 +81,9 @@ func (p plan) scenarios(d cluster.Dataplane) []testenv.Scenario {
 
 // byFlow puts scenarios of one flow in a row; those that take a trace of their
 // own come last.
-func byFlow(list []testenv.Scenario) []testenv.Scenario {
-	slices.SortStableFunc(list, func(a, b testenv.Scenario) int {
-		key := func(s testenv.Scenario) string {
+func byFlow(list []story.Scenario) []story.Scenario {
+	slices.SortStableFunc(list, func(a, b story.Scenario) int {
+		key := func(s story.Scenario) string {
 			return fmt.Sprint(s.Expect.Silence, s.KubeProxy, s.Traffic.Src, s.Traffic.Dst, s.Traffic.IPv6, s.Traffic.Source, s.Traffic.Proto)
 		}
 		return strings.Compare(key(a), key(b))
@@ -92,7 +92,7 @@ func byFlow(list []testenv.Scenario) []testenv.Scenario {
 }
 
 // caseName is a scenario's name without dataplane and protocol.
-func caseName(s testenv.Scenario) string {
+func caseName(s story.Scenario) string {
 	_, name, _ := strings.Cut(s.Name, "/")
 	return strings.TrimSuffix(name, "-"+s.Traffic.Proto)
 }
@@ -259,7 +259,7 @@ func (ses *session) compare(t tester, tr *Trace, check func(t tester, told []mod
 // there to be looked at: a finding is made of the node as it stands then. Under
 // emulation, and on a busy machine, that takes a while; whether it comes at all is
 // checked later.
-func (ses *session) awaitTold(tr *Trace, e *cluster.Env, s testenv.Scenario, begun time.Time) {
+func (ses *session) awaitTold(tr *Trace, e *cluster.Env, s story.Scenario, begun time.Time) {
 	if s.Expect.Code == "" || s.Expect.Silence {
 		return
 	}
@@ -276,7 +276,7 @@ func (ses *session) awaitTold(tr *Trace, e *cluster.Env, s testenv.Scenario, beg
 }
 
 // run makes one scenario: trace, broken traffic, mended traffic.
-func (ses *session) run(t tester, e *cluster.Env, s testenv.Scenario) {
+func (ses *session) run(t tester, e *cluster.Env, s story.Scenario) {
 	ctx := t.Context()
 	applied, err := s.Apply(ctx, e)
 	if err != nil {
@@ -364,7 +364,7 @@ func (r healthyRun) packets(all []model.Packet) []model.Packet {
 }
 
 // runHealthy sends the twin's traffic.
-func runHealthy(t tester, ctx context.Context, e *cluster.Env, s testenv.Scenario) healthyRun {
+func runHealthy(t tester, ctx context.Context, e *cluster.Env, s story.Scenario) healthyRun {
 	t.Helper()
 	// a link that was down takes a moment; this connection is not looked at
 	if err := s.Check(ctx, e); err != nil {
@@ -467,7 +467,7 @@ func checkHealthy(t tester, packets []model.Packet) {
 }
 
 // checkStory compares a broken flow's packets with the expectation.
-func checkStory(t tester, e *cluster.Env, s testenv.Scenario, packets []model.Packet) {
+func checkStory(t tester, e *cluster.Env, s story.Scenario, packets []model.Packet) {
 	t.Helper()
 	if s.Expect.Code == "" {
 		checkHealthy(t, packets)
@@ -506,7 +506,7 @@ func checkStory(t tester, e *cluster.Env, s testenv.Scenario, packets []model.Pa
 }
 
 // mismatch lists what in a packet is not as expected; empty: all is.
-func mismatch(e *cluster.Env, s testenv.Scenario, p model.Packet) []string {
+func mismatch(e *cluster.Env, s story.Scenario, p model.Packet) []string {
 	x := s.Expect
 	var wrong []string
 	note := func(ok bool, format string, args ...any) {
@@ -527,8 +527,8 @@ func mismatch(e *cluster.Env, s testenv.Scenario, p model.Packet) []string {
 	note(x.Hook == "" || d.Hook == x.Hook, "hook %q, want %s", d.Hook, x.Hook)
 	// where two tables have one priority, a backend without fentry names both
 	note(x.Table == "" || d.Table == x.Table || d.Table == "" && slices.ContainsFunc(d.Candidates, func(c string) bool { return strings.Contains(c, "table "+x.Table) }), "table %q (of %v), want %s", d.Table, d.Candidates, x.Table)
-	note(len(x.Places) == 0 || slices.ContainsFunc(x.Places, func(r testenv.Role) bool { return at(e, s, r, d.Netns) }), "place %s, want %v", d.Place, x.Places)
-	note(len(x.Interface) == 0 || slices.ContainsFunc(x.Interface, func(r testenv.Role) bool { return s.InterfaceOf(e, r) == d.Interface }), "interface %q, want %v", d.Interface, x.Interface)
+	note(len(x.Places) == 0 || slices.ContainsFunc(x.Places, func(r story.Role) bool { return at(e, s, r, d.Netns) }), "place %s, want %v", d.Place, x.Places)
+	note(len(x.Interface) == 0 || slices.ContainsFunc(x.Interface, func(r story.Role) bool { return s.InterfaceOf(e, r) == d.Interface }), "interface %q, want %v", d.Interface, x.Interface)
 	return wrong
 }
 
@@ -541,9 +541,9 @@ func hasPrefix(prefixes []string, s string) bool {
 }
 
 // at tells whether a namespace is the one that plays a role.
-func at(e *cluster.Env, s testenv.Scenario, r testenv.Role, inode uint32) bool {
+func at(e *cluster.Env, s story.Scenario, r story.Role, inode uint32) bool {
 	place := s.PlaceOf(r)
-	if r == testenv.RoleNode {
+	if r == story.RoleNode {
 		return uint32(e.Node(1).Netns.Inode) == inode
 	}
 	pod := e.Pod(place)
@@ -567,6 +567,6 @@ func tell(p model.Packet) string {
 	return b.String()
 }
 
-func wanted(x testenv.Expect) string {
+func wanted(x story.Expect) string {
 	return fmt.Sprintf("%s %v stage %v reason %v function %v hook %s table %s place %v interface %v", x.Direction, x.Outcomes, x.Stages, x.Reasons, x.Functions, x.Hook, x.Table, x.Places, x.Interface)
 }

@@ -26,8 +26,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/story"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/node"
 )
@@ -46,8 +46,8 @@ func TestRecord(t *testing.T) {
 	}
 	for _, d := range cluster.Dataplanes() {
 		for _, proxied := range []bool{false, true} {
-			var list []testenv.Scenario
-			for _, s := range testenv.Scenarios(d) {
+			var list []story.Scenario
+			for _, s := range story.Of(d) {
 				if s.KubeProxy == proxied && wanted(s.Name) {
 					list = append(list, s)
 				}
@@ -59,7 +59,7 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-func recordAll(t *testing.T, dir, bin string, d cluster.Dataplane, proxied bool, list []testenv.Scenario) {
+func recordAll(t *testing.T, dir, bin string, d cluster.Dataplane, proxied bool, list []story.Scenario) {
 	e, err := cluster.New(t.Context(), cluster.Options{Dataplane: d, Nodes: map[bool]int{false: 2, true: 1}[proxied], KubeProxy: proxied})
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func recordAll(t *testing.T, dir, bin string, d cluster.Dataplane, proxied bool,
 }
 
 // recordOne records a scenario and its healthy twin.
-func recordOne(ctx context.Context, dir, bin string, e *cluster.Env, s *testenv.Scenario) (err error) {
+func recordOne(ctx context.Context, dir, bin string, e *cluster.Env, s *story.Scenario) (err error) {
 	path := filepath.Join(dir, fileName(s.Name))
 	applied, err := s.Apply(ctx, e)
 	if err != nil {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Scenarios: a fault (or none), the traffic that shows it, and what the tracer
-// must say about it on node1. Each has a healthy twin: the same environment and
-// traffic without the fault, which must give no finding.
-
-package testenv
+// Package story has the table of scenarios: a fault (or none), the traffic that
+// shows it, and what the tracer must say about it on node1. Each has a healthy
+// twin: the same environment and traffic without the fault, which must give no
+// finding. Package scenario holds the tracer to it, the demo shows one.
+package story
 
 import (
 	"context"
@@ -174,8 +174,8 @@ func (s *Scenario) InterfaceOf(e *cluster.Env, r Role) string {
 	return ""
 }
 
-// Scenarios lists all scenarios of one dataplane, healthy ones first.
-func Scenarios(d cluster.Dataplane) []Scenario {
+// Of lists all scenarios of one dataplane, healthy ones first.
+func Of(d cluster.Dataplane) []Scenario {
 	var all []Scenario
 	for _, c := range scenarioCases() {
 		if !slices.Contains(c.kinds, d.Kind()) || c.only != nil && !slices.Contains(c.only, d) {
@@ -188,8 +188,8 @@ func Scenarios(d cluster.Dataplane) []Scenario {
 	return all
 }
 
-// FindScenario finds a scenario by name.
-func FindScenario(name string) (*Scenario, error) {
+// Find finds a scenario by name.
+func Find(name string) (*Scenario, error) {
 	d, _, ok := strings.Cut(name, "/")
 	dataplane, err := cluster.ParseDataplane(d)
 	if !ok {
@@ -198,7 +198,7 @@ func FindScenario(name string) (*Scenario, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scenario %q: %w", name, err)
 	}
-	for _, s := range Scenarios(dataplane) {
+	for _, s := range Of(dataplane) {
 		if s.Name == name {
 			return &s, nil
 		}

@@ -3,7 +3,7 @@
 // The table of scenarios: one row per case, from which the scenarios of every
 // dataplane and protocol are made.
 
-package testenv
+package story
 
 import (
 	"slices"

@@ -3,7 +3,7 @@
 // Rows of the table of scenarios: what is lost elsewhere, and what programs,
 // queues and checksums lose.
 
-package testenv
+package story
 
 import (
 	"time"
