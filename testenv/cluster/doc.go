@@ -20,5 +20,5 @@
 // Nothing outside these namespaces is changed: no link, rule, route or sysctl
 // of the namespace the caller runs in. All namespaces carry their owner's
 // process in their names, so that what a killed owner leaves behind is found
-// and removed by the next one ([owner.CleanStale]).
+// and removed by the next one (package owner).
 package cluster
