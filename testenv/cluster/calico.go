@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The Calico node: what the Calico CNI plugin does for a pod and Felix for a
-// node, read off the recorded nodes.
+// node, read off the recorded nodes. Every packet is routed, between pods of one
+// node too:
+//
+//	 pod eth0 192.168.166.129/32          pod eth0 192.168.166.130/32
+//	  | default via 169.254.1.1            |
+//	 calia7a3e029a7b, proxy ARP           cali7715d358f22
+//	  |                                    |
+//	--+------ routes to each pod's /32 ----+-- blackhole 192.168.166.128/26
+//	                    |
+//	     192.168.104.0/26 dev vxlan.calico over eth0 of the node
 
 package cluster
 

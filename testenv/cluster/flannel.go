@@ -2,7 +2,15 @@
 
 // The Flannel node: flanneld's tunnel and rules as recorded, and pods added by
 // the real CNI plugins through libcni, so that bridge, veths, addresses and CNI
-// cache are theirs.
+// cache are theirs. Pods of one node meet on the bridge:
+//
+//	pod eth0 10.244.1.2/24    pod eth0 10.244.1.3/24
+//	  |                         |
+//	vethXXXXXXXX              vethXXXXXXXX             in hairpin mode
+//	  |                         |
+//	--+------- cni0 10.244.1.1/24, the pods' gateway --
+//	                  |
+//	   10.244.2.0/24 dev flannel.1 over eth0 of the node
 
 package cluster
 

@@ -35,6 +35,10 @@ var secondAddr = netip.MustParseAddr("172.30.0.101")
 
 // asymmetric gives the source pod an interface of its own on the network between
 // the nodes, by which its requests go to node2. The replies come by the tunnel.
+//
+//	source pod net1 172.30.0.101 ---- underlay ---- node2 -- destination pod
+//	source pod eth0 -- node1, tunnel == underlay == node2, tunnel
+//	                   ^ sees the reply only
 func asymmetric(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
 	pod, err := localEnd(f.src, "source")
 	if err != nil {
