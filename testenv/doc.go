@@ -1,26 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package testenv builds real Kubernetes test nodes out of network namespaces:
-// a Calico node or a Flannel node (or two of a kind), with pods, routes,
-// neighbours, VXLAN tunnel and the rule sets that the real Felix, flanneld and
-// kube-proxy programmed, and lets traffic run in them, breaks them on purpose
-// and mends them again. Tests, the demo and the benchmarks stand on it, on this
-// machine and inside the test VMs alike.
+// Package testenv is where the rooms of the test environment meet: its tests
+// build every kind of node, break it in every way and listen to what the sender
+// and the kernel say of it, without the tracer. The rooms, each of which knows
+// those below it only:
 //
-//	        underlay netns: bridge br0 172.30.0.254/24, the world behind it
-//	           |                                  |
-//	         eth0 172.30.0.1                    eth0 172.30.0.2
-//	 +-------- node1 --------------+     +------ node2 ---------+
-//	 | vxlan.calico / flannel.1 ===|=====|=== vxlan.calico      |
-//	 | calia7a3e029a7b | veth in   |     | cali4e54bcdb445      |
-//	 | cali7715d358f22 | cni0      |     |                      |
-//	 +--|-----------|--------------+     +--|-------------------+
-//	  eth0        eth0                    eth0
-//	default/    default/                default/
-//	 client      server ...               web2
+//	scenario, rulecases, bench, cmd/...   what is made of them: tests, benchmark, demo
+//	story                                 the table of scenarios, and what must be said of each
+//	fault                                 ways to break a node, and to mend it
+//	traffic                               exchanges and floods, and what became of them
+//	cluster                               nodes, pods, services and the network between them
+//	owner  echo                           whose a namespace is; servers in one
+//	netns  socket  proc                   what the kernel is asked: namespaces, sockets, processes
 //
-// Nothing outside these namespaces is changed: no link, rule, route or sysctl
-// of the namespace the caller runs in. All namespaces carry their owner's
-// process in their names, so that what a killed owner leaves behind is found
-// and removed by the next one ([CleanStale]).
+// Beside them stand vm, which runs the same tests on other kernels, matrix, which
+// sums up what they print, and apiserver, a real Kubernetes API server.
 package testenv

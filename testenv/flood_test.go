@@ -5,12 +5,18 @@
 
 package testenv
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
+)
 
 func TestFlood(t *testing.T) {
-	e := newTestEnv(t, Options{Dataplane: CalicoLegacy})
-	spec := FloodSpec{Src: server, Dst: client, Packets: 5000, Rate: 20000}
-	r, err := e.Flood(t.Context(), spec)
+	e := newTestEnv(t, cluster.Options{Dataplane: cluster.CalicoLegacy})
+	spec := traffic.FloodSpec{Src: server, Dst: client, Packets: 5000, Rate: 20000}
+	r, err := traffic.Flood(t.Context(), e, spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,12 +27,12 @@ func TestFlood(t *testing.T) {
 	if pps := r.PPS(); pps > 1.1*float64(spec.Rate) {
 		t.Errorf("flood ran at %.0f pps, want about %d", pps, spec.Rate)
 	}
-	applied, err := e.Break(t.Context(), "rule-drop", Traffic{Proto: "udp", Src: server, Dst: client, Port: FloodPort})
+	applied, err := fault.Break(t.Context(), e, "rule-drop", traffic.Spec{Proto: "udp", Src: server, Dst: client, Port: traffic.FloodPort})
 	if err != nil {
 		t.Fatal(err)
 	}
 	spec.Packets = 500
-	if r, err = e.Flood(t.Context(), spec); err != nil {
+	if r, err = traffic.Flood(t.Context(), e, spec); err != nil {
 		t.Fatal(err)
 	}
 	if r.Sent != spec.Packets || r.Received != 0 || r.Lost() != spec.Packets {
@@ -34,17 +40,5 @@ func TestFlood(t *testing.T) {
 	}
 	if err := applied.Undo(); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestFloodCount(t *testing.T) {
-	f := &flood{spec: FloodSpec{Packets: 10}, seen: make([]uint64, 1)}
-	highest := -1
-	for _, number := range []int{0, 1, 3, 2, 2, 9, 10} { // 10 is beyond the last
-		highest = f.count(number, highest)
-	}
-	want := FloodResult{Received: 5, Duplicates: 1, Reordered: 1}
-	if f.received != want || highest != 9 {
-		t.Errorf("counted %+v, highest %d; want %+v, 9", f.received, highest, want)
 	}
 }

@@ -135,13 +135,13 @@ func (k *kernelLog) since(t *testing.T, mark string) []drop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, ok := cutLast(string(text), mark)
-	if !ok {
+	begin := strings.LastIndex(string(text), mark)
+	if begin < 0 {
 		t.Fatalf("mark %q is not in the kernel's record", mark)
 	}
 	var drops []drop
 	seen := map[drop]bool{}
-	for _, m := range dropLine.FindAllStringSubmatch(after, -1) {
+	for _, m := range dropLine.FindAllStringSubmatch(string(text[begin:]), -1) {
 		function, _, _ := strings.Cut(m[1], "+")
 		d := drop{reason: m[2], location: function}
 		if d.reason == "" {

@@ -6,12 +6,18 @@
 package testenv
 
 import (
+	"net"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
+	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 // TestMendedAtOnce: with a connection that keeps on retransmitting, and asking
@@ -19,15 +25,20 @@ import (
 // passes at once all the same. It would wait for the next time of asking, or die
 // with the last.
 func TestMendedAtOnce(t *testing.T) {
-	e := newTestEnv(t, Options{Dataplane: FlannelLegacy})
+	e := newTestEnv(t, cluster.Options{Dataplane: cluster.FlannelLegacy})
 	client, server := e.Pod("default/client"), e.Pod("default/server")
-	way := Traffic{Proto: "udp", Src: client.FullName(), Dst: server.FullName(), Count: 1, Timeout: 400 * time.Millisecond}
-	conn, err := dial(t.Context(), client.Netns, server.IPv4, Traffic{Proto: "tcp", Port: DefaultPort, Timeout: 2 * time.Second})
+	way := traffic.Spec{Proto: "udp", Src: client.FullName(), Dst: server.FullName(), Count: 1, Timeout: 400 * time.Millisecond}
+	var conn net.Conn
+	err := client.Netns.Do(func() (err error) {
+		d := net.Dialer{Timeout: 2 * time.Second}
+		conn, err = d.DialContext(t.Context(), "tcp", netip.AddrPortFrom(server.IPv4, cluster.DefaultPort).String())
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	applied, err := e.Break(t.Context(), "interface-down-source", way)
+	applied, err := fault.Break(t.Context(), e, "interface-down-source", way)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,14 +51,14 @@ func TestMendedAtOnce(t *testing.T) {
 	if err := applied.Undo(); err != nil {
 		t.Fatal(err)
 	}
-	r, err := e.Send(t.Context(), way)
-	if err != nil || r.Outcome != Answered {
+	r, err := traffic.Send(t.Context(), e, way)
+	if err != nil || r.Outcome != traffic.Answered {
 		t.Errorf("%v after somebody asked for the address and the fault was mended: %v, %v", time.Since(asking).Round(time.Millisecond), r, err)
 	}
 }
 
 // awaitNeighbor waits until an entry has a state and gives the time.
-func awaitNeighbor(t *testing.T, ns *Netns, addr netip.Addr, state int) time.Time {
+func awaitNeighbor(t *testing.T, ns *netns.Namespace, addr netip.Addr, state int) time.Time {
 	t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if neighborState(t, ns, addr) == state {
@@ -59,9 +70,9 @@ func awaitNeighbor(t *testing.T, ns *Netns, addr netip.Addr, state int) time.Tim
 }
 
 // neighborState is what a namespace knows of an address; 0: nothing.
-func neighborState(t *testing.T, ns *Netns, addr netip.Addr) (state int) {
+func neighborState(t *testing.T, ns *netns.Namespace, addr netip.Addr) (state int) {
 	t.Helper()
-	err := ns.eachNeighbor(unix.AF_INET, func(entry *netlink.Neigh, of netip.Addr) error {
+	err := ns.EachNeighbor(unix.AF_INET, func(entry *netlink.Neigh, of netip.Addr) error {
 		if of == addr {
 			state = entry.State
 		}
@@ -76,16 +87,16 @@ func neighborState(t *testing.T, ns *Netns, addr netip.Addr) (state int) {
 // TestConfirmNeighbors: a pod that was asked knows who asked, but not for sure,
 // and would ask back.
 func TestConfirmNeighbors(t *testing.T) {
-	e := newTestEnv(t, Options{Dataplane: FlannelLegacy})
+	e := newTestEnv(t, cluster.Options{Dataplane: cluster.FlannelLegacy})
 	pod := e.Pod("default/server")
-	if r, err := e.Send(t.Context(), Traffic{Proto: "icmp", Src: "node1", Dst: pod.FullName(), Count: 1}); err != nil || r.Outcome != Answered {
+	if r, err := traffic.Send(t.Context(), e, traffic.Spec{Proto: "icmp", Src: "node1", Dst: pod.FullName(), Count: 1}); err != nil || r.Outcome != traffic.Answered {
 		t.Fatal(r, err)
 	}
 	bridge := pod.Node.PodNet.Addr().Next()
 	if s := neighborState(t, pod.Netns, bridge); s&(netlink.NUD_STALE|netlink.NUD_DELAY|netlink.NUD_PROBE) == 0 {
 		t.Fatalf("%s has state %#x in the pod that it asked: nothing to confirm, this test sees nothing", bridge, s)
 	}
-	if err := pod.Netns.confirmNeighbors(); err != nil {
+	if err := pod.Netns.ConfirmNeighbors(); err != nil {
 		t.Fatal(err)
 	}
 	if s := neighborState(t, pod.Netns, bridge); s != netlink.NUD_REACHABLE {

@@ -6,6 +6,7 @@
 package testenv
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,18 +14,22 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/story"
 )
 
 // keepSockets copies the sockets that serve a port, as a process that is being
 // started does, and closes the copies when it executes its program, which it is
 // slow to do.
-func keepSockets(t *testing.T, ns *Netns, proto string, port int) {
+func keepSockets(t *testing.T, ns *netns.Namespace, proto string, port int) {
 	t.Helper()
-	inodes, err := ns.serving(proto, port)
+	inodes, err := ns.Serving(proto, port)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var copies sockets
+	var copies []int
 	for _, inode := range inodes {
 		copies = append(copies, copySocket(t, inode))
 	}
@@ -32,7 +37,13 @@ func keepSockets(t *testing.T, ns *Netns, proto string, port int) {
 		t.Fatalf("nobody serves %s port %d in %s", proto, port, ns.Name)
 	}
 	executed := make(chan error, 1)
-	time.AfterFunc(200*time.Millisecond, func() { executed <- copies.close() })
+	time.AfterFunc(200*time.Millisecond, func() {
+		var errs []error
+		for _, fd := range copies {
+			errs = append(errs, unix.Close(fd))
+		}
+		executed <- errors.Join(errs...)
+	})
 	t.Cleanup(func() {
 		if err := <-executed; err != nil {
 			t.Error(err)
@@ -67,18 +78,18 @@ func copySocket(t *testing.T, inode string) int {
 // TestSlowStart: a fault that takes a port away, or over, works and is undone
 // although a process that is being started still has the socket.
 func TestSlowStart(t *testing.T) {
-	on := newStand(t, Options{Dataplane: FlannelNFTables})
+	on := newStand(t, cluster.Options{Dataplane: cluster.FlannelNFTables})
 	for _, name := range []string{"accept-queue-tcp", "socket-buffer-udp", "no-listener-tcp", "no-listener-udp"} {
-		s, err := FindScenario(string(FlannelNFTables) + "/" + name)
+		s, err := story.Find(string(cluster.FlannelNFTables) + "/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		on.run(t, *s, func(t *testing.T, e *Env) {
+		on.run(t, *s, func(t *testing.T, e *cluster.Env) {
 			ns, keep := e.Pod(s.Traffic.Dst).Netns, func() {}
 			// the server's socket, and what the fault has put in its place
-			keepSockets(t, ns, s.Traffic.Proto, DefaultPort)
+			keepSockets(t, ns, s.Traffic.Proto, cluster.DefaultPort)
 			if s.Fault != "no-listener" {
-				keep = func() { keepSockets(t, ns, s.Traffic.Proto, DefaultPort) }
+				keep = func() { keepSockets(t, ns, s.Traffic.Proto, cluster.DefaultPort) }
 			}
 			runScenario(t, e, *s, func() {}, keep)
 		})

@@ -11,61 +11,25 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-// TestScenarioTable checks the table itself; it needs no root.
-func TestScenarioTable(t *testing.T) {
-	type death struct {
-		kind      Kind
-		proto     string
-		direction string
-	}
-	deaths := map[death]bool{}
-	for _, d := range Dataplanes() {
-		seen := map[string]bool{}
-		for _, s := range Scenarios(d) {
-			if seen[s.Name] {
-				t.Errorf("%s is there twice", s.Name)
-			}
-			seen[s.Name] = true
-			if s.Fault != "" {
-				if _, err := FindFault(s.Fault); err != nil {
-					t.Errorf("%s: %v", s.Name, err)
-				}
-			}
-			if (s.Expect.Code == "") != strings.Contains(s.Name, "/healthy") {
-				t.Errorf("%s expects finding %q", s.Name, s.Expect.Code)
-			}
-			if found, err := FindScenario(s.Name); err != nil || found.Name != s.Name {
-				t.Errorf("FindScenario(%q): %v", s.Name, err)
-			}
-			deaths[death{d.Kind(), s.Traffic.Proto, string(s.Expect.Direction)}] = true
-		}
-	}
-	for _, kind := range anyKind {
-		for _, proto := range allProtos {
-			for _, direction := range []string{"forward", "return"} {
-				if !deaths[death{kind, proto, direction}] {
-					t.Errorf("no scenario in which %s dies %s on a %s node", proto, direction, kind)
-				}
-			}
-		}
-	}
-}
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/story"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
+)
 
 // TestScenarios runs every scenario on every dataplane.
 func TestScenarios(t *testing.T) {
-	for _, d := range Dataplanes() {
+	for _, d := range cluster.Dataplanes() {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel() // nearly all of it is waiting for silence
-			plain := newStand(t, Options{Dataplane: d, Nodes: 2})
-			proxied := newStand(t, Options{Dataplane: d, KubeProxy: true})
-			for _, s := range Scenarios(d) {
+			plain := newStand(t, cluster.Options{Dataplane: d, Nodes: 2})
+			proxied := newStand(t, cluster.Options{Dataplane: d, KubeProxy: true})
+			for _, s := range story.Of(d) {
 				on := plain
 				if s.KubeProxy {
 					on = proxied
 				}
-				on.run(t, s, func(t *testing.T, e *Env) { runScenario(t, e, s, func() {}, func() {}) })
+				on.run(t, s, func(t *testing.T, e *cluster.Env) { runScenario(t, e, s, func() {}, func() {}) })
 			}
 		})
 	}
@@ -73,18 +37,18 @@ func TestScenarios(t *testing.T) {
 
 // stand is an environment that many cases use one after the other.
 type stand struct {
-	opts Options
-	env  *Env
+	opts cluster.Options
+	env  *cluster.Env
 }
 
-func newStand(t *testing.T, opts Options) *stand {
+func newStand(t *testing.T, opts cluster.Options) *stand {
 	t.Helper()
 	return &stand{opts, newTestEnv(t, opts)}
 }
 
 // run makes one case. What one that fails leaves behind is nobody else's: the
 // next gets an environment of its own.
-func (s *stand) run(t *testing.T, of Scenario, test func(t *testing.T, e *Env)) {
+func (s *stand) run(t *testing.T, of story.Scenario, test func(t *testing.T, e *cluster.Env)) {
 	t.Helper()
 	if t.Run(strings.TrimPrefix(of.Name, string(of.Dataplane)+"/"), func(t *testing.T) { test(t, s.env) }) {
 		return
@@ -96,7 +60,7 @@ func (s *stand) run(t *testing.T, of Scenario, test func(t *testing.T, e *Env)) 
 }
 
 // runScenario breaks, sends, mends; before and after enclose the sending.
-func runScenario(t *testing.T, e *Env, s Scenario, before, after func()) {
+func runScenario(t *testing.T, e *cluster.Env, s story.Scenario, before, after func()) {
 	t.Helper()
 	ctx := t.Context()
 	applied, err := s.Apply(ctx, e)
@@ -105,7 +69,7 @@ func runScenario(t *testing.T, e *Env, s Scenario, before, after func()) {
 	}
 	before()
 	s.Traffic.Count = 1
-	if slices.Equal(s.Expect.Sender, silent) { // nothing will come: no need to wait long for it
+	if slices.Equal(s.Expect.Sender, []traffic.Outcome{traffic.TimedOut}) { // nothing will come: no need to wait long for it
 		s.Traffic.Timeout = 200 * time.Millisecond
 	}
 	r, err := s.Run(ctx, e)
@@ -127,21 +91,21 @@ func runScenario(t *testing.T, e *Env, s Scenario, before, after func()) {
 // TestKernelAgrees compares the table with what this kernel says of each drop:
 // every case once, on one Calico and one Flannel node.
 func TestKernelAgrees(t *testing.T) {
-	for _, d := range []Dataplane{CalicoLegacy, FlannelNFTables} {
+	for _, d := range []cluster.Dataplane{cluster.CalicoLegacy, cluster.FlannelNFTables} {
 		t.Run(string(d), func(t *testing.T) {
-			on := newStand(t, Options{Dataplane: d, Nodes: 2, KubeProxy: true})
+			on := newStand(t, cluster.Options{Dataplane: d, Nodes: 2, KubeProxy: true})
 			kernel := newKernelLog(t)
 			done := map[string]bool{}
-			for _, s := range Scenarios(d) {
+			for _, s := range story.Of(d) {
 				name := strings.TrimSuffix(s.Name, "-"+s.Traffic.Proto)
 				if done[name] || s.Expect.Code == "" {
 					continue
 				}
 				done[name] = true
-				on.run(t, s, func(t *testing.T, e *Env) {
+				on.run(t, s, func(t *testing.T, e *cluster.Env) {
 					var drops []drop
-					runScenario(t, e, s, func() { kernel.mark(t, s.Name) }, func() { drops = kernel.await(t, s.Name, s.Expect.explains) })
-					s.Expect.checkDrops(t, drops)
+					runScenario(t, e, s, func() { kernel.mark(t, s.Name) }, func() { drops = kernel.await(t, s.Name, func(drops []drop) bool { return explains(s.Expect, drops) }) })
+					checkDrops(t, s.Expect, drops)
 				})
 			}
 		})
@@ -150,7 +114,7 @@ func TestKernelAgrees(t *testing.T) {
 
 // explains tells whether one of the drops is one that the expectation names.
 // Where the kernel's record names no functions, the reason alone must do.
-func (x Expect) explains(drops []drop) bool {
+func explains(x story.Expect, drops []drop) bool {
 	if len(x.Reasons)+len(x.Functions) == 0 {
 		return true
 	}
@@ -163,10 +127,10 @@ func (x Expect) explains(drops []drop) bool {
 }
 
 // checkDrops wants one drop that the expectation names.
-func (x Expect) checkDrops(t *testing.T, drops []drop) {
+func checkDrops(t *testing.T, x story.Expect, drops []drop) {
 	t.Helper()
 	t.Logf("the kernel reported %v", drops)
-	if !x.explains(drops) {
+	if !explains(x, drops) {
 		t.Errorf("want a drop for one of %v in one of %v; the kernel reported %v", x.Reasons, x.Functions, drops)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/tracer/endpoint/kube"
 	"github.com/pathtrace/pathtrace/tracer/endpoint/kube/kubetest"
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -23,7 +23,7 @@ import (
 const titleOf = "demo/svc/of-the-test"
 
 // serve describes a test node's service to an API server.
-func serve(t *testing.T, s testenv.Service) string {
+func serve(t *testing.T, s cluster.Service) string {
 	t.Helper()
 	server := kubetest.Serve(t)
 	svc := kube.Service{Metadata: kube.Metadata{Namespace: "demo", Name: "of-the-test"}}
@@ -38,7 +38,7 @@ func serve(t *testing.T, s testenv.Service) string {
 }
 
 func TestServiceFlow(t *testing.T) {
-	e, err := testenv.New(t.Context(), testenv.Options{Dataplane: testenv.CalicoNFT, KubeProxy: true})
+	e, err := cluster.New(t.Context(), cluster.Options{Dataplane: cluster.CalicoNFT, KubeProxy: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func inText(args []string) []string {
 
 // deadBackend ends the one pod behind the service, whose rules still lead to it:
 // each packet is shown to be translated to it, and to die on the way there.
-func deadBackend(t *testing.T, e *testenv.Env, args []string, service testenv.Service) {
+func deadBackend(t *testing.T, e *cluster.Env, args []string, service cluster.Service) {
 	t.Helper()
 	if err := e.StopPod(t.Context(), e.Pod("default/server")); err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func deadBackend(t *testing.T, e *testenv.Env, args []string, service testenv.Se
 }
 
 // oneBackend is a TCP service with the one backend.
-func oneBackend(t *testing.T, e *testenv.Env, backend netip.Addr) testenv.Service {
+func oneBackend(t *testing.T, e *cluster.Env, backend netip.Addr) cluster.Service {
 	t.Helper()
 	for _, s := range e.Services {
 		if s.Proto == "tcp" && len(s.Endpoints) == 1 && s.Endpoints[0].Addr() == backend {
@@ -121,7 +121,7 @@ func oneBackend(t *testing.T, e *testenv.Env, backend netip.Addr) testenv.Servic
 		}
 	}
 	t.Fatal("no such service on the test node")
-	return testenv.Service{}
+	return cluster.Service{}
 }
 
 // flowSeen is what is kept of a trace.

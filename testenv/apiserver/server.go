@@ -22,7 +22,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/owner"
 )
 
 // Variable names the folder with the programs that .ci/kubernetes made.
@@ -78,10 +78,10 @@ type Server struct {
 // Close, or with this process, however that ends; the files of one that was killed
 // are removed by the next.
 func Start(ctx context.Context, programs string) (*Server, error) {
-	if _, err := testenv.CleanStale(); err != nil {
+	if _, err := owner.CleanStale(); err != nil {
 		return nil, err
 	}
-	dir, err := testenv.MakeStateDir("kubernetes")
+	dir, err := owner.MakeStateDir("kubernetes")
 	if err != nil {
 		return nil, err
 	}

@@ -13,18 +13,19 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 // Size says how large a node is.
 type Size struct {
-	Dataplane testenv.Dataplane `json:"dataplane"`
+	Dataplane cluster.Dataplane `json:"dataplane"`
 	Endpoints int               `json:"endpoints"` // pods, each with its veth and its rules
 	Fillers   int               `json:"fillers"`   // rules more, which every forwarded packet is compared with
 }
 
 // DefaultSize is a node of 30 endpoints.
-func DefaultSize() Size { return Size{Dataplane: testenv.CalicoLegacy, Endpoints: 30} }
+func DefaultSize() Size { return Size{Dataplane: cluster.CalicoLegacy, Endpoints: 30} }
 
 // The sizes that can be built: two pods for the measured traffic besides the
 // recorded ones, and an address for each.
@@ -49,7 +50,7 @@ func (s Size) Check() error {
 // Node is a node that stands.
 type Node struct {
 	Size Size
-	Env  *testenv.Env
+	Env  *cluster.Env
 	Pods []*Pod // those made here
 	From *Pod   // sends the measured traffic
 	To   *Pod   // gets it
@@ -69,7 +70,7 @@ func Build(ctx context.Context, size Size) (*Node, error) {
 	if err := size.Check(); err != nil {
 		return nil, err
 	}
-	env, err := testenv.New(ctx, testenv.Options{Dataplane: size.Dataplane})
+	env, err := cluster.New(ctx, cluster.Options{Dataplane: size.Dataplane})
 	if err != nil {
 		return nil, err
 	}
@@ -142,13 +143,13 @@ func (n *Node) keepIdle(ctx context.Context) (stop func(error) error) {
 	done := make(chan error, 1)
 	go func() {
 		for ctx.Err() == nil {
-			r, err := n.Env.Send(ctx, testenv.Traffic{Proto: "udp", Src: tracedSrc, Dst: tracedDst, Count: 1, Timeout: idleTimeout})
+			r, err := traffic.Send(ctx, n.Env, traffic.Spec{Proto: "udp", Src: tracedSrc, Dst: tracedDst, Count: 1, Timeout: idleTimeout})
 			if err != nil && ctx.Err() == nil {
 				done <- fmt.Errorf("the traced flow: %w", err)
 				return
 			}
 			made++
-			if r.Outcome == testenv.Answered {
+			if r.Outcome == traffic.Answered {
 				answered++
 			}
 			select {

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 func buildNode(t *testing.T, size Size) *Node {
@@ -37,7 +37,7 @@ func buildNode(t *testing.T, size Size) *Node {
 // the node's own rules counted: the traffic goes through the endpoints' chains,
 // and as much of it as is told.
 func TestNode(t *testing.T) {
-	for _, dataplane := range []testenv.Dataplane{testenv.CalicoLegacy, testenv.CalicoNFT} {
+	for _, dataplane := range []cluster.Dataplane{cluster.CalicoLegacy, cluster.CalicoNFT} {
 		t.Run(string(dataplane), func(t *testing.T) {
 			n := buildNode(t, Size{Dataplane: dataplane, Endpoints: 20, Fillers: 7})
 			for _, kind := range Kinds() {
@@ -91,7 +91,7 @@ func forwarded(t *testing.T, n *Node) int {
 // TestClonedChains: an added endpoint's rules are the recorded ones but for the
 // name, as the kernel gives them back.
 func TestClonedChains(t *testing.T) {
-	n := buildNode(t, Size{Dataplane: testenv.CalicoLegacy, Endpoints: 6})
+	n := buildNode(t, Size{Dataplane: cluster.CalicoLegacy, Endpoints: 6})
 	saved, err := n.Env.Node(1).Netns.Run(t.Context(), "", "iptables-legacy-save", "-t", "filter")
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func (b burden) Stop() (Life, error) {
 // TestCompareSeesBurden: what slows others down is seen, and told from
 // nothing; what does not start is told.
 func TestCompareSeesBurden(t *testing.T) {
-	n := buildNode(t, Size{Dataplane: testenv.CalicoLegacy, Endpoints: minEndpoints})
+	n := buildNode(t, Size{Dataplane: cluster.CalicoLegacy, Endpoints: minEndpoints})
 	plan := Plan{Kinds: []Kind{UDP}, Rounds: 3, Slot: 150 * time.Millisecond, Log: func(string) {}, Tools: []Tool{
 		{Name: "many rules", start: func(ctx context.Context, n *Node) (running, error) {
 			return burden{n}, restore(ctx, n.Env, "iptables-legacy-restore", "*filter\n"+fillerRules(5000)+"COMMIT\n")
@@ -162,8 +162,8 @@ func TestSizeCheck(t *testing.T) {
 		{func(*Size) {}, ""},
 		{func(s *Size) { s.Endpoints = 4 }, "4 endpoints: the node can have 5 to"},
 		{func(s *Size) { s.Fillers = -1 }, "-1 filler rules"},
-		{func(s *Size) { s.Dataplane = testenv.CalicoNFTables }, "take calico-legacy or calico-nft"},
-		{func(s *Size) { s.Dataplane = testenv.FlannelNFT }, "the benchmark's node is a Calico one"},
+		{func(s *Size) { s.Dataplane = cluster.CalicoNFTables }, "take calico-legacy or calico-nft"},
+		{func(s *Size) { s.Dataplane = cluster.FlannelNFT }, "the benchmark's node is a Calico one"},
 	} {
 		size := DefaultSize()
 		c.change(&size)

@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 // OwnRate is the balance of one flood.
@@ -39,18 +39,18 @@ func (n *Node) OwnRate(ctx context.Context, name, bin string, args []string, pps
 	if pps < 1 {
 		return o, fmt.Errorf("a rate of %d packets a second: take 1 or more", pps)
 	}
-	spec := testenv.FloodSpec{Src: tracedSrc, Dst: tracedDst, Rate: pps, Packets: max(int(float64(pps)*d.Seconds()), 1)}
-	bare, err := n.Env.Flood(ctx, spec)
+	spec := traffic.FloodSpec{Src: tracedSrc, Dst: tracedDst, Rate: pps, Packets: max(int(float64(pps)*d.Seconds()), 1)}
+	bare, err := traffic.Flood(ctx, n.Env, spec)
 	if err != nil {
 		return o, err
 	}
 	src, dst := n.Traced()
-	all := append([]string{"--src", src, "--dst", dst, "--proto", "udp", "--port", strconv.Itoa(testenv.FloodPort)}, args...)
+	all := append([]string{"--src", src, "--dst", dst, "--proto", "udp", "--port", strconv.Itoa(traffic.FloodPort)}, args...)
 	t, err := startPathtrace(ctx, n, bin, all...)
 	if err != nil {
 		return o, err
 	}
-	r, err := n.Env.Flood(ctx, spec)
+	r, err := traffic.Flood(ctx, n.Env, spec)
 	o.Life, err = stopAfter(t, err)
 	if err != nil {
 		return o, err

@@ -19,7 +19,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // podMTU and calicoMAC are those of the recorded pods.
@@ -54,9 +55,9 @@ func hostInterface(pod string) string {
 }
 
 // newPod makes pod number i (from 1) with an empty namespace. The name of the
-// namespace begins like those of env, so that testenv.CleanStale removes it
+// namespace begins like those of env, so that owner.CleanStale removes it
 // should this process be killed.
-func newPod(env *testenv.Env, i int) (*Pod, error) {
+func newPod(env *cluster.Env, i int) (*Pod, error) {
 	name := fmt.Sprintf("bench%d", i)
 	a := firstPodAddr.As4()
 	n := int(a[2])<<8 + int(a[3]) + i - 1
@@ -115,7 +116,7 @@ func (p *Pod) remove() error {
 
 // plug makes the pod's veth pair and everything on both of its ends. link is
 // rtnetlink inside the node's namespace.
-func (p *Pod) plug(node *testenv.Node, link *netlink.Handle) error {
+func (p *Pod) plug(node *cluster.Node, link *netlink.Handle) error {
 	hostMAC, err := net.ParseMAC(calicoMAC)
 	if err != nil {
 		return err
@@ -128,9 +129,9 @@ func (p *Pod) plug(node *testenv.Node, link *netlink.Handle) error {
 		return fmt.Errorf("add %s: %w", p.HostInterface, err)
 	}
 	err = node.Netns.Sysctl(
-		testenv.Setting{Path: "ipv6/conf/" + p.HostInterface + "/disable_ipv6", Value: "1"},
-		testenv.Setting{Path: "ipv4/conf/" + p.HostInterface + "/proxy_arp", Value: "1"},
-		testenv.Setting{Path: "ipv4/neigh/" + p.HostInterface + "/proxy_delay", Value: "0"}, // as Felix, which answers at once
+		netns.Setting{Path: "ipv6/conf/" + p.HostInterface + "/disable_ipv6", Value: "1"},
+		netns.Setting{Path: "ipv4/conf/" + p.HostInterface + "/proxy_arp", Value: "1"},
+		netns.Setting{Path: "ipv4/neigh/" + p.HostInterface + "/proxy_delay", Value: "0"}, // as Felix, which answers at once
 	)
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/proc"
 )
 
 // Life is what one process took.
@@ -216,7 +216,7 @@ func (p *process) PID() int { return p.cmd.Process.Pid }
 
 // Stop interrupts the process and waits for its end.
 func (p *process) Stop() (Life, error) {
-	peak, resident, err := testenv.Memory(p.PID())
+	peak, resident, err := proc.Memory(p.PID())
 	if err != nil {
 		p.kill()
 		return Life{}, fmt.Errorf("%s had ended by itself: %w: %s", p.spec.name, err, p.stderr.String())

@@ -15,28 +15,28 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 // iptables names a node's save and restore programs.
 type iptables struct{ save, restore string }
 
 // iptablesOf gives the programs of a dataplane's rule form.
-func iptablesOf(d testenv.Dataplane) (iptables, error) {
+func iptablesOf(d cluster.Dataplane) (iptables, error) {
 	switch {
-	case d.Kind() != testenv.Calico:
+	case d.Kind() != cluster.Calico:
 		return iptables{}, fmt.Errorf("dataplane %s: the benchmark's node is a Calico one", d)
-	case d.Form() == testenv.FormLegacy:
+	case d.Form() == cluster.FormLegacy:
 		return iptables{"iptables-legacy-save", "iptables-legacy-restore"}, nil
-	case d.Form() == testenv.FormNFT:
+	case d.Form() == cluster.FormNFT:
 		return iptables{"iptables-nft-save", "iptables-nft-restore"}, nil
 	}
 	return iptables{}, fmt.Errorf("dataplane %s: rules for more endpoints are made in iptables' form only; take %s or %s",
-		d, testenv.CalicoLegacy, testenv.CalicoNFT)
+		d, cluster.CalicoLegacy, cluster.CalicoNFT)
 }
 
 // addRules gives the node the rules of the added pods and the fillers.
-func addRules(ctx context.Context, env *testenv.Env, pods []*Pod, fillers int) error {
+func addRules(ctx context.Context, env *cluster.Env, pods []*Pod, fillers int) error {
 	tools, err := iptablesOf(env.Dataplane)
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ const modelPod = "default/client"
 
 // restore adds rules to those that are there. iptables-legacy locks a file of
 // this environment instead of the machine's, so as not to wait for others.
-func restore(ctx context.Context, env *testenv.Env, program, text string) error {
+func restore(ctx context.Context, env *cluster.Env, program, text string) error {
 	cmd := exec.CommandContext(ctx, program, "--noflush")
 	var out strings.Builder
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(text), &out, &out

@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 // How a case's packet ends.
@@ -92,6 +92,6 @@ func (s *stand) words(c placedCase) *strings.Replacer {
 		"{len}", fmt.Sprint(length+icmpPayload(c.port)),
 		"{client}", client.String(), "{server}", server.String(), "{node}", node.String(),
 		"{in}", s.client.HostInterface, "{out}", s.server.HostInterface, "{br}", bridgePort+"0",
-		"{echo}", fmt.Sprint(testenv.DefaultPort),
+		"{echo}", fmt.Sprint(cluster.DefaultPort),
 	)
 }

@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -72,7 +72,7 @@ type tracedRule struct {
 }
 
 // listen begins to collect; what is told from now on is not missed.
-func listen(t *testing.T, ns *testenv.Netns, backend string) *kernelTrace {
+func listen(t *testing.T, ns *netns.Namespace, backend string) *kernelTrace {
 	t.Helper()
 	k := &kernelTrace{ended: make(chan error, 1), quit: make(chan struct{}), decode: decodeNFT}
 	groups := uint32(1) << (nftTraceGroup - 1)
@@ -107,7 +107,7 @@ func listen(t *testing.T, ns *testenv.Netns, backend string) *kernelTrace {
 
 // bindLog makes this socket the reader of log group 0 of the namespace, and
 // nfnetlink_log the logger of both families: TRACE has no group of its own.
-func (k *kernelTrace) bindLog(ns *testenv.Netns) error {
+func (k *kernelTrace) bindLog(ns *netns.Namespace) error {
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		if err := k.configure(family, attribute(ulogCfgCmd, []byte{ulogCmdPFBind})); err != nil {
 			return err
@@ -119,7 +119,7 @@ func (k *kernelTrace) bindLog(ns *testenv.Netns) error {
 			return err
 		}
 	}
-	return ns.Sysctl(testenv.Setting{Path: "netfilter/nf_log/2", Value: "nfnetlink_log"}, testenv.Setting{Path: "netfilter/nf_log/10", Value: "nfnetlink_log"})
+	return ns.Sysctl(netns.Setting{Path: "netfilter/nf_log/2", Value: "nfnetlink_log"}, netns.Setting{Path: "netfilter/nf_log/10", Value: "nfnetlink_log"})
 }
 
 // attribute is one netlink attribute, padded.

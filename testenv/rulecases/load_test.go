@@ -22,8 +22,9 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/scenario"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -218,7 +219,7 @@ func misses(t *testing.T) (sum uint64) {
 }
 
 // sendAll sends one packet for each of the client's ports.
-func (g *gallery) sendAll(from *testenv.Netns, pace time.Duration, send func(port uint16) error) error {
+func (g *gallery) sendAll(from *netns.Namespace, pace time.Duration, send func(port uint16) error) error {
 	return from.Do(func() error {
 		for i := range loadPackets / 2 {
 			if err := send(uint16(loadFirst + i)); err != nil {
@@ -248,13 +249,13 @@ func (g *gallery) flood(t *testing.T) (stop func() int) {
 	var all sync.WaitGroup
 	var sent atomic.Int64
 	rate := map[bool]int{true: 150, false: 3000}[g.p.exact()]
-	specs := []testenv.FloodSpec{
+	specs := []traffic.FloodSpec{
 		{Src: "default/client", Dst: "default/server", Port: floodPort, Rate: rate, Packets: rate * 600},
 		{Src: "default/server", Dst: "default/client", Port: floodPort, Rate: rate, Packets: rate * 600},
 	}
 	for _, spec := range specs {
 		all.Go(func() {
-			r, err := g.s.env.Flood(ctx, spec)
+			r, err := traffic.Flood(ctx, g.s.env, spec)
 			if err != nil {
 				t.Errorf("flood: %v", err)
 			}

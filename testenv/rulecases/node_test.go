@@ -16,8 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/scenario"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 // What a run covers, set by the Makefile:
@@ -58,16 +60,16 @@ const (
 
 // stand is the node with its two pods.
 type stand struct {
-	env            *testenv.Env
-	node           *testenv.Netns
-	client, server *testenv.Pod
+	env            *cluster.Env
+	node           *netns.Namespace
+	client, server *cluster.Pod
 	gateway4       netip.Addr // the node's own address on the pod network
 }
 
 // newStand builds it and removes it when the test ends.
 func newStand(t *testing.T) *stand {
 	t.Helper()
-	e, err := testenv.New(t.Context(), testenv.Options{Dataplane: testenv.FlannelNFTables})
+	e, err := cluster.New(t.Context(), cluster.Options{Dataplane: cluster.FlannelNFTables})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,18 +91,18 @@ func (s *stand) build(ctx context.Context) error {
 		return err
 	}
 	// a Flannel node has the rules of its bridged pods pass iptables: not these
-	err := s.node.Sysctl(testenv.Setting{Path: "bridge/bridge-nf-call-iptables", Value: "0"},
-		testenv.Setting{Path: "bridge/bridge-nf-call-ip6tables", Value: "0"},
-		testenv.Setting{Path: "ipv4/conf/all/rp_filter", Value: "0"},
-		testenv.Setting{Path: "ipv4/conf/all/forwarding", Value: "1"},
-		testenv.Setting{Path: "ipv6/conf/all/forwarding", Value: "1"})
+	err := s.node.Sysctl(netns.Setting{Path: "bridge/bridge-nf-call-iptables", Value: "0"},
+		netns.Setting{Path: "bridge/bridge-nf-call-ip6tables", Value: "0"},
+		netns.Setting{Path: "ipv4/conf/all/rp_filter", Value: "0"},
+		netns.Setting{Path: "ipv4/conf/all/forwarding", Value: "1"},
+		netns.Setting{Path: "ipv6/conf/all/forwarding", Value: "1"})
 	if err != nil {
 		return err
 	}
 	if err := s.ip(ctx, s.node, "link add "+bridge+" type bridge", "link set "+bridge+" up"); err != nil {
 		return err
 	}
-	for i, pod := range []*testenv.Pod{s.client, s.server} {
+	for i, pod := range []*cluster.Pod{s.client, s.server} {
 		if err := s.route(ctx, pod); err != nil {
 			return fmt.Errorf("%s: %w", pod.FullName(), err)
 		}
@@ -115,7 +117,7 @@ func (s *stand) build(ctx context.Context) error {
 }
 
 // route takes a pod off cni0 and routes it.
-func (s *stand) route(ctx context.Context, pod *testenv.Pod) error {
+func (s *stand) route(ctx context.Context, pod *cluster.Pod) error {
 	veth := pod.HostInterface
 	err := s.ip(ctx, s.node, "link set "+veth+" nomaster",
 		fmt.Sprintf("addr add %s/32 dev %s", s.gateway4, veth), // REDIRECT goes to the interface's own
@@ -135,7 +137,7 @@ func (s *stand) route(ctx context.Context, pod *testenv.Pod) error {
 }
 
 // bridge gives a pod a second interface, on the bridge.
-func (s *stand) bridge(ctx context.Context, pod *testenv.Pod, port string) error {
+func (s *stand) bridge(ctx context.Context, pod *cluster.Pod, port string) error {
 	err := s.ip(ctx, s.node, fmt.Sprintf("link add %s type veth peer name eth1 netns %s", port, pod.Netns.Name),
 		fmt.Sprintf("link set %s master %s up", port, bridge))
 	if err != nil {
@@ -145,7 +147,7 @@ func (s *stand) bridge(ctx context.Context, pod *testenv.Pod, port string) error
 }
 
 // ip runs ip(8) commands one by one, so that an error names its own.
-func (s *stand) ip(ctx context.Context, ns *testenv.Netns, commands ...string) error {
+func (s *stand) ip(ctx context.Context, ns *netns.Namespace, commands ...string) error {
 	for _, c := range commands {
 		if _, err := ns.Run(ctx, "", "ip", strings.Fields(c)...); err != nil {
 			return err
@@ -157,22 +159,22 @@ func (s *stand) ip(ctx context.Context, ns *testenv.Netns, commands ...string) e
 // warm sends on every way once: neighbours are resolved then, and that packets
 // arrive without rules is known.
 func (s *stand) warm(ctx context.Context) error {
-	for _, t := range []testenv.Traffic{
+	for _, t := range []traffic.Spec{
 		{Proto: "udp", Src: "default/client", Dst: "default/server", Count: 1},
 		{Proto: "udp", Src: "default/client", Dst: "default/server", Count: 1, IPv6: true},
 		{Proto: "udp", Src: "default/client", Dst: bridgeDst.String(), Count: 1},
 		{Proto: "icmp", Src: "default/client", Dst: s.gateway4.String(), Count: 1},
 		{Proto: "icmp", Src: "default/client", Dst: gateway6.String(), Count: 1, IPv6: true},
 	} {
-		var r testenv.TrafficResult
+		var r traffic.Result
 		var err error
 		for range 5 { // a bridge port that came up learns before it forwards
-			if r, err = s.env.Send(ctx, t); err != nil || r.Outcome == testenv.Answered {
+			if r, err = traffic.Send(ctx, s.env, t); err != nil || r.Outcome == traffic.Answered {
 				break
 			}
 			time.Sleep(200 * time.Millisecond)
 		}
-		if err != nil || r.Outcome != testenv.Answered && t.Dst != bridgeDst.String() {
+		if err != nil || r.Outcome != traffic.Answered && t.Dst != bridgeDst.String() {
 			return fmt.Errorf("a node without rules does not let pass: %v: %v", r, err)
 		}
 	}

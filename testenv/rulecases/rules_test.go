@@ -12,14 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/testenv/scenario"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
 // readInside reads a file of /proc inside a namespace; one that is not there
 // reads as empty: the kernel has no such tables.
-func readInside(ns *testenv.Netns, path string) (text string, err error) {
+func readInside(ns *netns.Namespace, path string) (text string, err error) {
 	err = ns.Do(func() error {
 		b, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -274,7 +274,7 @@ func (g *gallery) await(t *testing.T, cases []placedCase) map[uint16][]model.Pac
 // tablesOf lists the legacy tables of the node and both pods.
 func tablesOf(t *testing.T, s *stand) (all []string) {
 	t.Helper()
-	for name, ns := range map[string]*testenv.Netns{"node": s.node, "client": s.client.Netns, "server": s.server.Netns} {
+	for name, ns := range map[string]*netns.Namespace{"node": s.node, "client": s.client.Netns, "server": s.server.Netns} {
 		for _, file := range []string{tables4, tables6} {
 			text, err := readInside(ns, file)
 			if err != nil {

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -82,7 +82,7 @@ func (s *stand) send(p packet, port uint16) error {
 			to = netip.AddrPortFrom(s.client.IPv6, port)
 		}
 	case ret:
-		to = netip.AddrPortFrom(to.Addr(), testenv.DefaultPort)
+		to = netip.AddrPortFrom(to.Addr(), cluster.DefaultPort)
 		local = netip.AddrPortFrom(unspecified(p.v6), port)
 	case bridged:
 		to = netip.AddrPortFrom(bridgeDst, port)

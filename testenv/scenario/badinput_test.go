@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 // badInput is one thing done wrong.
@@ -32,7 +32,7 @@ type badInput struct {
 
 func TestBadInput(t *testing.T) {
 	p := readPlan(t)
-	e := newEnv(t, testenv.Options{Dataplane: p.oneOfEachKind(testenv.CalicoLegacy)[0]})
+	e := newEnv(t, cluster.Options{Dataplane: p.oneOfEachKind(cluster.CalicoLegacy)[0]})
 	src, dst := ends(t, e, udp(0))
 	for _, c := range badInputs(t, p, e, src, dst) {
 		t.Run(c.name, func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-func badInputs(t *testing.T, p plan, e *testenv.Env, src, dst string) []badInput {
+func badInputs(t *testing.T, p plan, e *cluster.Env, src, dst string) []badInput {
 	base := []string{"--backend", p.backend, "--duration", "1s"}
 	netns := append([]string{"--netns", e.Node(1).Netns.Path}, base...)
 	flow := append([]string{"--src", src, "--dst", dst}, base...)

@@ -14,7 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
+	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -28,18 +31,18 @@ const (
 )
 
 // udp is quiet traffic between the two pods of node1 that every dataplane lets pass.
-func udp(interval time.Duration) testenv.Traffic {
-	return testenv.Traffic{Proto: "udp", Src: "default/server", Dst: "default/client", Count: 3, Interval: interval}
+func udp(interval time.Duration) traffic.Spec {
+	return traffic.Spec{Proto: "udp", Src: "default/server", Dst: "default/client", Count: 3, Interval: interval}
 }
 
 // TestExit goes through all ways a trace can end, on one node.
 func TestExit(t *testing.T) {
 	p := readPlan(t)
-	e := newEnv(t, testenv.Options{Dataplane: p.oneOfEachKind(testenv.CalicoLegacy)[0]})
+	e := newEnv(t, cluster.Options{Dataplane: p.oneOfEachKind(cluster.CalicoLegacy)[0]})
 	src, dst := ends(t, e, udp(0))
 	for _, c := range []struct {
 		name string
-		run  func(*testing.T, plan, *testenv.Env, string, string)
+		run  func(*testing.T, plan, *cluster.Env, string, string)
 	}{
 		{"nothing seen", exitNothingSeen},
 		{"after so many packets", exitPackets},
@@ -54,11 +57,11 @@ func TestExit(t *testing.T) {
 }
 
 // exitNothingSeen: other traffic is none of ours, and the time is kept.
-func exitNothingSeen(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitNothingSeen(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	const duration = time.Second
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", "9", "--duration", duration.String())
 	began := tr.readySince(t)
-	if r, err := e.Send(t.Context(), udp(0)); err != nil || r.Outcome != testenv.Answered {
+	if r, err := traffic.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != traffic.Answered {
 		t.Fatalf("other traffic: %v, %v", r, err)
 	}
 	all := tr.verdict(t, duration+p.detach())
@@ -79,7 +82,7 @@ func wantStatus(t *testing.T, tr *process, p plan, want int) {
 }
 
 // exitPackets: the flow goes on, the trace does not.
-func exitPackets(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitPackets(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	const packets = 5
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--packets", fmt.Sprint(packets))
 	stop := inBackground(t, e, udp(20*time.Millisecond))
@@ -96,7 +99,7 @@ func exitPackets(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 
 // exitCommand: the command's own traffic is told, all of it, and the trace ends
 // soon after it. The command is what a user would run, in the pod's namespace.
-func exitCommand(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitCommand(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	const pings = 3
 	pod := e.Pod(udp(0).Src)
 	began := time.Now()
@@ -122,18 +125,18 @@ func exitCommand(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 }
 
 // exitDropsOnly: what arrived is counted and not told.
-func exitDropsOnly(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitDropsOnly(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--drops-only")
-	if r, err := e.Send(t.Context(), udp(0)); err != nil || r.Outcome != testenv.Answered {
+	if r, err := traffic.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != traffic.Answered {
 		t.Fatalf("before the fault: %v, %v", r, err)
 	}
-	applied, err := e.Break(t.Context(), "rule-drop", udp(0))
+	applied, err := fault.Break(t.Context(), e, "rule-drop", udp(0))
 	if err != nil {
 		t.Fatal(err)
 	}
 	broken := udp(0)
 	broken.Timeout = 200 * time.Millisecond
-	_, err = e.Send(t.Context(), broken)
+	_, err = traffic.Send(t.Context(), e, broken)
 	if undone := applied.Undo(); err != nil || undone != nil {
 		t.Fatal(err, undone)
 	}
@@ -152,9 +155,9 @@ func exitDropsOnly(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 	wantStatus(t, tr, p, exitDied)
 }
 
-func exitSIGTERM(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitSIGTERM(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp")
-	if _, err := e.Send(t.Context(), udp(0)); err != nil {
+	if _, err := traffic.Send(t.Context(), e, udp(0)); err != nil {
 		t.Fatal(err)
 	}
 	tr.signal(t, syscall.SIGTERM)
@@ -167,7 +170,7 @@ func exitSIGTERM(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 
 // exitSecondSIGINT: while the first one waits for what is in flight (the flow
 // does not pause), a second one ends the process without a verdict.
-func exitSecondSIGINT(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitSecondSIGINT(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp")
 	for range 3 { // so that the flow does not pause either where one sender has to wait for a CPU
 		defer inBackground(t, e, udp(10*time.Millisecond))()
@@ -186,10 +189,10 @@ func exitSecondSIGINT(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 }
 
 // exitSameSIGINT: timeout(1) sends its signal to the process and its group.
-func exitSameSIGINT(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func exitSameSIGINT(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	for {
 		tr := launchTrace(t, p, e, src, dst, "--proto", "udp")
-		if _, err := e.Send(t.Context(), udp(0)); err != nil {
+		if _, err := traffic.Send(t.Context(), e, udp(0)); err != nil {
 			t.Fatal(err)
 		}
 		tr.signal(t, syscall.SIGINT)
@@ -210,9 +213,9 @@ func exitSameSIGINT(t *testing.T, p plan, e *testenv.Env, src, dst string) {
 // its answer may be missed, and both are told from end to end.
 func TestReady(t *testing.T) {
 	p := readPlan(t)
-	e := newEnv(t, testenv.Options{Dataplane: p.oneOfEachKind(testenv.CalicoLegacy)[0]})
+	e := newEnv(t, cluster.Options{Dataplane: p.oneOfEachKind(cluster.CalicoLegacy)[0]})
 	src, dst := ends(t, e, udp(0))
-	if r, err := e.Send(t.Context(), udp(0)); err != nil || r.Outcome != testenv.Answered { // neighbours are known from now on
+	if r, err := traffic.Send(t.Context(), e, udp(0)); err != nil || r.Outcome != traffic.Answered { // neighbours are known from now on
 		t.Fatalf("%v, %v", r, err)
 	}
 	for i := range pick(p, 20, 3) {
@@ -241,11 +244,11 @@ func TestReady(t *testing.T) {
 }
 
 // connect makes a UDP socket in a namespace, ready to send to the echo server.
-func connect(t *testing.T, ns *testenv.Netns, to netip.Addr) net.Conn {
+func connect(t *testing.T, ns *netns.Namespace, to netip.Addr) net.Conn {
 	t.Helper()
 	var conn net.Conn
 	err := ns.Do(func() (err error) {
-		conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, testenv.DefaultPort)))
+		conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, cluster.DefaultPort)))
 		return err
 	})
 	if err != nil {

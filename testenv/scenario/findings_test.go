@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/matrix"
+	"github.com/pathtrace/pathtrace/testenv/story"
 	"github.com/pathtrace/pathtrace/tracer/cause"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -26,7 +26,7 @@ const namedPackets = 16
 // episode is one scenario under a trace: a fault from its making to its mending.
 type episode struct {
 	name     string
-	expect   testenv.Expect
+	expect   story.Expect
 	from, to time.Time
 }
 

@@ -19,19 +19,22 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/proc"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
 // floodPort is the flood's own: nothing else of the test's uses it.
-const floodPort = testenv.FloodPort
+const floodPort = traffic.FloodPort
 
 // TestFlood traces a UDP flow of many packets a second and draws up the balance:
 // what the sender sent, what the pod got and what was told.
 func TestFlood(t *testing.T) {
 	p := readPlan(t)
-	e := newEnv(t, testenv.Options{Dataplane: p.oneOfEachKind(testenv.CalicoLegacy)[0]})
-	spec := testenv.FloodSpec{Src: udp(0).Src, Dst: udp(0).Dst, Port: floodPort}
+	e := newEnv(t, cluster.Options{Dataplane: p.oneOfEachKind(cluster.CalicoLegacy)[0]})
+	spec := traffic.FloodSpec{Src: udp(0).Src, Dst: udp(0).Dst, Port: floodPort}
 	spec.Rate = pick(p, 20000, 200)
 	spec.Packets = spec.Rate * pick(p, 10, 5)
 	ways := quietWays(t, p, e, spec)
@@ -48,16 +51,16 @@ func TestFlood(t *testing.T) {
 }
 
 // flood traces one flood and draws up its balance.
-func flood(t *testing.T, p plan, e *testenv.Env, spec testenv.FloodSpec, ways [][]station, sample string) *model.Summary {
+func flood(t *testing.T, p plan, e *cluster.Env, spec traffic.FloodSpec, ways [][]station, sample string) *model.Summary {
 	src, dst := ends(t, e, udp(0))
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", strconv.Itoa(floodPort), "--sample", sample)
 	before := datagrams(t, e.Pod(spec.Dst).Netns)
-	r, err := e.Flood(t.Context(), spec)
+	r, err := traffic.Flood(t.Context(), e, spec)
 	if err != nil {
 		t.Fatal(err)
 	}
 	arrived := datagrams(t, e.Pod(spec.Dst).Netns) - before
-	peak, _, err := testenv.Memory(tr.cmd.Process.Pid)
+	peak, _, err := proc.Memory(tr.cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,12 +111,12 @@ func sparing(t *testing.T, tr *process, d time.Duration, peak int64) {
 
 // quietWays gives the ways that packets of the flow take through this node while
 // there is time to see all of it.
-func quietWays(t *testing.T, p plan, e *testenv.Env, spec testenv.FloodSpec) [][]station {
+func quietWays(t *testing.T, p plan, e *cluster.Env, spec traffic.FloodSpec) [][]station {
 	t.Helper()
 	src, dst := ends(t, e, udp(0))
 	spec.Packets, spec.Rate = 20, 20
 	tr := launchTrace(t, p, e, src, dst, "--proto", "udp", "--port", strconv.Itoa(floodPort))
-	if r, err := e.Flood(t.Context(), spec); err != nil || r.Received != spec.Packets {
+	if r, err := traffic.Flood(t.Context(), e, spec); err != nil || r.Received != spec.Packets {
 		t.Fatalf("quiet packets: %+v, %v", r, err)
 	}
 	settle(p)
@@ -173,7 +176,7 @@ func wayOf(p model.Packet) []station {
 
 // datagrams reads how many UDP datagrams a namespace's sockets got or had no
 // room for (/proc/net/snmp, net/ipv4/proc.c).
-func datagrams(t *testing.T, ns *testenv.Netns) int {
+func datagrams(t *testing.T, ns *netns.Namespace) int {
 	t.Helper()
 	text, err := readInside(ns, "/proc/thread-self/net/snmp")
 	if err != nil {
@@ -212,11 +215,11 @@ type audit struct {
 	delivered           int
 	unread              int // dropped at the receiver's full socket
 	summary             *model.Summary
-	wrong               map[string]*fault
+	wrong               map[string]*flaw
 }
 
-// fault is one kind of thing told wrong.
-type fault struct {
+// flaw is one kind of thing told wrong.
+type flaw struct {
 	count    int
 	examples []string
 }
@@ -226,11 +229,11 @@ const keepExamples = 3
 // note books a packet that was told wrong.
 func (a *audit) note(what string, p model.Packet) {
 	if a.wrong == nil {
-		a.wrong = map[string]*fault{}
+		a.wrong = map[string]*flaw{}
 	}
 	f := a.wrong[what]
 	if f == nil {
-		f = &fault{}
+		f = &flaw{}
 		a.wrong[what] = f
 	}
 	if f.count++; len(f.examples) < keepExamples {
@@ -322,7 +325,7 @@ func partOf(part, whole []station) bool {
 }
 
 // balance compares what was told with what was sent and what arrived.
-func (a *audit) balance(t *testing.T, r testenv.FloodResult, arrived int) {
+func (a *audit) balance(t *testing.T, r traffic.FloodResult, arrived int) {
 	t.Helper()
 	for _, what := range slices.Sorted(maps.Keys(a.wrong)) {
 		f := a.wrong[what]

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/story"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 // healthyRuns of each kind of node: both make the 200 that are to give nothing.
@@ -22,18 +24,18 @@ const healthyRuns = 100
 // and go beside it: nothing is to be found.
 func TestHealthyRuns(t *testing.T) {
 	p := readPlan(t)
-	for _, d := range []testenv.Dataplane{testenv.CalicoLegacy, testenv.FlannelNFT} {
+	for _, d := range []cluster.Dataplane{cluster.CalicoLegacy, cluster.FlannelNFT} {
 		t.Run(string(d), func(t *testing.T) {
 			healthyNode(t, p, d)
 		})
 	}
 }
 
-func healthyNode(t *testing.T, p plan, d testenv.Dataplane) {
-	e := newEnv(t, testenv.Options{Dataplane: d, Nodes: 2, KubeProxy: true})
-	var list []testenv.Scenario
+func healthyNode(t *testing.T, p plan, d cluster.Dataplane) {
+	e := newEnv(t, cluster.Options{Dataplane: d, Nodes: 2, KubeProxy: true})
+	var list []story.Scenario
 	traces := map[string]*Trace{} // by source: one trace serves all destinations
-	for _, s := range testenv.Scenarios(d) {
+	for _, s := range story.Of(d) {
 		if s.Expect.Code != "" {
 			continue
 		}
@@ -59,7 +61,7 @@ func healthyNode(t *testing.T, p plan, d testenv.Dataplane) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Outcome != testenv.Answered {
+		if r.Outcome != traffic.Answered {
 			t.Errorf("run %d: %v", i, r)
 		}
 	}
@@ -92,7 +94,7 @@ func healthyNode(t *testing.T, p plan, d testenv.Dataplane) {
 
 // churn writes the node's rules again and opens short connections until it is
 // stopped, and tells how often it did.
-func churn(t *testing.T, e *testenv.Env) (stop func() (reloads, flows int)) {
+func churn(t *testing.T, e *cluster.Env) (stop func() (reloads, flows int)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	node := e.Node(1)
@@ -112,7 +114,7 @@ func churn(t *testing.T, e *testenv.Env) (stop func() (reloads, flows int)) {
 	tasks.Go(func() {
 		for ; ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
 			// who is not traced; that it ends with the test is no matter
-			_, _ = e.Send(context.WithoutCancel(ctx), testenv.Traffic{Proto: "tcp", Src: "node1", Dst: "default/server", Count: 1})
+			_, _ = traffic.Send(context.WithoutCancel(ctx), e, traffic.Spec{Proto: "tcp", Src: "node1", Dst: "default/server", Count: 1})
 			flows++
 		}
 	})

@@ -14,7 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/story"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -26,7 +28,7 @@ type probeCase struct {
 	exit  int
 }
 
-func probeCases(kind testenv.Kind) []probeCase {
+func probeCases(kind cluster.Kind) []probeCase {
 	cases := []probeCase{
 		{"healthy-tcp", "", "connected in ", 0},
 		{"healthy-udp", "", "answered in ", 0},
@@ -39,7 +41,7 @@ func probeCases(kind testenv.Kind) []probeCase {
 		{"pod-output-drop-icmp", "EPERM", "operation not permitted after ", 2},
 		{"neighbor-failed-tcp", "EHOSTUNREACH", "no route to host after ", 2},
 	}
-	if kind == testenv.Calico {
+	if kind == cluster.Calico {
 		cases = append(cases, probeCase{"no-route-icmp", "ENETUNREACH", "network is unreachable after ", 2})
 	}
 	return cases
@@ -47,10 +49,10 @@ func probeCases(kind testenv.Kind) []probeCase {
 
 func TestProbe(t *testing.T) {
 	p := readPlan(t)
-	for _, d := range p.oneOfEachKind(testenv.CalicoNFT, testenv.FlannelLegacy) {
+	for _, d := range p.oneOfEachKind(cluster.CalicoNFT, cluster.FlannelLegacy) {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel()
-			e := newEnv(t, testenv.Options{Dataplane: d})
+			e := newEnv(t, cluster.Options{Dataplane: d})
 			for _, c := range probeCases(d.Kind()) {
 				t.Run(c.name, func(t *testing.T) { probeScenario(t, p, e, c) })
 			}
@@ -59,8 +61,8 @@ func TestProbe(t *testing.T) {
 }
 
 // probeScenario breaks the node and probes under a trace.
-func probeScenario(t *testing.T, p plan, e *testenv.Env, c probeCase) {
-	s, err := testenv.FindScenario(string(e.Dataplane) + "/" + c.name)
+func probeScenario(t *testing.T, p plan, e *cluster.Env, c probeCase) {
+	s, err := story.Find(string(e.Dataplane) + "/" + c.name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +77,7 @@ func probeScenario(t *testing.T, p plan, e *testenv.Env, c probeCase) {
 	}()
 	tr := s.Traffic
 	tr.Count, tr.Timeout = 1, 5*time.Second
-	app, err := e.Send(t.Context(), tr)
+	app, err := traffic.Send(t.Context(), e, tr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,11 +115,11 @@ func probeScenario(t *testing.T, p plan, e *testenv.Env, c probeCase) {
 	}
 }
 
-func portOf(t testenv.Traffic) int {
+func portOf(t traffic.Spec) int {
 	if t.Port != 0 {
 		return t.Port
 	}
-	return testenv.DefaultPort
+	return cluster.DefaultPort
 }
 
 // ofProbe tells the packets that the probe sent.
@@ -126,16 +128,16 @@ func ofProbe(p model.Packet, probe model.Probe) bool {
 }
 
 // viewOf puts what a probe saw into testenv's words.
-func viewOf(p model.Probe) testenv.Outcome {
+func viewOf(p model.Probe) traffic.Outcome {
 	switch {
 	case p.Answered:
-		return testenv.Answered
+		return traffic.Answered
 	case p.Error == "":
-		return testenv.TimedOut
+		return traffic.TimedOut
 	case p.Error == "ECONNREFUSED":
-		return testenv.Refused
+		return traffic.Refused
 	case p.Error == "EPERM":
-		return testenv.NotSent
+		return traffic.NotSent
 	}
-	return testenv.Unreachable
+	return traffic.Unreachable
 }

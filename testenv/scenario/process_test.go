@@ -18,7 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -66,7 +67,7 @@ func launch(t *testing.T, cmd *exec.Cmd) *process {
 
 // launchTrace starts a JSON trace of src -> dst on node1 and waits until it is
 // ready.
-func launchTrace(t *testing.T, p plan, e *testenv.Env, src, dst string, args ...string) *process {
+func launchTrace(t *testing.T, p plan, e *cluster.Env, src, dst string, args ...string) *process {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready")
 	all := append([]string{"-o", "json", "--ready-file", ready, "--backend", p.backend, "--netns", e.Node(1).Netns.Path, "--src", src, "--dst", dst}, args...)
@@ -228,8 +229,8 @@ func (p plan) detach() time.Duration { return pick(p, 15*time.Second, 60*time.Se
 
 // oneOfEachKind picks a dataplane of every kind of node that the plan covers,
 // by preference those given.
-func (p plan) oneOfEachKind(prefer ...testenv.Dataplane) (out []testenv.Dataplane) {
-	have := map[testenv.Kind]bool{}
+func (p plan) oneOfEachKind(prefer ...cluster.Dataplane) (out []cluster.Dataplane) {
+	have := map[cluster.Kind]bool{}
 	for _, d := range append(prefer, p.dataplanes...) {
 		if !have[d.Kind()] && slices.Contains(p.dataplanes, d) {
 			have[d.Kind()] = true
@@ -241,13 +242,13 @@ func (p plan) oneOfEachKind(prefer ...testenv.Dataplane) (out []testenv.Dataplan
 
 // inBackground sends t again and again until the function it returns is called.
 // What becomes of the packets is not its business; that they can be sent is.
-func inBackground(t *testing.T, e *testenv.Env, tr testenv.Traffic) (stop func()) {
+func inBackground(t *testing.T, e *cluster.Env, tr traffic.Spec) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
 		for {
-			if _, err := e.Send(ctx, tr); err != nil {
+			if _, err := traffic.Send(ctx, e, tr); err != nil {
 				if ctx.Err() != nil {
 					err = nil
 				}

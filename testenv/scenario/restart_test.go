@@ -13,7 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -21,18 +22,18 @@ func TestPodRestart(t *testing.T) {
 	p := readPlan(t)
 	for _, c := range []struct {
 		name string
-		on   testenv.Dataplane
+		on   cluster.Dataplane
 		keep bool // the address
 	}{
-		{"calico-new-address", testenv.CalicoNFT, false},
-		{"calico-same-address", testenv.CalicoLegacy, true},
-		{"flannel", testenv.FlannelNFT, false},
+		{"calico-new-address", cluster.CalicoNFT, false},
+		{"calico-same-address", cluster.CalicoLegacy, true},
+		{"flannel", cluster.FlannelNFT, false},
 	} {
 		if !slices.Contains(p.dataplanes, c.on) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
-			e := newEnv(t, testenv.Options{Dataplane: c.on})
+			e := newEnv(t, cluster.Options{Dataplane: c.on})
 			tr, err := StartTrace(t.Context(), p.bin, "--backend", p.backend, "--netns", e.Node(1).Netns.Path,
 				"--cni-cache", e.Node(1).CNICache, "--src", "default/client", "--dst", "default/server", "--proto", "tcp")
 			if err != nil {
@@ -55,7 +56,7 @@ func TestPodRestart(t *testing.T) {
 }
 
 // restart ends a pod and starts it again, and wants both told.
-func restart(t *testing.T, e *testenv.Env, tr *Trace, pod *testenv.Pod, keep bool) {
+func restart(t *testing.T, e *cluster.Env, tr *Trace, pod *cluster.Pod, keep bool) {
 	t.Helper()
 	was := pod.IPv4
 	if err := e.StopPod(t.Context(), pod); err != nil {
@@ -100,10 +101,10 @@ func awaitEvent(t *testing.T, tr *Trace, what, object, text string) model.NodeEv
 
 // wantExchange sends between the two pods and wants every packet of it told, at
 // both ends by name, both ways.
-func wantExchange(t *testing.T, e *testenv.Env, tr *Trace) {
+func wantExchange(t *testing.T, e *cluster.Env, tr *Trace) {
 	t.Helper()
-	sent, err := e.Send(t.Context(), testenv.Traffic{Src: "default/client", Dst: "default/server", Proto: "tcp", Count: 1, Timeout: 5 * time.Second})
-	if err != nil || sent.Outcome != testenv.Answered {
+	sent, err := traffic.Send(t.Context(), e, traffic.Spec{Src: "default/client", Dst: "default/server", Proto: "tcp", Count: 1, Timeout: 5 * time.Second})
+	if err != nil || sent.Outcome != traffic.Answered {
 		t.Fatalf("traffic: %v, %v", sent, err)
 	}
 	client, server := e.Pod("default/client"), e.Pod("default/server")

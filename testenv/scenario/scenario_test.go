@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/matrix"
+	"github.com/pathtrace/pathtrace/testenv/story"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -26,7 +28,7 @@ import (
 //	                      mixed: all on one Calico and one Flannel node, core on the others
 type plan struct {
 	bin, backend string
-	dataplanes   []testenv.Dataplane
+	dataplanes   []cluster.Dataplane
 	set          string
 }
 
@@ -44,11 +46,11 @@ func readPlan(t *testing.T) plan {
 	}
 	names := os.Getenv("PATHTRACE_DATAPLANES")
 	if names == "" {
-		p.dataplanes = testenv.Dataplanes()
+		p.dataplanes = cluster.Dataplanes()
 		return p
 	}
 	for _, n := range strings.Split(names, ",") {
-		d, err := testenv.ParseDataplane(n)
+		d, err := cluster.ParseDataplane(n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,13 +63,13 @@ func readPlan(t *testing.T) plan {
 var basic = []string{"healthy", "healthy-out", "rule-drop", "rule-drop-return"}
 
 // scenarios of one dataplane, as the plan wants them.
-func (p plan) scenarios(d testenv.Dataplane) []testenv.Scenario {
-	if p.set == "" || p.set == "all" || p.set == "mixed" && (d == testenv.CalicoLegacy || d == testenv.FlannelNFT) {
-		return testenv.Scenarios(d)
+func (p plan) scenarios(d cluster.Dataplane) []story.Scenario {
+	if p.set == "" || p.set == "all" || p.set == "mixed" && (d == cluster.CalicoLegacy || d == cluster.FlannelNFT) {
+		return story.Of(d)
 	}
-	var out []testenv.Scenario
+	var out []story.Scenario
 	seen := map[string]bool{}
-	for _, s := range testenv.Scenarios(d) {
+	for _, s := range story.Of(d) {
 		name := caseName(s)
 		if slices.Contains(basic, name) || !seen[name] {
 			out = append(out, s)
@@ -79,9 +81,9 @@ func (p plan) scenarios(d testenv.Dataplane) []testenv.Scenario {
 
 // byFlow puts scenarios of one flow in a row; those that take a trace of their
 // own come last.
-func byFlow(list []testenv.Scenario) []testenv.Scenario {
-	slices.SortStableFunc(list, func(a, b testenv.Scenario) int {
-		key := func(s testenv.Scenario) string {
+func byFlow(list []story.Scenario) []story.Scenario {
+	slices.SortStableFunc(list, func(a, b story.Scenario) int {
+		key := func(s story.Scenario) string {
 			return fmt.Sprint(s.Expect.Silence, s.KubeProxy, s.Traffic.Src, s.Traffic.Dst, s.Traffic.IPv6, s.Traffic.Source, s.Traffic.Proto)
 		}
 		return strings.Compare(key(a), key(b))
@@ -90,7 +92,7 @@ func byFlow(list []testenv.Scenario) []testenv.Scenario {
 }
 
 // caseName is a scenario's name without dataplane and protocol.
-func caseName(s testenv.Scenario) string {
+func caseName(s story.Scenario) string {
 	_, name, _ := strings.Cut(s.Name, "/")
 	return strings.TrimSuffix(name, "-"+s.Traffic.Proto)
 }
@@ -102,8 +104,8 @@ func TestScenarios(t *testing.T) {
 	for _, d := range p.dataplanes {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel() // mostly waiting for silence; equal addresses on several nodes must not mix either
-			plain := newEnv(t, testenv.Options{Dataplane: d, Nodes: 2})
-			proxied := newEnv(t, testenv.Options{Dataplane: d, KubeProxy: true})
+			plain := newEnv(t, cluster.Options{Dataplane: d, Nodes: 2})
+			proxied := newEnv(t, cluster.Options{Dataplane: d, KubeProxy: true})
 			ses := &session{ctx: t.Context(), p: p}
 			if !ses.shared() {
 				ses.capture = filepath.Join(t.TempDir(), "trace.pcapng")
@@ -124,9 +126,9 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-func newEnv(t *testing.T, o testenv.Options) *testenv.Env {
+func newEnv(t *testing.T, o cluster.Options) *cluster.Env {
 	t.Helper()
-	e, err := testenv.New(t.Context(), o)
+	e, err := cluster.New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,9 +144,9 @@ func newEnv(t *testing.T, o testenv.Options) *testenv.Env {
 func ends(t interface {
 	Helper()
 	Fatal(args ...any)
-}, e *testenv.Env, tr testenv.Traffic) (src, dst string) {
+}, e *cluster.Env, tr traffic.Spec) (src, dst string) {
 	t.Helper()
-	src, dst, err := e.Ends(tr)
+	src, dst, err := traffic.Ends(e, tr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +173,7 @@ type session struct {
 func (ses *session) shared() bool { return ses.p.backend == "fentry" }
 
 // trace gives a trace of the flow that is ready.
-func (ses *session) trace(t tester, e *testenv.Env, src, dst, proto string) *Trace {
+func (ses *session) trace(t tester, e *cluster.Env, src, dst, proto string) *Trace {
 	t.Helper()
 	key := strings.Join([]string{e.Node(1).Netns.Path, src, dst, proto}, " ")
 	if ses.tr != nil && ses.key == key {
@@ -257,7 +259,7 @@ func (ses *session) compare(t tester, tr *Trace, check func(t tester, told []mod
 // there to be looked at: a finding is made of the node as it stands then. Under
 // emulation, and on a busy machine, that takes a while; whether it comes at all is
 // checked later.
-func (ses *session) awaitTold(tr *Trace, e *testenv.Env, s testenv.Scenario, begun time.Time) {
+func (ses *session) awaitTold(tr *Trace, e *cluster.Env, s story.Scenario, begun time.Time) {
 	if s.Expect.Code == "" || s.Expect.Silence {
 		return
 	}
@@ -274,7 +276,7 @@ func (ses *session) awaitTold(tr *Trace, e *testenv.Env, s testenv.Scenario, beg
 }
 
 // run makes one scenario: trace, broken traffic, mended traffic.
-func (ses *session) run(t tester, e *testenv.Env, s testenv.Scenario) {
+func (ses *session) run(t tester, e *cluster.Env, s story.Scenario) {
 	ctx := t.Context()
 	applied, err := s.Apply(ctx, e)
 	if err != nil {
@@ -362,7 +364,7 @@ func (r healthyRun) packets(all []model.Packet) []model.Packet {
 }
 
 // runHealthy sends the twin's traffic.
-func runHealthy(t tester, ctx context.Context, e *testenv.Env, s testenv.Scenario) healthyRun {
+func runHealthy(t tester, ctx context.Context, e *cluster.Env, s story.Scenario) healthyRun {
 	t.Helper()
 	// a link that was down takes a moment; this connection is not looked at
 	if err := s.Check(ctx, e); err != nil {
@@ -370,7 +372,7 @@ func runHealthy(t tester, ctx context.Context, e *testenv.Env, s testenv.Scenari
 	}
 	begun := time.Now()
 	r, err := s.RunHealthy(ctx, e)
-	if err != nil || r.Outcome != testenv.Answered {
+	if err != nil || r.Outcome != traffic.Answered {
 		t.Excuse("healthy twin: %v: %v", r, err)
 		t.Errorf("healthy twin does not pass")
 	}
@@ -465,7 +467,7 @@ func checkHealthy(t tester, packets []model.Packet) {
 }
 
 // checkStory compares a broken flow's packets with the expectation.
-func checkStory(t tester, e *testenv.Env, s testenv.Scenario, packets []model.Packet) {
+func checkStory(t tester, e *cluster.Env, s story.Scenario, packets []model.Packet) {
 	t.Helper()
 	if s.Expect.Code == "" {
 		checkHealthy(t, packets)
@@ -504,7 +506,7 @@ func checkStory(t tester, e *testenv.Env, s testenv.Scenario, packets []model.Pa
 }
 
 // mismatch lists what in a packet is not as expected; empty: all is.
-func mismatch(e *testenv.Env, s testenv.Scenario, p model.Packet) []string {
+func mismatch(e *cluster.Env, s story.Scenario, p model.Packet) []string {
 	x := s.Expect
 	var wrong []string
 	note := func(ok bool, format string, args ...any) {
@@ -525,8 +527,8 @@ func mismatch(e *testenv.Env, s testenv.Scenario, p model.Packet) []string {
 	note(x.Hook == "" || d.Hook == x.Hook, "hook %q, want %s", d.Hook, x.Hook)
 	// where two tables have one priority, a backend without fentry names both
 	note(x.Table == "" || d.Table == x.Table || d.Table == "" && slices.ContainsFunc(d.Candidates, func(c string) bool { return strings.Contains(c, "table "+x.Table) }), "table %q (of %v), want %s", d.Table, d.Candidates, x.Table)
-	note(len(x.Places) == 0 || slices.ContainsFunc(x.Places, func(r testenv.Role) bool { return at(e, s, r, d.Netns) }), "place %s, want %v", d.Place, x.Places)
-	note(len(x.Interface) == 0 || slices.ContainsFunc(x.Interface, func(r testenv.Role) bool { return s.InterfaceOf(e, r) == d.Interface }), "interface %q, want %v", d.Interface, x.Interface)
+	note(len(x.Places) == 0 || slices.ContainsFunc(x.Places, func(r story.Role) bool { return at(e, s, r, d.Netns) }), "place %s, want %v", d.Place, x.Places)
+	note(len(x.Interface) == 0 || slices.ContainsFunc(x.Interface, func(r story.Role) bool { return s.InterfaceOf(e, r) == d.Interface }), "interface %q, want %v", d.Interface, x.Interface)
 	return wrong
 }
 
@@ -539,9 +541,9 @@ func hasPrefix(prefixes []string, s string) bool {
 }
 
 // at tells whether a namespace is the one that plays a role.
-func at(e *testenv.Env, s testenv.Scenario, r testenv.Role, inode uint32) bool {
+func at(e *cluster.Env, s story.Scenario, r story.Role, inode uint32) bool {
 	place := s.PlaceOf(r)
-	if r == testenv.RoleNode {
+	if r == story.RoleNode {
 		return uint32(e.Node(1).Netns.Inode) == inode
 	}
 	pod := e.Pod(place)
@@ -565,6 +567,6 @@ func tell(p model.Packet) string {
 	return b.String()
 }
 
-func wanted(x testenv.Expect) string {
+func wanted(x story.Expect) string {
 	return fmt.Sprintf("%s %v stage %v reason %v function %v hook %s table %s place %v interface %v", x.Direction, x.Outcomes, x.Stages, x.Reasons, x.Functions, x.Hook, x.Table, x.Places, x.Interface)
 }

@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
+	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -45,7 +48,7 @@ func wantFindings(t *testing.T, tr *Trace, want ...expected) {
 	}
 }
 
-func startTwo(t *testing.T, p plan, e *testenv.Env, tr testenv.Traffic, dst string) *Trace {
+func startTwo(t *testing.T, p plan, e *cluster.Env, tr traffic.Spec, dst string) *Trace {
 	t.Helper()
 	src, only := ends(t, e, tr)
 	if dst == "" {
@@ -59,9 +62,9 @@ func startTwo(t *testing.T, p plan, e *testenv.Env, tr testenv.Traffic, dst stri
 	return trace
 }
 
-func send(t *testing.T, e *testenv.Env, tr testenv.Traffic, want testenv.Outcome) {
+func send(t *testing.T, e *cluster.Env, tr traffic.Spec, want traffic.Outcome) {
 	t.Helper()
-	r, err := e.Send(t.Context(), tr)
+	r, err := traffic.Send(t.Context(), e, tr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,28 +77,28 @@ func send(t *testing.T, e *testenv.Env, tr testenv.Traffic, want testenv.Outcome
 // the other node arrive by another way than its replies, which a strict filter
 // refuses.
 func policyAndReversePath(t *testing.T, p plan) {
-	e := newEnv(t, testenv.Options{Dataplane: testenv.CalicoLegacy, Nodes: 2})
-	here := testenv.Traffic{Proto: "icmp", Src: "default/client", Dst: "default/server", Count: 4, Timeout: 200 * time.Millisecond}
+	e := newEnv(t, cluster.Options{Dataplane: cluster.CalicoLegacy, Nodes: 2})
+	here := traffic.Spec{Proto: "icmp", Src: "default/client", Dst: "default/server", Count: 4, Timeout: 200 * time.Millisecond}
 	there := here
 	there.Dst, there.Count = "default/web2", 2
 	// neighbours are known, so that nothing else can be missing
-	for _, tr := range []testenv.Traffic{here, there} {
+	for _, tr := range []traffic.Spec{here, there} {
 		tr.Timeout = answerWithin
-		send(t, e, tr, testenv.Answered)
+		send(t, e, tr, traffic.Answered)
 	}
-	if _, err := e.Break(t.Context(), "policy-deny", here); err != nil {
+	if _, err := fault.Break(t.Context(), e, "policy-deny", here); err != nil {
 		t.Fatal(err)
 	}
 	node := e.Node(1)
 	if _, err := node.Netns.Run(t.Context(), "", "ip", "route", "add", e.Pod(there.Dst).IPv4.String(), "via", e.Node(2).Addr.String(), "dev", node.Uplink); err != nil {
 		t.Fatal(err)
 	}
-	if err := node.Netns.Sysctl(testenv.Setting{Path: "ipv4/conf/" + node.Tunnel + "/rp_filter", Value: "1"}); err != nil {
+	if err := node.Netns.Sysctl(netns.Setting{Path: "ipv4/conf/" + node.Tunnel + "/rp_filter", Value: "1"}); err != nil {
 		t.Fatal(err)
 	}
 	trace := startTwo(t, p, e, here, "any")
-	send(t, e, here, testenv.TimedOut)
-	send(t, e, there, testenv.TimedOut)
+	send(t, e, here, traffic.TimedOut)
+	send(t, e, there, traffic.TimedOut)
 	settle(p)
 	wantFindings(t, trace, expected{"policy-deny", model.Forward}, expected{"rp-filter", model.Return})
 }
@@ -106,28 +109,28 @@ const answerWithin = 2 * time.Second
 // sizeAndFlaps: the way to the pod is too narrow for some packets, and its
 // interface goes down and up again.
 func sizeAndFlaps(t *testing.T, p plan) {
-	e := newEnv(t, testenv.Options{Dataplane: testenv.CalicoLegacy})
-	big := testenv.Traffic{Proto: "icmp", Src: "default/client", Dst: "default/server", Count: 3, Size: 1372, DontFragment: true, Timeout: 200 * time.Millisecond}
-	small := testenv.Traffic{Proto: "icmp", Src: big.Src, Dst: big.Dst, Count: 1, Timeout: 200 * time.Millisecond}
+	e := newEnv(t, cluster.Options{Dataplane: cluster.CalicoLegacy})
+	big := traffic.Spec{Proto: "icmp", Src: "default/client", Dst: "default/server", Count: 3, Size: 1372, DontFragment: true, Timeout: 200 * time.Millisecond}
+	small := traffic.Spec{Proto: "icmp", Src: big.Src, Dst: big.Dst, Count: 1, Timeout: 200 * time.Millisecond}
 	warm := small
 	warm.Timeout = answerWithin
-	send(t, e, warm, testenv.Answered)
-	if _, err := e.Break(t.Context(), "mtu", big); err != nil {
+	send(t, e, warm, traffic.Answered)
+	if _, err := fault.Break(t.Context(), e, "mtu", big); err != nil {
 		t.Fatal(err)
 	}
 	trace := startTwo(t, p, e, big, "")
 	for range 2 {
-		down, err := e.Break(t.Context(), "interface-down", small)
+		down, err := fault.Break(t.Context(), e, "interface-down", small)
 		if err != nil {
 			t.Fatal(err)
 		}
-		send(t, e, small, testenv.TimedOut)
+		send(t, e, small, traffic.TimedOut)
 		settle(p)
 		if err := down.Undo(); err != nil {
 			t.Fatal(err)
 		}
-		send(t, e, warm, testenv.Answered)
-		send(t, e, big, testenv.TooBig)
+		send(t, e, warm, traffic.Answered)
+		send(t, e, big, traffic.TooBig)
 	}
 	settle(p)
 	wantFindings(t, trace, expected{"mtu", model.Forward}, expected{"interface-down", model.Forward})

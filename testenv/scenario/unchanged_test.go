@@ -24,7 +24,9 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
+	"github.com/pathtrace/pathtrace/testenv/netns"
 )
 
 // view is one way to look at a namespace.
@@ -90,7 +92,7 @@ func views() []view {
 
 // take looks at a namespace. What is not there is said to be not there: that
 // may not change either.
-func (v view) take(ctx context.Context, ns *testenv.Netns) (string, error) {
+func (v view) take(ctx context.Context, ns *netns.Namespace) (string, error) {
 	if v.onlyIf != "" {
 		if names, err := readInside(ns, v.onlyIf); err != nil || strings.TrimSpace(names) == "" {
 			return "no tables\n", err
@@ -111,7 +113,7 @@ func (v view) take(ctx context.Context, ns *testenv.Netns) (string, error) {
 
 // readInside reads a file of /proc inside a namespace; one that this kernel
 // does not have reads as such.
-func readInside(ns *testenv.Netns, path string) (text string, err error) {
+func readInside(ns *netns.Namespace, path string) (text string, err error) {
 	err = ns.Do(func() error {
 		b, err := os.ReadFile(path)
 		if errors.Is(err, os.ErrNotExist) {
@@ -127,7 +129,7 @@ func readInside(ns *testenv.Netns, path string) (text string, err error) {
 type picture map[string]string
 
 // look takes a picture of the node and the pods on it.
-func look(t *testing.T, e *testenv.Env) picture {
+func look(t *testing.T, e *cluster.Env) picture {
 	t.Helper()
 	pic := picture{}
 	for name, ns := range places(e) {
@@ -143,8 +145,8 @@ func look(t *testing.T, e *testenv.Env) picture {
 }
 
 // places are node1 and its two pods that the traffic runs between.
-func places(e *testenv.Env) map[string]*testenv.Netns {
-	all := map[string]*testenv.Netns{"node1": e.Node(1).Netns}
+func places(e *cluster.Env) map[string]*netns.Namespace {
+	all := map[string]*netns.Namespace{"node1": e.Node(1).Netns}
 	for _, name := range []string{udp(0).Src, udp(0).Dst} {
 		all[name] = e.Pod(name).Netns
 	}
@@ -189,9 +191,9 @@ func difference(was, is string) string {
 // after a trace with traffic, and after one that was killed.
 func TestUnchanged(t *testing.T) {
 	p := readPlan(t)
-	for _, d := range p.oneOfEachKind(testenv.CalicoLegacy, testenv.FlannelNFT) {
+	for _, d := range p.oneOfEachKind(cluster.CalicoLegacy, cluster.FlannelNFT) {
 		t.Run(string(d), func(t *testing.T) {
-			e := newEnv(t, testenv.Options{Dataplane: d})
+			e := newEnv(t, cluster.Options{Dataplane: d})
 			src, dst := ends(t, e, udp(0))
 			stop := inBackground(t, e, udp(50*time.Millisecond))
 			defer stop()
@@ -221,18 +223,18 @@ func TestUnchanged(t *testing.T) {
 
 // wantLegacy makes sure that the two kinds of node are what the test is about:
 // one has legacy tables, on the other nothing ever asked for one.
-func wantLegacy(t *testing.T, d testenv.Dataplane, pic picture) {
+func wantLegacy(t *testing.T, d cluster.Dataplane, pic picture) {
 	t.Helper()
 	names := strings.Fields(pic["node1: legacy tables"])
 	// Felix has the legacy tables in all its modes, empty ones in the nft modes
-	if (len(names) > 0) != (d.Form() == testenv.FormLegacy || d.Kind() == testenv.Calico) {
+	if (len(names) > 0) != (d.Form() == cluster.FormLegacy || d.Kind() == cluster.Calico) {
 		t.Fatalf("a %s node has the legacy tables %q", d, names)
 	}
 }
 
 // wantSharpEyes makes sure that a change would have been seen: a rule, a route, a
 // setting and a link.
-func wantSharpEyes(t *testing.T, e *testenv.Env, before picture) {
+func wantSharpEyes(t *testing.T, e *cluster.Env, before picture) {
 	t.Helper()
 	for _, c := range []struct {
 		fault string
@@ -242,7 +244,7 @@ func wantSharpEyes(t *testing.T, e *testenv.Env, before picture) {
 		{"ip-forward-off", []string{"settings"}},
 		{"interface-down", []string{"links", "routes"}},
 	} {
-		applied, err := e.Break(t.Context(), c.fault, udp(0))
+		applied, err := fault.Break(t.Context(), e, c.fault, udp(0))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -259,7 +261,7 @@ func wantSharpEyes(t *testing.T, e *testenv.Env, before picture) {
 
 // killTrace kills a trace that has a command running and waits until nothing of
 // it is left: no process, no BPF program, link or map.
-func killTrace(t *testing.T, p plan, e *testenv.Env, src, dst string) {
+func killTrace(t *testing.T, p plan, e *cluster.Env, src, dst string) {
 	t.Helper()
 	tr := launchTrace(t, p, e, src, dst, "--", "sleep", "600")
 	held, children := bpfHeldBy(t, tr.cmd.Process.Pid), childrenOf(t, tr.cmd.Process.Pid)

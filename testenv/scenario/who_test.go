@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -21,11 +23,11 @@ import (
 // agents killed, under one trace.
 func TestWhoDidIt(t *testing.T) {
 	p := readPlan(t)
-	for _, d := range p.oneOfEachKind(testenv.CalicoLegacy) {
-		if d.Kind() != testenv.Calico {
+	for _, d := range p.oneOfEachKind(cluster.CalicoLegacy) {
+		if d.Kind() != cluster.Calico {
 			continue // it is the same on all nodes, and only Calico's lose their routes
 		}
-		t.Run(string(d), func(t *testing.T) { whoDidIt(t, p, newEnv(t, testenv.Options{Dataplane: d})) })
+		t.Run(string(d), func(t *testing.T) { whoDidIt(t, p, newEnv(t, cluster.Options{Dataplane: d})) })
 	}
 }
 
@@ -38,17 +40,17 @@ type act struct {
 	from, to time.Time
 }
 
-func whoDidIt(t *testing.T, p plan, e *testenv.Env) {
-	traffic := testenv.Traffic{Proto: "icmp", Src: "default/client", Dst: "default/server", Count: 1, Timeout: 100 * time.Millisecond}
-	src, dst := ends(t, e, traffic)
+func whoDidIt(t *testing.T, p plan, e *cluster.Env) {
+	way := traffic.Spec{Proto: "icmp", Src: "default/client", Dst: "default/server", Count: 1, Timeout: 100 * time.Millisecond}
+	src, dst := ends(t, e, way)
 	tr, err := StartTrace(t.Context(), p.bin, "--backend", p.backend, "--netns", e.Node(1).Netns.Path, "--src", src, "--dst", dst)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tr.Kill()
 	var acts []act
-	for _, fault := range []string{"interface-flaps", "interface-flaps-ioctl", "calico-node-restart"} {
-		acts = append(acts, during(t, p, e, traffic, fault))
+	for _, name := range []string{"interface-flaps", "interface-flaps-ioctl", "calico-node-restart"} {
+		acts = append(acts, during(t, p, e, way, name))
 	}
 	sum, err := tr.Stop()
 	if err != nil {
@@ -60,29 +62,29 @@ func whoDidIt(t *testing.T, p plan, e *testenv.Env) {
 	for _, e := range tr.NodeEvents() {
 		t.Logf("told: %s %s", e.Time.Format("15:04:05.000"), e.Text)
 	}
-	pod := e.Pod(traffic.Dst)
+	pod := e.Pod(way.Dst)
 	seesDoers := p.backend == "fentry"
 	for _, a := range acts[:2] {
 		checkFlaps(t, a, within(tr.NodeEvents(), a), pod.HostInterface, seesDoers)
 	}
-	checkRestart(t, acts[2], within(tr.NodeEvents(), acts[2]), dst, otherPod(t, e, traffic), seesDoers)
+	checkRestart(t, acts[2], within(tr.NodeEvents(), acts[2]), dst, otherPod(t, e, way), seesDoers)
 	checkWho(t, acts, tr.Findings(), pod.HostInterface, dst, seesDoers)
 }
 
 // unfolded is how long a kind of change must be quiet to be told one by one again.
 const unfolded = 6 * time.Second
 
-// during makes a fault for a while, with traffic, and mends it.
-func during(t *testing.T, p plan, e *testenv.Env, traffic testenv.Traffic, fault string) act {
+// during makes a fault for a while, with way, and mends it.
+func during(t *testing.T, p plan, e *cluster.Env, way traffic.Spec, name string) act {
 	t.Helper()
-	a := act{fault: fault, from: time.Now()}
-	applied, err := e.Break(t.Context(), fault, traffic)
+	a := act{fault: name, from: time.Now()}
+	applied, err := fault.Break(t.Context(), e, name, way)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a.by, a.victim = applied.By, applied.Victim
 	for end := time.Now().Add(pick(p, 2*time.Second, 5*time.Second)); time.Now().Before(end); {
-		if _, err := e.Send(t.Context(), traffic); err != nil {
+		if _, err := traffic.Send(t.Context(), e, way); err != nil {
 			t.Error(err)
 		}
 	}
@@ -108,11 +110,11 @@ func within(all []model.NodeEvent, a act) (out []model.NodeEvent) {
 	return out
 }
 
-// otherPod is the address of a pod of the node that has no part in the traffic.
-func otherPod(t *testing.T, e *testenv.Env, traffic testenv.Traffic) string {
+// otherPod is the address of a pod of the node that has no part in the way.
+func otherPod(t *testing.T, e *cluster.Env, way traffic.Spec) string {
 	t.Helper()
 	for _, pod := range e.Pods {
-		if pod.Node.Number == 1 && pod.FullName() != traffic.Src && pod.FullName() != traffic.Dst {
+		if pod.Node.Number == 1 && pod.FullName() != way.Src && pod.FullName() != way.Dst {
 			return pod.IPv4.String()
 		}
 	}
@@ -141,7 +143,7 @@ func checkFlaps(t *testing.T, a act, changes []model.NodeEvent, iface string, se
 		}
 		by := fmt.Sprintf("by netscript (pid %d, started by %s", a.by, processName())
 		switch {
-		case seesDoers && (e.By == nil || int(e.By.PID) != a.by || e.By.Comm != testenv.Flapper || int(e.By.ParentPID) != os.Getpid() || !strings.Contains(e.Text, by)):
+		case seesDoers && (e.By == nil || int(e.By.PID) != a.by || e.By.Comm != fault.Flapper || int(e.By.ParentPID) != os.Getpid() || !strings.Contains(e.Text, by)):
 			t.Errorf("%s: want %q: %s", a.fault, by, e.Text)
 		case !seesDoers && (e.By != nil || !strings.Contains(e.Text, "who did it cannot be seen with this backend")):
 			t.Errorf("%s: the doer is not seen, and that is to be said: %s", a.fault, e.Text)
@@ -176,13 +178,13 @@ func checkRestart(t *testing.T, a act, changes []model.NodeEvent, dst, other str
 		t.Fatalf("%d ends of processes told, want that of calico-node", len(ends))
 	}
 	end := ends[0]
-	if end.Object != testenv.Agent || int(end.PID) != a.victim || end.Signal != "SIGKILL" || end.By == nil || int(end.By.PID) != a.by || end.By.Comm != testenv.Killer {
-		t.Errorf("want %s (pid %d) ended by SIGKILL from %s (pid %d): %+v", testenv.Agent, a.victim, testenv.Killer, a.by, end)
+	if end.Object != fault.Agent || int(end.PID) != a.victim || end.Signal != "SIGKILL" || end.By == nil || int(end.By.PID) != a.by || end.By.Comm != fault.Killer {
+		t.Errorf("want %s (pid %d) ended by SIGKILL from %s (pid %d): %+v", fault.Agent, a.victim, fault.Killer, a.by, end)
 	}
 	routes := ofWhat(changes, model.RouteDeleted)
 	for _, e := range routes {
-		if by := e.By; seesDoers && (by == nil || by.Comm != "ip" || int(by.ParentPID) != a.by || by.Parent != testenv.Killer) {
-			t.Errorf("want the route deleted by ip, started by %s (pid %d): %s", testenv.Killer, a.by, e.Text)
+		if by := e.By; seesDoers && (by == nil || by.Comm != "ip" || int(by.ParentPID) != a.by || by.Parent != fault.Killer) {
+			t.Errorf("want the route deleted by ip, started by %s (pid %d): %s", fault.Killer, a.by, e.Text)
 		}
 	}
 	of := func(addr string) bool {

@@ -26,7 +26,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/story"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
@@ -42,10 +44,10 @@ func TestRecord(t *testing.T) {
 			return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(name, part) })
 		}
 	}
-	for _, d := range testenv.Dataplanes() {
+	for _, d := range cluster.Dataplanes() {
 		for _, proxied := range []bool{false, true} {
-			var list []testenv.Scenario
-			for _, s := range testenv.Scenarios(d) {
+			var list []story.Scenario
+			for _, s := range story.Of(d) {
 				if s.KubeProxy == proxied && wanted(s.Name) {
 					list = append(list, s)
 				}
@@ -57,8 +59,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-func recordAll(t *testing.T, dir, bin string, d testenv.Dataplane, proxied bool, list []testenv.Scenario) {
-	e, err := testenv.New(t.Context(), testenv.Options{Dataplane: d, Nodes: map[bool]int{false: 2, true: 1}[proxied], KubeProxy: proxied})
+func recordAll(t *testing.T, dir, bin string, d cluster.Dataplane, proxied bool, list []story.Scenario) {
+	e, err := cluster.New(t.Context(), cluster.Options{Dataplane: d, Nodes: map[bool]int{false: 2, true: 1}[proxied], KubeProxy: proxied})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +77,7 @@ func recordAll(t *testing.T, dir, bin string, d testenv.Dataplane, proxied bool,
 }
 
 // recordOne records a scenario and its healthy twin.
-func recordOne(ctx context.Context, dir, bin string, e *testenv.Env, s *testenv.Scenario) (err error) {
+func recordOne(ctx context.Context, dir, bin string, e *cluster.Env, s *story.Scenario) (err error) {
 	path := filepath.Join(dir, fileName(s.Name))
 	applied, err := s.Apply(ctx, e)
 	if err != nil {
@@ -93,7 +95,7 @@ func recordOne(ctx context.Context, dir, bin string, e *testenv.Env, s *testenv.
 	}
 	return recordTrace(ctx, path+".healthy", bin, e, s.Healthy, func() error {
 		r, err := s.RunHealthy(ctx, e)
-		if err == nil && r.Outcome != testenv.Answered {
+		if err == nil && r.Outcome != traffic.Answered {
 			err = fmt.Errorf("healthy traffic does not pass: %v", r)
 		}
 		return err
@@ -102,8 +104,8 @@ func recordOne(ctx context.Context, dir, bin string, e *testenv.Env, s *testenv.
 
 // recordTrace traces some traffic and writes what was told, and how the node
 // stood.
-func recordTrace(ctx context.Context, path, bin string, e *testenv.Env, tr testenv.Traffic, send func() error) error {
-	src, dst, err := e.Ends(tr)
+func recordTrace(ctx context.Context, path, bin string, e *cluster.Env, tr traffic.Spec, send func() error) error {
+	src, dst, err := traffic.Ends(e, tr)
 	if err != nil {
 		return err
 	}
@@ -156,7 +158,7 @@ func awaitReady(file string) error {
 	return errors.New("pathtrace not ready within 30 s")
 }
 
-func recordState(ctx context.Context, path string, e *testenv.Env) error {
+func recordState(ctx context.Context, path string, e *cluster.Env) error {
 	ns, err := node.OpenNamespaces(e.Node(1).Netns.Path)
 	if err != nil {
 		return err

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/story"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -86,7 +86,7 @@ var told = []want{
 func TestTold(t *testing.T) {
 	for _, w := range told {
 		t.Run(w.name, func(t *testing.T) {
-			s, err := testenv.FindScenario(w.name)
+			s, err := story.Find(w.name)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -132,7 +132,7 @@ func TestHiddenSymbols(t *testing.T) {
 	missed := 0
 	for _, w := range told {
 		t.Run(w.name, func(t *testing.T) {
-			s, err := testenv.FindScenario(w.name)
+			s, err := story.Find(w.name)
 			if err != nil {
 				t.Fatal(err)
 			}

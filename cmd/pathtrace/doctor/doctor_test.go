@@ -16,13 +16,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
 	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
 // look examines a test node.
-func look(t *testing.T, e *testenv.Env) *Report {
+func look(t *testing.T, e *cluster.Env) *Report {
 	t.Helper()
 	n := e.Node(1)
 	ns, err := node.OpenNamespaces(n.Netns.Path)
@@ -36,7 +36,7 @@ func look(t *testing.T, e *testenv.Env) *Report {
 }
 
 // lines counts the lines of a tool's output, run in the node, that match.
-func lines(t *testing.T, e *testenv.Env, pattern string, tool ...string) int {
+func lines(t *testing.T, e *cluster.Env, pattern string, tool ...string) int {
 	t.Helper()
 	out, err := exec.Command("nsenter", append([]string{"--net=" + e.Node(1).Netns.Path}, tool...)...).Output()
 	if err != nil {
@@ -47,9 +47,9 @@ func lines(t *testing.T, e *testenv.Env, pattern string, tool ...string) int {
 
 func TestNodes(t *testing.T) {
 	t.Setenv("KUBECONFIG", "")
-	for _, d := range testenv.Dataplanes() {
+	for _, d := range cluster.Dataplanes() {
 		t.Run(string(d), func(t *testing.T) {
-			e, err := testenv.New(t.Context(), testenv.Options{Dataplane: d, KubeProxy: true})
+			e, err := cluster.New(t.Context(), cluster.Options{Dataplane: d, KubeProxy: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,9 +78,9 @@ func TestNodes(t *testing.T) {
 }
 
 // checkDataplane wants who built the network, and in which form the rules are.
-func checkDataplane(t *testing.T, r *Report, d testenv.Dataplane) {
+func checkDataplane(t *testing.T, r *Report, d cluster.Dataplane) {
 	t.Helper()
-	want := map[testenv.Kind]string{testenv.Calico: "Calico", testenv.Flannel: "flannel"}[d.Kind()]
+	want := map[cluster.Kind]string{cluster.Calico: "Calico", cluster.Flannel: "flannel"}[d.Kind()]
 	var got []string
 	for _, c := range r.CNI {
 		got = append(got, c.Name+" "+strings.Join(c.Modes, "+"))
@@ -92,7 +92,7 @@ func checkDataplane(t *testing.T, r *Report, d testenv.Dataplane) {
 
 // checkRules compares the counts with iptables-legacy-save, ip6tables-legacy-save
 // and nft. Tables that are not there are not asked for: that would make them.
-func checkRules(t *testing.T, r *Report, e *testenv.Env) {
+func checkRules(t *testing.T, r *Report, e *cluster.Env) {
 	t.Helper()
 	legacy := 0
 	for _, tool := range []struct{ save, names string }{{"iptables-legacy-save", "ip_tables_names"}, {"ip6tables-legacy-save", "ip6_tables_names"}} {

@@ -13,8 +13,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/pathtrace/pathtrace/testenv"
 	"github.com/pathtrace/pathtrace/testenv/bench"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
 )
 
 type options struct {
@@ -100,7 +100,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if quick {
 		o.rounds, o.slot, o.others, o.costs = quickRounds, quickSlot, nil, false
 	}
-	o.size.Dataplane = testenv.Dataplane(dataplane)
+	o.size.Dataplane = cluster.Dataplane(dataplane)
 	return o, o.check(f.Args())
 }
 
@@ -108,7 +108,7 @@ func (o *options) check(rest []string) error {
 	if len(rest) > 0 {
 		return fmt.Errorf("argument %q is not understood: see bench --help", rest[0])
 	}
-	if _, err := testenv.ParseDataplane(string(o.size.Dataplane)); err != nil {
+	if _, err := cluster.ParseDataplane(string(o.size.Dataplane)); err != nil {
 		return err
 	}
 	if o.rounds < 1 || o.slot <= 0 || o.ownTime <= 0 {

@@ -21,12 +21,13 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/story"
 )
 
-// story is what the demo tells when no scenario is asked for: a TCP connect on
+// shownByDefault is what the demo tells when no scenario is asked for: a TCP connect on
 // a Calico node whose replies are killed by a rule.
-const story = "calico-legacy/rule-drop-return-tcp"
+const shownByDefault = "calico-legacy/rule-drop-return-tcp"
 
 type options struct {
 	scenario string
@@ -52,7 +53,7 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	var o options
 	flags := pflag.NewFlagSet("demo", pflag.ContinueOnError)
-	flags.StringVar(&o.scenario, "scenario", "", "what to show: a name of --list, or a part of one (default "+story+")")
+	flags.StringVar(&o.scenario, "scenario", "", "what to show: a name of --list, or a part of one (default "+shownByDefault+")")
 	flags.BoolVar(&o.list, "list", false, "list the scenarios and leave")
 	flags.StringVar(&o.bin, "bin", os.Getenv("PATHTRACE_BIN"), "the built pathtrace (default build/pathtrace)")
 	flags.StringVarP(&o.output, "output", "o", "text", "pathtrace's output format")
@@ -76,8 +77,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 // list prints the scenarios, one line each.
 func list(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	for _, d := range testenv.Dataplanes() {
-		for _, s := range testenv.Scenarios(d) {
+	for _, d := range cluster.Dataplanes() {
+		for _, s := range story.Of(d) {
 			code := s.Expect.Code
 			if code == "" {
 				code = "-"
@@ -90,15 +91,15 @@ func list(out io.Writer) error {
 
 // find takes a scenario's whole name, or the first one, the demo's dataplane
 // before the others, in which the given part occurs as a case.
-func find(name string) (*testenv.Scenario, error) {
+func find(name string) (*story.Scenario, error) {
 	if name == "" {
-		name = story
+		name = shownByDefault
 	}
-	if s, err := testenv.FindScenario(name); err == nil {
+	if s, err := story.Find(name); err == nil {
 		return s, nil
 	}
-	for _, d := range testenv.Dataplanes() {
-		for _, s := range testenv.Scenarios(d) {
+	for _, d := range cluster.Dataplanes() {
+		for _, s := range story.Of(d) {
 			_, short, _ := strings.Cut(s.Name, "/")
 			if short == name || strings.TrimSuffix(short, "-"+s.Traffic.Proto) == name || s.Expect.Code == name {
 				return &s, nil
@@ -109,10 +110,10 @@ func find(name string) (*testenv.Scenario, error) {
 }
 
 // show builds the node, breaks it, traces and removes it again.
-func show(ctx context.Context, o options, s *testenv.Scenario, out io.Writer) (err error) {
+func show(ctx context.Context, o options, s *story.Scenario, out io.Writer) (err error) {
 	fmt.Fprintf(out, "demo: %s\n", s.Name)
 	fmt.Fprintf(out, "      %s: %s\n\n", code(s), s.Doc)
-	e, err := testenv.New(ctx, s.Options())
+	e, err := cluster.New(ctx, s.Options())
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func show(ctx context.Context, o options, s *testenv.Scenario, out io.Writer) (e
 	return trace(ctx, o, e, s, src, dst, out)
 }
 
-func code(s *testenv.Scenario) string {
+func code(s *story.Scenario) string {
 	if s.Expect.Code == "" {
 		return "healthy"
 	}
@@ -137,7 +138,7 @@ func code(s *testenv.Scenario) string {
 }
 
 // trace runs pathtrace around the traffic and passes its story on.
-func trace(ctx context.Context, o options, e *testenv.Env, s *testenv.Scenario, src, dst string, out io.Writer) error {
+func trace(ctx context.Context, o options, e *cluster.Env, s *story.Scenario, src, dst string, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "pathtrace-demo-")
 	if err != nil {
 		return err
@@ -174,7 +175,7 @@ func trace(ctx context.Context, o options, e *testenv.Env, s *testenv.Scenario, 
 
 // verdict compares pathtrace's exit status with the scenario: 2 where packets
 // were to die, 0 where all was well.
-func verdict(err error, s *testenv.Scenario) error {
+func verdict(err error, s *story.Scenario) error {
 	status := 0
 	var exit *exec.ExitError
 	switch {

@@ -7,7 +7,8 @@ package main
 import (
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
 )
 
 type description struct {
@@ -58,8 +59,8 @@ type faultDesc struct {
 	Rule  string `json:"rule,omitempty"`
 }
 
-func describe(e *testenv.Env, a *testenv.Applied) description {
-	d := description{Dataplane: string(e.Dataplane), External: testenv.ExternalAddr.String(), Underlay: e.Underlay.Path}
+func describe(e *cluster.Env, a *fault.Applied) description {
+	d := description{Dataplane: string(e.Dataplane), External: cluster.ExternalAddr.String(), Underlay: e.Underlay.Path}
 	for _, n := range e.Nodes {
 		d.Nodes = append(d.Nodes, nodeDesc{n.Name, n.Addr.String(), n.Uplink, n.Tunnel, n.CNICache, n.Netns.Path, n.Netns.Inode})
 	}

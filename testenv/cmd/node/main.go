@@ -19,17 +19,20 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/fault"
+	"github.com/pathtrace/pathtrace/testenv/owner"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
 type options struct {
-	env     testenv.Options
+	env     cluster.Options
 	fault   string
 	json    bool
 	list    bool
 	traffic bool
 	stale   bool
-	flow    testenv.Traffic
+	flow    traffic.Spec
 	command []string
 }
 
@@ -55,7 +58,7 @@ func parse(args []string) (options, error) {
 	flags.Usage = func() {
 		fmt.Fprintf(os.Stderr, "usage: node [flags] [-- COMMAND [ARG...]]\n\n%s\nCOMMAND runs in node1's network namespace, with NODE1_NETNS, CLIENT_NETNS, SERVER_IP... in its environment.\n", flags.FlagUsages())
 	}
-	flags.StringVar(&dataplane, "dataplane", string(testenv.CalicoLegacy), "kind of node: calico- or flannel-, with legacy, nft or nftables rules")
+	flags.StringVar(&dataplane, "dataplane", string(cluster.CalicoLegacy), "kind of node: calico- or flannel-, with legacy, nft or nftables rules")
 	flags.IntVar(&o.env.Nodes, "nodes", 1, "how many nodes, 1 or 2")
 	flags.BoolVar(&o.env.KubeProxy, "kube-proxy", false, "add kube-proxy's rules")
 	flags.StringVar(&o.fault, "fault", "", "break it: a fault's name")
@@ -76,7 +79,7 @@ func parse(args []string) (options, error) {
 	}
 	o.command = flags.Args()
 	var err error
-	o.env.Dataplane, err = testenv.ParseDataplane(dataplane)
+	o.env.Dataplane, err = cluster.ParseDataplane(dataplane)
 	return o, err
 }
 
@@ -89,13 +92,13 @@ func run(ctx context.Context, args []string) error {
 	case o.list:
 		return listFaults(os.Stdout)
 	case o.stale:
-		names, err := testenv.CleanStale()
+		names, err := owner.CleanStale()
 		for _, name := range names {
 			fmt.Println("removed", name)
 		}
 		return err
 	}
-	e, err := testenv.New(ctx, o.env)
+	e, err := cluster.New(ctx, o.env)
 	if err != nil {
 		return err
 	}
@@ -103,15 +106,15 @@ func run(ctx context.Context, args []string) error {
 }
 
 // stand breaks the environment if asked, shows it and waits.
-func stand(ctx context.Context, e *testenv.Env, o options) (err error) {
-	var applied *testenv.Applied
+func stand(ctx context.Context, e *cluster.Env, o options) (err error) {
+	var applied *fault.Applied
 	if o.fault != "" {
 		warm := o.flow
 		warm.Count = 1
-		if _, err := e.Send(ctx, warm); err != nil {
+		if _, err := traffic.Send(ctx, e, warm); err != nil {
 			return err
 		}
-		if applied, err = e.Break(ctx, o.fault, o.flow); err != nil {
+		if applied, err = fault.Break(ctx, e, o.fault, o.flow); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, applied.Undo()) }()
@@ -133,9 +136,9 @@ func stand(ctx context.Context, e *testenv.Env, o options) (err error) {
 	return nil
 }
 
-func keepSending(ctx context.Context, e *testenv.Env, t testenv.Traffic) {
+func keepSending(ctx context.Context, e *cluster.Env, t traffic.Spec) {
 	for ctx.Err() == nil {
-		r, err := e.Send(ctx, t)
+		r, err := traffic.Send(ctx, e, t)
 		if ctx.Err() != nil {
 			return
 		}
@@ -151,7 +154,7 @@ func keepSending(ctx context.Context, e *testenv.Env, t testenv.Traffic) {
 	}
 }
 
-func runCommand(ctx context.Context, e *testenv.Env, command []string) error {
+func runCommand(ctx context.Context, e *cluster.Env, command []string) error {
 	node := e.Node(1)
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -173,7 +176,7 @@ func runCommand(ctx context.Context, e *testenv.Env, command []string) error {
 func listFaults(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "NAME\tFINDING\tNODES\tON\tWHAT")
-	for _, f := range testenv.Faults() {
+	for _, f := range fault.All() {
 		kinds := make([]string, 0, 2)
 		for _, k := range f.Kinds {
 			kinds = append(kinds, string(k))
@@ -183,7 +186,7 @@ func listFaults(w io.Writer) error {
 	return t.Flush()
 }
 
-func show(w io.Writer, e *testenv.Env, a *testenv.Applied, asJSON bool) error {
+func show(w io.Writer, e *cluster.Env, a *fault.Applied, asJSON bool) error {
 	d := describe(e, a)
 	if asJSON {
 		enc := json.NewEncoder(w)

@@ -15,7 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pathtrace/pathtrace/testenv"
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/infer"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
@@ -130,13 +131,13 @@ func (s *score) inferAll(t *testing.T, b *infer.Book, netns uint32, all []*trave
 
 // scene is one environment to send packets through.
 type scene struct {
-	dataplane testenv.Dataplane
+	dataplane cluster.Dataplane
 	exactly   int // percent that has to be told exactly
 }
 
 func TestRealNodes(t *testing.T) {
 	for _, s := range []scene{
-		{testenv.CalicoNFT, 99}, {testenv.CalicoNFTables, 99}, {testenv.FlannelNFT, 99}, {testenv.FlannelNFTables, 99},
+		{cluster.CalicoNFT, 99}, {cluster.CalicoNFTables, 99}, {cluster.FlannelNFT, 99}, {cluster.FlannelNFTables, 99},
 	} {
 		t.Run(string(s.dataplane), func(t *testing.T) {
 			t.Parallel() // nearly all of it is waiting for silence
@@ -146,11 +147,11 @@ func TestRealNodes(t *testing.T) {
 }
 
 // newEnv builds a node.
-func newEnv(t *testing.T, d testenv.Dataplane) *testenv.Env {
+func newEnv(t *testing.T, d cluster.Dataplane) *cluster.Env {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	e, err := testenv.New(ctx, testenv.Options{Dataplane: d, Nodes: 2, KubeProxy: true})
+	e, err := cluster.New(ctx, cluster.Options{Dataplane: d, Nodes: 2, KubeProxy: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,8 +173,8 @@ func (s scene) test(t *testing.T) {
 	traced := map[ruleKey]int{}
 	var took time.Duration
 	for some := range slices.Chunk(conversations(e), 10) {
-		for _, traffic := range some {
-			send(t, e, traffic)
+		for _, sent := range some {
+			send(t, e, sent)
 		}
 		all := l.take()
 		for _, x := range all {
@@ -209,21 +210,21 @@ func (s scene) test(t *testing.T) {
 }
 
 // send sends traffic; whether it arrives is not the point here.
-func send(t *testing.T, e *testenv.Env, traffic testenv.Traffic) {
+func send(t *testing.T, e *cluster.Env, sent traffic.Spec) {
 	t.Helper()
-	traffic.Timeout, traffic.Count = 150*time.Millisecond, 2
-	if _, err := e.Send(t.Context(), traffic); err != nil {
-		t.Errorf("%+v: %v", traffic, err)
+	sent.Timeout, sent.Count = 150*time.Millisecond, 2
+	if _, err := traffic.Send(t.Context(), e, sent); err != nil {
+		t.Errorf("%+v: %v", sent, err)
 	}
 }
 
 // conversations are who talks to whom.
-func conversations(e *testenv.Env) []testenv.Traffic {
+func conversations(e *cluster.Env) []traffic.Spec {
 	pods := []string{"default/client", "default/server", "prod/db", "default/web2"}
-	var all []testenv.Traffic
+	var all []traffic.Spec
 	add := func(src, dst string, port int, protos ...string) {
 		for _, proto := range protos {
-			all = append(all, testenv.Traffic{Src: src, Dst: dst, Port: port, Proto: proto})
+			all = append(all, traffic.Spec{Src: src, Dst: dst, Port: port, Proto: proto})
 		}
 	}
 	for _, src := range pods {
@@ -235,7 +236,7 @@ func conversations(e *testenv.Env) []testenv.Traffic {
 	}
 	add("default/client", "default/server", 9999, "tcp", "udp")
 	add("default/client", "external", 0, "icmp", "tcp")
-	add("default/client", testenv.BadNetAddr.String(), 0, "icmp", "tcp")
+	add("default/client", cluster.BadNetAddr.String(), 0, "icmp", "tcp")
 	add("default/client", e.Node(1).Addr.String(), 0, "icmp", "tcp")
 	add("node1", "default/server", 0, "icmp", "tcp")
 	add("node1", "default/web2", 0, "icmp", "tcp")
@@ -250,11 +251,11 @@ func conversations(e *testenv.Env) []testenv.Traffic {
 // TestLessIsSeen hides facts about the packets, as a backend does that does not
 // see them: what is told may be less, but not wrong.
 func TestLessIsSeen(t *testing.T) {
-	e := newEnv(t, testenv.CalicoNFT)
+	e := newEnv(t, cluster.CalicoNFT)
 	p := openPlace(t, e.Node(1).Netns.Path)
 	l := p.listen()
-	for _, traffic := range conversations(e)[:12] {
-		send(t, e, traffic)
+	for _, sent := range conversations(e)[:12] {
+		send(t, e, sent)
 	}
 	all := l.take()
 	b := infer.New(t.Context(), p.ns)
