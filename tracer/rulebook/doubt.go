@@ -63,8 +63,8 @@ func (d doubt[T]) words(before, after ruling) string {
 			says += fmt.Sprintf("; %s: %s", side.name, ruleName(*side.Decided))
 		case len(side.Candidates) > 0:
 			says += fmt.Sprintf("; %s: one of %d rules", side.name, len(side.Candidates))
-		default:
-			says += fmt.Sprintf("; %s: no rule of that kind", side.name)
+		case side.Unknown != "":
+			says += fmt.Sprintf("; %s: %s", side.name, side.Unknown)
 		}
 	}
 	return says

@@ -92,6 +92,6 @@ func TestWhoAsksNATRules(t *testing.T) {
 }
 
 // natTable is a table of which only that matters that it is NAT's.
-type natTable struct{ ruleset }
+type natTable struct{ Rules }
 
 func (natTable) nat(Target) bool { return true }

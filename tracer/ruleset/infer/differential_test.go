@@ -115,7 +115,7 @@ func (s *score) judgeWay(t *testing.T, x *traversal, r infer.Ruling, told []mode
 }
 
 // inferAll asks about all traversals of a namespace.
-func (s *score) inferAll(t *testing.T, b *infer.Book, netns uint32, all []*traversal) {
+func (s *score) inferAll(t *testing.T, b *asker, netns uint32, all []*traversal) {
 	t.Helper()
 	for _, x := range all {
 		if x.table == "zz-trace" {
@@ -168,7 +168,7 @@ func (s scene) test(t *testing.T) {
 	p := openPlace(t, e.Node(1).Netns.Path)
 	l := p.listen()
 	before := l.baseline(p)
-	b := infer.New(t.Context(), p.ns)
+	b := newAsker(t, p.ns)
 	sum := newScore()
 	traced := map[ruleKey]int{}
 	var took time.Duration
@@ -258,7 +258,7 @@ func TestLessIsSeen(t *testing.T) {
 		send(t, e, sent)
 	}
 	all := l.take()
-	b := infer.New(t.Context(), p.ns)
+	b := newAsker(t, p.ns)
 	for _, hide := range []struct {
 		what string
 		of   func(*packet.Packet)

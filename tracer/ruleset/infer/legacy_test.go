@@ -70,7 +70,7 @@ func TestLegacyTablesAgainstTheCounters(t *testing.T) {
 	r.c.In("b", "iptables-legacy -A INPUT -j DROP") // so that nothing comes back
 	r.run(legacySets, "ipset", "restore")
 	r.run(legacyRules, "iptables-legacy-restore")
-	b := infer.New(t.Context(), r.ns)
+	b := newAsker(t, r.ns)
 	target := infer.Target{Backend: node.BackendLegacy, Family: "ip", Table: "filter", Hook: "FORWARD"}
 	exact, alternatives, ends := 0, 0, map[string]bool{}
 	before := r.counted()

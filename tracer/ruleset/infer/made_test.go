@@ -9,8 +9,6 @@ package infer_test
 import (
 	"fmt"
 	"testing"
-
-	"github.com/pathtrace/pathtrace/tracer/ruleset/infer"
 )
 
 const madeRules = `table inet made {
@@ -47,7 +45,7 @@ func TestDiceAndMemory(t *testing.T) {
 	r.c.In("b", "iptables-legacy -A INPUT -j DROP") // so that nothing comes back
 	r.run(madeRules, "nft", "-f", "-")
 	l := r.listen()
-	b := infer.New(t.Context(), r.ns)
+	b := newAsker(t, r.ns)
 	for _, src := range []string{"10.1.0.2", "10.1.0.5", "10.1.0.77"} {
 		for _, dst := range []int{2, 16, 17, 18, 19, 20, 32, 33, 34, 48, 64, 80, 81, 96, 97, 112} {
 			r.send(src, fmt.Sprintf("10.2.0.%d", dst))

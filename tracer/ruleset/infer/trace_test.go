@@ -314,7 +314,7 @@ func (l *listener) facts(a nfnetlink.Attrs, h []byte) packet.Packet {
 
 // target is the traversal's chain.
 func (x *traversal) target() infer.Target {
-	return infer.Target{Backend: node.BackendNFT, Family: x.family, Table: x.table, Chain: x.chain, At: x.gone}
+	return infer.Target{Backend: node.BackendNFT, Family: x.family, Table: x.table, Chain: x.chain}
 }
 
 // ruleKey names a rule of a namespace.
