@@ -6,6 +6,7 @@ package cause
 // print.
 
 import (
+	"context"
 	"net/netip"
 	"strings"
 	"testing"
@@ -39,7 +40,7 @@ func TestLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ns.Close()
-	live := NewLive(ns, standing{t, ns})
+	live := NewLive(ns, standing{t.Context(), ns})
 	q := &inquiry{state: live}
 	self := live.Node()
 
@@ -75,12 +76,12 @@ func TestLive(t *testing.T) {
 
 // standing gives the rules of a node as they stand when they are asked for.
 type standing struct {
-	t  *testing.T
-	ns *node.Namespaces
+	ctx context.Context
+	ns  *node.Namespaces
 }
 
 func (s standing) All(netns uint32) (legacy, nft []meaning.Rule, err error) {
-	book := rulebook.New(rulebook.Config{Survey: rulebook.Read(s.t.Context(), s.ns, func(line string) { s.t.Log(line) }), Kernel: blind{}})
+	book := rulebook.New(rulebook.Config{Survey: rulebook.Read(s.ctx, s.ns, func(string) {}), Kernel: blind{}})
 	return book.All(netns)
 }
 
@@ -125,7 +126,7 @@ func TestLiveGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ns.Close()
-	live := NewLive(ns, standing{t, ns})
+	live := NewLive(ns, standing{t.Context(), ns})
 	const nowhere = 1
 	if links, err := live.Links(nowhere); err == nil {
 		t.Errorf("links of a namespace that does not exist: %v", links)

@@ -163,7 +163,7 @@ func recordState(ctx context.Context, path string, e *cluster.Env) error {
 	if err != nil {
 		return err
 	}
-	r, err := capture(NewLive(ctx, ns))
+	r, err := capture(NewLive(ns, standing{ctx, ns}))
 	if err := errors.Join(err, ns.Close()); err != nil {
 		return err
 	}
