@@ -146,7 +146,7 @@ func (a *Attachment) load(spec *ebpf.CollectionSpec) error {
 			cfg.Verbose("of packets only the linear part can be captured: " + err.Error())
 		}
 	}
-	a.brackets = newBrackets(links)
+	a.brackets = newBrackets(cfg.Namespaces, links)
 	if b.brackets {
 		a.placeBrackets(links)
 	}
@@ -202,7 +202,7 @@ func (a *Attachment) bracketPlaces() []uint32 {
 // bracket places the links of one namespace, and says so if it cannot.
 func (a *Attachment) bracket(in uint32) {
 	ns := a.cfg.Namespaces
-	err := a.brackets.add(ns, in, a.coll.Programs)
+	err := a.brackets.add(in, a.coll.Programs)
 	if err == nil {
 		err = a.showTables()
 	}

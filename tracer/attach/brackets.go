@@ -79,8 +79,8 @@ type hookListing struct {
 	err   error
 }
 
-func newBrackets(use bool) *Brackets {
-	return &Brackets{links: make(map[uint32][]link.Link), groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing), tables: make(map[bpf.BracketKey]string)}
+func newBrackets(ns *node.Namespaces, use bool) *Brackets {
+	return &Brackets{ns: ns, links: make(map[uint32][]link.Link), groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing), tables: make(map[bpf.BracketKey]string)}
 }
 
 // Reached notes that the flow got to a namespace of this node.
@@ -114,11 +114,11 @@ func bracketPrograms() []string {
 var errNoLinks = errors.New("kernel has no BPF netfilter links (Linux 6.4+)")
 
 // add places brackets in a namespace. Doing it twice does nothing.
-func (b *Brackets) add(ns *node.Namespaces, inode uint32, progs map[string]*ebpf.Program) error {
+func (b *Brackets) add(inode uint32, progs map[string]*ebpf.Program) error {
 	if b.done[inode] {
 		return nil
 	}
-	b.ns = ns
+	ns := b.ns
 	hooks, err := listHooks(ns, inode)
 	b.done[inode] = true // tried: not again for every packet
 	if err != nil {
@@ -159,7 +159,7 @@ func listHooks(ns *node.Namespaces, inode uint32) ([]node.Hook, error) {
 // were there and those that are: one that came or went since the packet died may
 // have been there when it did. A rule added to a table changes nothing here.
 func (b *Brackets) Changed(netns uint32, pf, hook uint8) ([]journey.Table, bool) {
-	if b.ns == nil {
+	if !b.use {
 		return nil, false
 	}
 	l, ok := b.now[netns]
