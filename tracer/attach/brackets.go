@@ -105,10 +105,13 @@ func (b *Brackets) wanted() []uint32 {
 func bracketPrograms() []string {
 	names := []string{"pass_last"}
 	for i := 0; i < numberedBrackets; i++ {
-		names = append(names, fmt.Sprintf("pass_%d", i))
+		names = append(names, numbered(i))
 	}
 	return names
 }
+
+// numbered names one of the brackets that have a number.
+func numbered(i int) string { return fmt.Sprintf("pass_%d", i) }
 
 // errNoLinks means a kernel before 6.4, or one without BPF netfilter links.
 var errNoLinks = errors.New("kernel has no BPF netfilter links (Linux 6.4+)")
@@ -242,7 +245,7 @@ func (b *Brackets) bracket(key hookKey, at []node.Hook, progs map[string]*ebpf.P
 		}
 	}
 	for i := 1; i < len(g.groups); i++ {
-		if err := b.attach(key, prios[i-1]+1, +1, progs[fmt.Sprintf("pass_%d", i)]); err != nil {
+		if err := b.attach(key, prios[i-1]+1, +1, progs[numbered(i)]); err != nil {
 			return err
 		}
 	}
