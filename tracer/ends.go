@@ -20,12 +20,12 @@ import (
 
 // follow takes what was noticed of the ends since it was last asked.
 func (t *Tracer) follow(sink model.Sink) error {
-	if t.watch == nil {
+	if t.endWatch == nil {
 		return nil
 	}
 	for {
 		select {
-		case m := <-t.watch.moves:
+		case m := <-t.endWatch.moves:
 			if err := t.moveEnd(m); err != nil {
 				return err
 			}

@@ -49,18 +49,18 @@ type Config struct {
 
 // Tracer is an attached trace.
 type Tracer struct {
-	cfg     Config
-	flow    *flow
-	kern    kernelNames
-	att     *attach.Attachment
-	rules   *rulebook.Book
-	asm     *journey.Assembler
-	clock   journey.Clock
-	pace    pace
-	start   *model.Start
-	watch   *endWatch // nil: nothing about the ends can change
-	changes *changes  // nil: not to be had
-	told    progress
+	cfg      Config
+	flow     *flow
+	kern     kernelNames
+	att      *attach.Attachment
+	rules    *rulebook.Book
+	asm      *journey.Assembler
+	clock    journey.Clock
+	pace     pace
+	start    *model.Start
+	endWatch *endWatch // nil: nothing about the ends can change
+	changes  *changes  // nil: not to be had
+	told     progress
 }
 
 // progress is what was told so far, of packets and of losses.
@@ -98,7 +98,7 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 		Backend: t.cfg.Backend, Hooks: t.att.Hooks(), AttachMS: float64(time.Since(began).Microseconds()) / 1000,
 		Src: f.src.End, Dst: f.dst.End, Proto: cfg.Proto, Port: cfg.Port, RuleSets: t.rules.Counts()}
 	if changeable(f.src, f.dst) {
-		if t.watch, err = watchEnds(f, cfg.Names, cfg.Verbose, t.att.Ring().Wake); err != nil {
+		if t.endWatch, err = watchEnds(f, cfg.Names, cfg.Verbose, t.att.Ring().Wake); err != nil {
 			t.Close()
 			return nil, err
 		}
@@ -208,12 +208,12 @@ func (t *Tracer) Close() error {
 	if t.changes != nil {
 		errs = append(errs, t.changes.Close())
 	}
-	if t.watch != nil {
-		errs = append(errs, t.watch.close())
+	if t.endWatch != nil {
+		errs = append(errs, t.endWatch.close())
 	}
 	if t.flow != nil {
 		errs = append(errs, t.flow.Close())
 	}
-	t.att, t.changes, t.watch, t.flow = nil, nil, nil, nil
+	t.att, t.changes, t.endWatch, t.flow = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
