@@ -31,7 +31,7 @@ func (t *Tracer) account(sum *model.Summary) {
 	sum.CutFrames = cut
 	sum.SkippedRuns = t.att.Skipped()
 	sum.UnknownRules = t.rules.Missing()
-	sum.LostChanges = t.lostChanges()
+	sum.LostChanges = t.changes.lost()
 	if seen := t.asm.Seen(); c.Packets > seen {
 		sum.LostPackets += c.Packets - seen
 	}
@@ -46,7 +46,7 @@ func (t *Tracer) account(sum *model.Summary) {
 }
 
 func (t *Tracer) tellLosses() {
-	t.lostChanges()
+	t.changes.lost()
 	c, err := t.att.Counters()
 	if err != nil {
 		return // told by account

@@ -12,66 +12,74 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/attach"
+	"github.com/pathtrace/pathtrace/tracer/journey"
+	"github.com/pathtrace/pathtrace/tracer/kernel"
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/watch"
 )
 
-// changes of the node during a trace.
+// changes of the node during a trace. None (nil) are told where they are not to
+// be had.
 type changes struct {
-	watcher *watch.Watcher
-	doers   *attach.Doers // nil: none to be had
-	warned  uint64        // losses that were told
+	ns            *node.Namespaces
+	clock         journey.Clock
+	watcher       *watch.Watcher
+	doers         *attach.Doers // nil: none to be had
+	counted       uint64        // losses that were told
+	warn, verbose func(string)
 }
 
 // watchNode begins to watch; functions tells whether functions may be attached.
-func (t *Tracer) watchNode(functions bool) {
-	var c changes
+func watchNode(cfg Config, f *flow, kern *kernel.Kernel, clock journey.Clock, functions bool) *changes {
 	var kinds []watch.Kind
-	var err error
-	if c.doers, err = attach.OpenDoers(t.kern.kern, functions, watch.Agents(), t.cfg.Verbose, t.stopwatch()); err != nil {
-		t.cfg.Verbose("who changes the node is not seen: " + err.Error())
-		c.doers = nil
+	doers, err := attach.OpenDoers(kern, functions, watch.Agents(), cfg.Verbose, stopwatch(cfg.Verbose))
+	if err != nil {
+		cfg.Verbose("who changes the node is not seen: " + err.Error())
+		doers = nil
 	} else {
-		kinds = deedsHeard(c.doers)
+		kinds = deedsHeard(doers)
 	}
-	proc := filepath.Join("/", t.cfg.Names.HostRoot, "proc")
-	if c.watcher, err = watch.New(t.ns, watch.Config{Names: t.where, Proc: proc, Deeds: kinds, Verbose: t.cfg.Verbose}); err != nil {
-		t.cfg.Warn("changes of the node are not told: " + err.Error())
+	proc := filepath.Join("/", cfg.Names.HostRoot, "proc")
+	watcher, err := watch.New(f.ns, watch.Config{Names: f.places, Proc: proc, Deeds: kinds, Verbose: cfg.Verbose})
+	c := &changes{ns: f.ns, clock: clock, watcher: watcher, doers: doers, warn: cfg.Warn, verbose: cfg.Verbose}
+	if err != nil {
+		cfg.Warn("changes of the node are not told: " + err.Error())
 		if err := c.Close(); err != nil {
-			t.cfg.Verbose(err.Error())
+			cfg.Verbose(err.Error())
 		}
-		return
+		return nil
 	}
-	t.changes = &c
-	t.listenToDoers()
+	c.listen()
+	return c
 }
 
-// listenToDoers shows the kernel half the namespaces of the node: pods come.
-func (t *Tracer) listenToDoers() {
-	if t.changes == nil || t.changes.doers == nil {
+// listen shows the kernel half the namespaces of the node: pods come.
+func (c *changes) listen() {
+	if c == nil || c.doers == nil {
 		return
 	}
-	if err := t.changes.doers.Listen(append(t.ns.Members(), t.ns.Node().Inode)...); err != nil {
-		t.cfg.Verbose(err.Error())
+	if err := c.doers.Listen(append(c.ns.Members(), c.ns.Node().Inode)...); err != nil {
+		c.verbose(err.Error())
 	}
 }
 
-// tellChanges hands over what changed since the last time.
-func (t *Tracer) tellChanges(sink model.Sink, now time.Time) error {
-	if t.changes == nil {
+// tell hands over what changed since the last time.
+func (c *changes) tell(sink model.Sink, now time.Time) error {
+	if c == nil {
 		return nil
 	}
 	var deeds []watch.Deed
-	if d := t.changes.doers; d != nil {
-		told, err := d.Take()
+	if c.doers != nil {
+		told, err := c.doers.Take()
 		if err != nil {
 			return err
 		}
 		for i := range told {
-			deeds = append(deeds, newDeed(&told[i], t.clock))
+			deeds = append(deeds, newDeed(&told[i], c.clock))
 		}
 	}
-	for _, e := range t.changes.watcher.Poll(now, deeds) {
+	for _, e := range c.watcher.Poll(now, deeds) {
 		if err := sink.Node(&e); err != nil {
 			return err
 		}
@@ -79,41 +87,41 @@ func (t *Tracer) tellChanges(sink model.Sink, now time.Time) error {
 	return nil
 }
 
-// newTeller puts changes in order with the packets on their way to a sink.
-func (t *Tracer) newTeller(sink model.Sink) *watch.Teller {
-	if t.changes == nil {
+// teller puts changes in order with the packets on their way to a sink.
+func (c *changes) teller(sink model.Sink) *watch.Teller {
+	if c == nil {
 		return watch.NewTeller(nil, sink)
 	}
-	return watch.NewTeller(t.changes.watcher, sink)
+	return watch.NewTeller(c.watcher, sink)
 }
 
-// lostChanges counts how often changes were not told.
-func (t *Tracer) lostChanges() uint64 {
-	if t.changes == nil {
+// lost counts how often changes were not told.
+func (c *changes) lost() uint64 {
+	if c == nil {
 		return 0
 	}
-	lost := t.changes.watcher.Missed()
-	if d := t.changes.doers; d != nil {
-		n, err := d.Lost()
+	lost := c.watcher.Missed()
+	if c.doers != nil {
+		n, err := c.doers.Lost()
 		if err != nil {
-			t.cfg.Verbose(err.Error())
+			c.verbose(err.Error())
 		}
 		lost += n
 	}
-	if lost > t.changes.warned {
-		t.changes.warned = lost
-		t.cfg.Warn(fmt.Sprintf("changes of the node came faster than they could be read, %d times so far: some are not told", lost))
+	if lost > c.counted {
+		c.counted = lost
+		c.warn(fmt.Sprintf("changes of the node came faster than they could be read, %d times so far: some are not told", lost))
 	}
 	return lost
 }
 
-// changesInModule attaches what waits for a kernel module.
-func (t *Tracer) changesInModule(name string) {
-	if t.changes == nil || t.changes.doers == nil {
+// arrived attaches what waits for a kernel module.
+func (c *changes) arrived(module string) {
+	if c == nil || c.doers == nil {
 		return
 	}
-	if err := t.changes.doers.Arrived(name); err != nil {
-		t.cfg.Verbose("who changes the node: " + err.Error())
+	if err := c.doers.Arrived(module); err != nil {
+		c.verbose("who changes the node: " + err.Error())
 	}
 }
 

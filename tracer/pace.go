@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/tracer/attach"
 )
 
 // A flow may be faster than anybody can read, or than a node should spend on
@@ -16,8 +18,8 @@ import (
 // filled the quota, and rises again while neither is near.
 
 const (
-	window       = (1 << 27) * time.Nanosecond // WINDOW_SHIFT
-	startPerSec  = 3000                        // new packets a second, at first
+	window       = (1 << attach.WindowShift) * time.Nanosecond
+	startPerSec  = 3000 // new packets a second, at first
 	mostPerSec   = 20000
 	fewestPerSec = 100
 	// cpuShare is how much of one CPU this process may take for a flow that could

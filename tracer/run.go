@@ -32,88 +32,132 @@ const (
 // Run hands packets to sink until ctx is done or enough were seen, waits for
 // what is in flight, and closes with the summary. Sink errors end it.
 func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, error) {
-	sum := &model.Summary{Type: "summary", MissedHooks: []model.MissedHook{}}
-	// what is asked about the node when the trace was told to stop is still to be answered
-	live := cause.NewLive(t.ns, t.rules)
-	teller := t.newTeller(sink)
-	sink = cause.New(live, t.cfg.Verbose).Sink(teller)
-	if err := sink.Start(t.start); err != nil {
-		return sum, err
+	r := t.newRun(sink)
+	if err := r.sink.Start(t.start); err != nil {
+		return r.sum, err
 	}
 	defer context.AfterFunc(ctx, t.att.Ring().Wake)()
+	for !r.settled() {
+		if err := r.look(); err != nil {
+			return r.sum, err
+		}
+		if r.stopping.IsZero() && (ctx.Err() != nil || t.enough()) {
+			r.stopping = r.now
+		}
+	}
+	return r.sum, r.close()
+}
+
+// run is one Run.
+type run struct {
+	*Tracer
+	sink     model.Sink
+	sum      *model.Summary
+	duties   []duty
+	began    time.Time
+	now      time.Time // of the last look
+	heard    time.Time // when the last event came
+	stopping time.Time // when it was told to stop; zero: it was not
+}
+
+// duty is what is looked after between two looks at the ring buffer.
+type duty struct {
+	every time.Duration // 0: each time
+	do    func() error
+	next  time.Time
+}
+
+func (t *Tracer) newRun(sink model.Sink) *run {
 	began := time.Now()
-	last := began // of an event
-	nextSweep, nextEnded := began.Add(sweepEvery), began.Add(lookForEnded)
-	var stopping time.Time
-	for {
-		wait := tick
-		switch {
-		case !stopping.IsZero():
-		case time.Since(last) < tellTick:
-			wait = tellTick
-		default:
-			wait = idleTick
-		}
-		n, err := t.read(wait)
-		if err != nil {
-			return sum, err
-		}
-		now := time.Now()
-		if n > 0 {
-			last = now
-		}
-		if err := t.tellChanges(sink, now); err != nil {
-			return sum, err
-		}
-		if err := t.flush(sink, sum, now, false); err != nil {
-			return sum, err
-		}
-		if err := teller.Tick(now); err != nil {
-			return sum, err
-		}
-		t.att.BracketReached()
-		if err := t.follow(sink); err != nil {
-			return sum, err
-		}
-		if now.After(nextEnded) {
-			t.releaseEnded()
-			nextEnded = now.Add(lookForEnded)
-		}
-		t.rules.Tick(now)
-		t.moreExpressions()
-		if t.pace.due(now) && t.pace.adapt(t.load(now)) {
-			if err := t.att.SetQuota(t.pace.quota()); err != nil {
-				return sum, err
-			}
-		}
-		if now.After(nextSweep) {
-			t.att.Sweep(t.clock.Now())
-			t.rules.MarkSkips(t.clock.Now())
-			t.tellLosses()
-			t.listenToDoers()
-			nextSweep = now.Add(sweepEvery)
-		}
-		if stopping.IsZero() && (ctx.Err() != nil || t.cfg.Packets > 0 && int(t.told.packets.Load()) >= t.cfg.Packets) {
-			stopping = now
-		}
-		if !stopping.IsZero() && t.settled(now, stopping, last) {
-			break
-		}
+	live := cause.NewLive(t.flow.ns, t.rules)
+	teller := t.changes.teller(sink)
+	r := &run{Tracer: t, sink: cause.New(live, t.cfg.Verbose).Sink(teller), began: began, now: began, heard: began,
+		sum: &model.Summary{Type: "summary", MissedHooks: []model.MissedHook{}}}
+	r.duties = []duty{
+		{do: func() error { return t.changes.tell(r.sink, r.now) }},
+		{do: func() error { return t.handOver(r.sink, r.sum, t.asm.Due(r.now, false)) }},
+		{do: func() error { return teller.Tick(r.now) }},
+		{do: always(t.att.BracketReached)},
+		{do: func() error { return t.follow(r.sink) }},
+		{every: lookForEnded, do: always(t.releaseEnded)},
+		{do: always(func() { t.rules.Tick(r.now) })},
+		{do: always(t.moreExpressions)},
+		{do: func() error { return t.keepPace(r.now) }},
+		{every: sweepEvery, do: always(t.sweep)},
 	}
-	if err := t.drain(); err != nil {
-		return sum, err
+	for i := range r.duties {
+		r.duties[i].next = began.Add(r.duties[i].every)
 	}
-	t.tellLosses()
-	t.told.lossy = t.told.lossy || t.att.Skipped() > 0
-	if err := t.tellChanges(sink, time.Now()); err != nil {
-		return sum, err
+	return r
+}
+
+// always makes a duty of what cannot fail.
+func always(do func()) func() error {
+	return func() error { do(); return nil }
+}
+
+// look takes the events that come within a time, and then sees to each duty.
+func (r *run) look() error {
+	n, err := r.read(r.patience())
+	if err != nil {
+		return err
 	}
-	if err := t.flush(sink, sum, time.Now(), true); err != nil {
-		return sum, err
+	r.now = time.Now()
+	if n > 0 {
+		r.heard = r.now
 	}
-	t.account(sum)
-	sum.DurationMS = time.Since(began).Milliseconds()
-	return sum, sink.Summary(sum)
+	for i := range r.duties {
+		d := &r.duties[i]
+		if d.every > 0 && !r.now.After(d.next) {
+			continue
+		}
+		if err := d.do(); err != nil {
+			return err
+		}
+		d.next = r.now.Add(d.every)
+	}
+	return nil
+}
+
+// patience is how long to wait for an event.
+func (r *run) patience() time.Duration {
+	switch {
+	case !r.stopping.IsZero():
+		return tick
+	case time.Since(r.heard) < tellTick:
+		return tellTick
+	}
+	return idleTick
+}
+
+// settled tells that it was told to stop, and nothing more is to be waited for.
+func (r *run) settled() bool {
+	stopped := r.now.Sub(r.stopping)
+	switch {
+	case r.stopping.IsZero():
+		return false
+	case r.enough(), stopped >= settleLimit:
+		return true
+	}
+	return r.now.Sub(r.heard) >= settleQuiet && stopped >= settleQuiet && r.asm.Pending() == 0
+}
+
+// close tells what is left, and the summary.
+func (r *run) close() error {
+	if err := r.drain(); err != nil {
+		return err
+	}
+	r.tellLosses()
+	r.told.lossy = r.told.lossy || r.att.Skipped() > 0
+	if err := r.changes.tell(r.sink, time.Now()); err != nil {
+		return err
+	}
+	if err := r.handOver(r.sink, r.sum, r.asm.Due(time.Now(), true)); err != nil {
+		return err
+	}
+	r.account(r.sum)
+	r.sum.DurationMS = time.Since(r.began).Milliseconds()
+	return r.sink.Summary(r.sum)
 }
 
 // read hands the events that come within a time to the assembler.
@@ -137,26 +181,15 @@ func (t *Tracer) drain() error {
 	return nil
 }
 
-// settled tells that nothing more is to be waited for.
-func (t *Tracer) settled(now, stopping, last time.Time) bool {
-	if t.cfg.Packets > 0 && int(t.told.packets.Load()) >= t.cfg.Packets {
-		return true
-	}
-	if now.Sub(stopping) >= settleLimit {
-		return true
-	}
-	return now.Sub(last) >= settleQuiet && now.Sub(stopping) >= settleQuiet && t.asm.Pending() == 0
-}
-
-// flush hands over the packets whose fate is known.
-func (t *Tracer) flush(sink model.Sink, sum *model.Summary, now time.Time, closing bool) error {
-	return t.handOver(sink, sum, t.asm.Due(now, closing))
+// enough tells that as many packets were told as were asked for.
+func (t *Tracer) enough() bool {
+	return t.cfg.Packets > 0 && int(t.told.packets.Load()) >= t.cfg.Packets
 }
 
 // handOver counts packets and hands them to the sink, no more than were asked for.
 func (t *Tracer) handOver(sink model.Sink, sum *model.Summary, packets []*model.Packet) error {
 	for _, p := range packets {
-		if t.cfg.Packets > 0 && int(t.told.packets.Load()) >= t.cfg.Packets {
+		if t.enough() {
 			return nil
 		}
 		counts := &sum.Forward
@@ -175,9 +208,25 @@ func (t *Tracer) handOver(sink model.Sink, sum *model.Summary, packets []*model.
 	return nil
 }
 
+// keepPace adapts the quota to the load.
+func (t *Tracer) keepPace(now time.Time) error {
+	if t.pace.due(now) && t.pace.adapt(t.load(now)) {
+		return t.att.SetQuota(t.pace.quota())
+	}
+	return nil
+}
+
+// sweep has what is stale forgotten, and tells what was lost.
+func (t *Tracer) sweep() {
+	t.att.Sweep(t.clock.Now())
+	t.rules.MarkSkips(t.clock.Now())
+	t.tellLosses()
+	t.changes.listen()
+}
+
 // moduleArrived attaches hooks in a kernel module that was loaded after start.
 func (t *Tracer) moduleArrived(name string) {
-	t.changesInModule(name)
+	t.changes.arrived(name)
 	n, err := t.att.Arrived(name)
 	switch {
 	case err != nil:

@@ -22,13 +22,11 @@ import (
 
 	"github.com/cilium/ebpf/rlimit"
 
-	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/attach"
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
 	"github.com/pathtrace/pathtrace/tracer/journey"
 	"github.com/pathtrace/pathtrace/tracer/kernel"
 	"github.com/pathtrace/pathtrace/tracer/model"
-	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/rulebook"
 )
 
@@ -52,21 +50,18 @@ type Config struct {
 
 // Tracer is an attached trace.
 type Tracer struct {
-	cfg     Config
-	ns      *node.Namespaces
-	names   *endpoint.Resolver
-	where   *placeBook
-	kern    kernelNames
-	att     *attach.Attachment
-	rules   *rulebook.Book
-	asm     *journey.Assembler
-	clock   journey.Clock
-	pace    pace
-	start   *model.Start
-	ends    flowEnds
-	watch   *endWatch // nil: nothing about the ends can change
-	changes *changes  // nil: not to be had
-	told    progress
+	cfg      Config
+	flow     *flow
+	kern     kernelNames
+	att      *attach.Attachment
+	rules    *rulebook.Book
+	asm      *journey.Assembler
+	clock    journey.Clock
+	pace     pace
+	start    *model.Start
+	endWatch *endWatch // nil: nothing about the ends can change
+	changes  *changes  // nil: not to be had
+	told     progress
 }
 
 // progress is what was told so far, of packets and of losses.
@@ -83,31 +78,28 @@ type progress struct {
 // returns, nothing of the flow is missed any more.
 func New(ctx context.Context, cfg Config) (*Tracer, error) {
 	began := time.Now()
-	t := &Tracer{cfg: cfg}
-	if t.cfg.Warn == nil {
-		t.cfg.Warn = func(string) {}
+	if cfg.Warn == nil {
+		cfg.Warn = func(string) {}
 	}
-	if t.cfg.Verbose == nil {
-		t.cfg.Verbose = func(string) {}
+	if cfg.Verbose == nil {
+		cfg.Verbose = func(string) {}
 	}
 	if cfg.SnapLen < 0 || cfg.SnapLen > attach.MaxSnapLen {
 		return nil, fmt.Errorf("snap length %d: not within 0 and %d", cfg.SnapLen, attach.MaxSnapLen)
 	}
-	src, dst, filter, err := t.resolve(ctx)
+	f, err := findFlow(ctx, cfg)
 	if err != nil {
-		t.Close()
 		return nil, err
 	}
-	if err := t.open(ctx, filter, src, dst); err != nil {
-		t.Close()
-		return nil, err
+	t, err := open(ctx, cfg, f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	t.start = &model.Start{Type: "start", Time: time.Now(), Version: cfg.Version, Kernel: t.kern.kern.Release(),
 		Backend: t.cfg.Backend, Hooks: t.att.Hooks(), AttachMS: float64(time.Since(began).Microseconds()) / 1000,
-		Src: src.End, Dst: dst.End, Proto: cfg.Proto, Port: cfg.Port, RuleSets: t.rules.Counts()}
-	t.ends.src, t.ends.dst = src, dst
-	if changeable(src, dst) {
-		if t.watch, err = watchEnds(t.ns, cfg.Names, t.where.names, src, dst, t.cfg.Verbose, t.att.Ring().Wake); err != nil {
+		Src: f.src.End, Dst: f.dst.End, Proto: cfg.Proto, Port: cfg.Port, RuleSets: t.rules.Counts()}
+	if changeable(f.src, f.dst) {
+		if t.endWatch, err = watchEnds(f, cfg.Names, cfg.Verbose, t.att.Ring().Wake); err != nil {
 			t.Close()
 			return nil, err
 		}
@@ -116,123 +108,83 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 	return t, nil
 }
 
-// resolve finds the node's namespaces and both ends' addresses.
-func (t *Tracer) resolve(ctx context.Context) (src, dst endpoint.Endpoint, f bpf.Filter, err error) {
-	if t.ns, err = node.OpenNamespacesAt(t.cfg.Names.HostRoot, t.cfg.NetnsPath); err != nil {
-		return
-	}
-	sources := t.cfg.Names
-	sources.Warn = t.cfg.Warn
-	t.names = endpoint.NewResolverWith(t.ns, sources)
-	if src, err = t.names.Resolve(ctx, t.cfg.Src); err != nil {
-		err = fmt.Errorf("source: %w", err)
-		return
-	}
-	if dst, err = t.names.Resolve(ctx, t.cfg.Dst); err != nil {
-		err = fmt.Errorf("destination: %w", err)
-		return
-	}
-	if err = endpoint.Check(src, dst); err != nil {
-		return
-	}
-	uplinks, err := t.ns.Uplinks()
-	if err != nil {
-		return
-	}
-	ports, err := t.ns.VXLANPorts()
-	if err != nil {
-		return
-	}
-	names, err := t.names.Names(ctx)
-	if err != nil {
-		return
-	}
-	names.Learn(src)
-	names.Learn(dst)
-	t.where = newPlaceBook(t.ns, names, uplinks, t.cfg.Warn)
-	if n := len(bpf.Filter{}.Uplinks); len(uplinks) > n {
-		t.cfg.Warn(fmt.Sprintf("%d interfaces lead off this node, %d are known as such to the kernel half: equal packets sent again from outside may be told as one", len(uplinks), n))
-	}
-	if n := len(bpf.Filter{}.Vxlan); len(ports) > n {
-		t.cfg.Warn(fmt.Sprintf("VXLAN on %d ports, inside %d of which is looked: %v", len(ports), n, ports[:n]))
-	}
-	f, err = attach.NewFilter(src, dst, t.cfg.Proto, t.cfg.Port, ports, t.ns.Node().Inode, uplinks)
-	return
-}
-
 // open loads and attaches the first backend that this kernel accepts.
-func (t *Tracer) open(ctx context.Context, f bpf.Filter, src, dst endpoint.Endpoint) error {
-	candidates, err := attach.Backends(t.cfg.Backend)
+func open(ctx context.Context, cfg Config, f *flow) (*Tracer, error) {
+	candidates, err := attach.Backends(cfg.Backend)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if t.kern.kern, err = kernel.Open(); err != nil {
-		return err
+	kern, err := kernel.Open()
+	if err != nil {
+		return nil, err
 	}
-	if t.kern.symbols, err = kernel.LoadSymbols(); err != nil {
-		return err
+	symbols, err := kernel.LoadSymbols()
+	if err != nil {
+		return nil, err
 	}
-	if t.kern.Hidden() {
-		t.cfg.Verbose(t.kern.symbols.Note())
+	if symbols.Hidden() {
+		cfg.Verbose(symbols.Note())
 	}
-	took := t.stopwatch()
-	survey := rulebook.Read(ctx, t.ns, t.cfg.Verbose)
+	took := stopwatch(cfg.Verbose)
+	survey := rulebook.Read(ctx, f.ns, cfg.Verbose)
 	took("read the rule sets")
 	if err := rlimit.RemoveMemlock(); err != nil {
-		return fmt.Errorf("lift the limit on locked memory: %w", err)
+		return nil, fmt.Errorf("lift the limit on locked memory: %w", err)
 	}
 	var given []attach.Missed // backends given up
 	for _, b := range candidates {
-		if err = t.openBackend(b, f, src, dst, survey); err == nil {
-			t.cfg.Backend = b.Name()
+		var t *Tracer
+		if t, err = openBackend(cfg, b, f, kern, symbols, survey); err == nil {
 			for _, m := range given {
 				t.att.Miss(m)
 			}
-			t.watchNode(b.HasFunctions())
-			return nil
+			t.changes = watchNode(cfg, f, kern, t.clock, b.HasFunctions())
+			return t, nil
 		}
-		err = errors.Join(fmt.Errorf("backend %s: %w", b.Name(), err), t.detach())
+		err = fmt.Errorf("backend %s: %w", b.Name(), err)
 		if len(candidates) > 1 {
-			t.cfg.Verbose(err.Error())
+			cfg.Verbose(err.Error())
 			given = append(given, attach.Missed{
 				MissedHook: model.MissedHook{Hook: "backend " + b.Name(), Why: err.Error()},
 				Quiet:      errors.Is(err, attach.ErrPolicy), // a hardened node: said with -v and by the ready line
 			})
 		}
 	}
-	return err
+	return nil, err
 }
 
 // openBackend attaches one backend and lets it follow packets.
-func (t *Tracer) openBackend(b attach.Backend, f bpf.Filter, src, dst endpoint.Endpoint, survey *rulebook.Survey) error {
-	var err error
-	t.att, err = b.Open(attach.Config{Kernel: t.kern.kern, Symbols: t.kern.symbols, Namespaces: t.ns, Filter: f, Src: src, Dst: dst,
-		SnapLen: t.cfg.SnapLen, Expressions: survey.InUse(), Verbose: t.cfg.Verbose, Stopwatch: t.stopwatch})
+func openBackend(cfg Config, b attach.Backend, f *flow, kern *kernel.Kernel, symbols *kernel.Symbols, survey *rulebook.Survey) (*Tracer, error) {
+	att, err := b.Open(attach.Config{Kernel: kern, Symbols: symbols, Namespaces: f.ns, Filter: f.filter, Src: f.src, Dst: f.dst,
+		SnapLen: cfg.SnapLen, Expressions: survey.InUse(), Verbose: cfg.Verbose, Stopwatch: func() func(string) { return stopwatch(cfg.Verbose) }})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	t.kern.fns = t.att.Functions()
-	t.clock = journey.NewClock()
-	cfg := rulebook.Config{Survey: survey, Kernel: t.att, Ends: append(slices.Clone(src.NetnsInodes), dst.NetnsInodes...), Handles: b.HearsRules(), Wall: t.clock.Wall}
+	cfg.Backend = b.Name()
+	t := &Tracer{cfg: cfg, flow: f, kern: kernelNames{kern, symbols, att.Functions()}, att: att, clock: journey.NewClock(), pace: newPace(cfg.Sample)}
+	rules := rulebook.Config{Survey: survey, Kernel: att, Ends: slices.Concat(f.src.NetnsInodes, f.dst.NetnsInodes), Handles: b.HearsRules(), Wall: t.clock.Wall}
 	if b.HearsRules() {
-		cfg.Skipped, cfg.Unheard = t.att.Skipped, t.att.Unheard(survey.InUse())
+		rules.Skipped, rules.Unheard = att.Skipped, att.Unheard(survey.InUse())
 	}
-	t.rules = rulebook.New(cfg)
-	t.asm = journey.NewAssembler(journey.Config{Places: t.where, Naming: t.kern, Tables: t.att.Tables(), Rules: t.rules, Wall: t.clock.Wall,
-		NotOurs: t.notOurs, Module: t.moduleArrived, Lossy: func() bool { return t.told.lossy }, SnapLen: t.cfg.SnapLen})
-	t.pace = newPace(t.cfg.Sample)
-	if err := t.att.SetQuota(t.pace.quota()); err != nil {
-		return err
+	t.rules = rulebook.New(rules)
+	t.asm = journey.NewAssembler(journey.Config{Places: f.places, Naming: t.kern, Tables: att.Tables(), Rules: t.rules, Wall: t.clock.Wall,
+		NotOurs: t.notOurs, Module: t.moduleArrived, Lossy: func() bool { return t.told.lossy }, SnapLen: cfg.SnapLen})
+	err = att.SetQuota(t.pace.quota())
+	if err == nil {
+		err = att.Arm(true)
 	}
-	return t.att.Arm(true)
+	if err != nil {
+		return nil, errors.Join(err, att.Close())
+	}
+	return t, nil
 }
 
 // stopwatch gives a function that tells, with -v, how long a step took.
-func (t *Tracer) stopwatch() func(what string) {
+func stopwatch(verbose func(string)) func(what string) {
 	last := time.Now()
 	return func(what string) {
 		now := time.Now()
-		t.cfg.Verbose(fmt.Sprintf("%s: %d ms", what, now.Sub(last).Milliseconds()))
+		verbose(fmt.Sprintf("%s: %d ms", what, now.Sub(last).Milliseconds()))
 		last = now
 	}
 }
@@ -250,24 +202,6 @@ func (t *Tracer) Lost() uint64 { return t.told.lost.Load() }
 
 // Close detaches. It may take seconds: print first. Closing twice does nothing.
 func (t *Tracer) Close() error {
-	err := t.detach()
-	if t.watch != nil {
-		err = errors.Join(err, t.watch.close())
-		t.watch = nil
-	}
-	if t.names != nil {
-		err = errors.Join(err, t.names.Close())
-		t.names = nil
-	}
-	if t.ns != nil {
-		err = errors.Join(err, t.ns.Close())
-		t.ns = nil
-	}
-	return err
-}
-
-// detach takes out all programs of the backend in use.
-func (t *Tracer) detach() error {
 	var errs []error
 	if t.att != nil {
 		errs = append(errs, t.att.Close())
@@ -275,6 +209,12 @@ func (t *Tracer) detach() error {
 	if t.changes != nil {
 		errs = append(errs, t.changes.Close())
 	}
-	t.att, t.changes = nil, nil
+	if t.endWatch != nil {
+		errs = append(errs, t.endWatch.close())
+	}
+	if t.flow != nil {
+		errs = append(errs, t.flow.Close())
+	}
+	t.att, t.changes, t.endWatch, t.flow = nil, nil, nil, nil
 	return errors.Join(errs...)
 }

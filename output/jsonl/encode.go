@@ -31,8 +31,10 @@ func encoderOf(t reflect.Type) encoder {
 		return appendTime
 	case t == reflect.TypeFor[netip.Addr]():
 		return appendAddr
-	case t.Implements(reflect.TypeFor[json.Marshaler]()), t.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
+	case t.Implements(reflect.TypeFor[json.Marshaler]()):
 		return appendAny
+	case t.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
+		return appendText
 	}
 	switch t.Kind() {
 	case reflect.String:
@@ -69,6 +71,11 @@ func appendTime(dst []byte, v reflect.Value) ([]byte, error) {
 func appendAddr(dst []byte, v reflect.Value) ([]byte, error) {
 	dst, err := v.Addr().Interface().(*netip.Addr).AppendText(append(dst, '"'))
 	return append(dst, '"'), err
+}
+
+func appendText(dst []byte, v reflect.Value) ([]byte, error) {
+	text, err := v.Interface().(encoding.TextMarshaler).MarshalText()
+	return appendString(dst, string(text)), err
 }
 
 func pointerEncoder(to encoder) encoder {

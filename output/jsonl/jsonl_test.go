@@ -66,6 +66,9 @@ func filled(v reflect.Value, n *int) {
 	case netip.Prefix:
 		v.Set(reflect.ValueOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(*n), 0}), 24)))
 		return
+	case model.Candidate: // one line
+		v.Set(reflect.ValueOf(model.Candidate{Function: "hook \"a<b>&\u00e9\" #" + string(rune('a'+*n%26))}))
+		return
 	case model.Prefixes:
 		v.Set(reflect.ValueOf(model.Prefixes{netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("fd00::1/128"), netip.MustParsePrefix("10.1.0.0/16")}))
 		return

@@ -41,7 +41,7 @@ func packet(id uint64, name string, o model.Outcome) *model.Packet {
 	}
 	if o.Died() {
 		p.Drop = &model.Drop{Reason: name, Function: name, Stack: []string{name}, Hook: "FORWARD", Table: name, Chain: name, Backend: "legacy",
-			Rule: &rule, RuleSource: model.RuleExact, RuleUnknown: name, Unevaluated: []string{name}, Candidates: []string{name},
+			Rule: &rule, RuleSource: model.RuleExact, RuleUnknown: name, Unevaluated: []string{name}, Candidates: model.Candidates{{Function: name}},
 			Interface: name, Place: "node", Netns: 1}
 	}
 	return p

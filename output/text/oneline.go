@@ -59,7 +59,7 @@ func DropLine(d *model.Drop) string {
 	case d.Rule != nil:
 		line += " " + ruleLine(d.Rule)
 	case len(d.Candidates) > 0:
-		line += " by one of " + strings.Join(d.Candidates, ", ")
+		line += " by one of " + strings.Join(d.Candidates.Strings(), ", ")
 	case d.RuleUnknown != "":
 		line += " rule not known: " + d.RuleUnknown
 	default:

@@ -190,7 +190,7 @@ func (w *Writer) dropRule(d *model.Drop, rules []model.Rule) {
 		w.label("filter", span{filterWords(d), plain})
 	}
 	if len(d.Candidates) > 0 {
-		w.label("which", span{"one of " + strings.Join(d.Candidates, ", ") + ": this backend cannot tell them apart", warned})
+		w.label("which", span{"one of " + strings.Join(d.Candidates.Strings(), ", ") + ": this backend cannot tell them apart", warned})
 	}
 	if d.Rule == nil {
 		if d.RuleUnknown != "" {

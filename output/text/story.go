@@ -145,7 +145,7 @@ func storyKey(p *model.Packet) string {
 		line(s.place, s.device, s.words())
 	}
 	if d := p.Drop; d != nil {
-		line(append([]string{symbol(d.Function), d.Backend, d.Chain, string(d.RuleSource)}, d.Candidates...)...)
+		line(append([]string{symbol(d.Function), d.Backend, d.Chain, string(d.RuleSource)}, d.Candidates.Strings()...)...)
 		if d.Rule != nil {
 			line(ruleName(*d.Rule), d.Rule.Text)
 		}

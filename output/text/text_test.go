@@ -253,7 +253,7 @@ func odds() trace {
 
 	which := dropAtForward(podToPod(tcp(4, model.Forward, "S", 41233), "new"))
 	which.Drop.Rule, which.Drop.RuleSource, which.Drop.Table, which.Drop.Chain, which.Drop.Backend = nil, "", "", "", ""
-	which.Drop.Candidates = []string{"legacy filter", "nft ip filter"}
+	which.Drop.Candidates = model.Candidates{{Function: "legacy filter"}, {Function: "nft ip filter"}}
 
 	full := podToPod(tcp(5, model.Forward, ".", 41234), "established")
 	full.Outcome = model.Unknown

@@ -526,7 +526,7 @@ func mismatch(e *cluster.Env, s story.Scenario, p model.Packet) []string {
 	note(len(x.Functions) == 0 || hasPrefix(x.Functions, d.Function), "function %s, want %v", d.Function, x.Functions)
 	note(x.Hook == "" || d.Hook == x.Hook, "hook %q, want %s", d.Hook, x.Hook)
 	// where two tables have one priority, a backend without fentry names both
-	note(x.Table == "" || d.Table == x.Table || d.Table == "" && slices.ContainsFunc(d.Candidates, func(c string) bool { return strings.Contains(c, "table "+x.Table) }), "table %q (of %v), want %s", d.Table, d.Candidates, x.Table)
+	note(x.Table == "" || d.Table == x.Table || d.Table == "" && slices.ContainsFunc(d.Candidates, func(c model.Candidate) bool { return c.Table == x.Table }), "table %q (of %v), want %s", d.Table, d.Candidates, x.Table)
 	note(len(x.Places) == 0 || slices.ContainsFunc(x.Places, func(r story.Role) bool { return at(e, s, r, d.Netns) }), "place %s, want %v", d.Place, x.Places)
 	note(len(x.Interface) == 0 || slices.ContainsFunc(x.Interface, func(r story.Role) bool { return s.InterfaceOf(e, r) == d.Interface }), "interface %q, want %v", d.Interface, x.Interface)
 	return wrong

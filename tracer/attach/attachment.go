@@ -61,6 +61,10 @@ func (a *Attachment) Arm(on bool) error {
 	return nil
 }
 
+// WindowShift gives the window of the quota: 1 << WindowShift ns (WINDOW_SHIFT of
+// bpf/track.h).
+const WindowShift = 27
+
 // SetQuota says how many new packets are followed in one window (bpf/track.h); 0 all.
 func (a *Attachment) SetQuota(packets uint64) error {
 	if err := a.coll.Variables["quota"].Set(packets); err != nil {

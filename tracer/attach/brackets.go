@@ -79,8 +79,8 @@ type hookListing struct {
 	err   error
 }
 
-func newBrackets(use bool) *Brackets {
-	return &Brackets{links: make(map[uint32][]link.Link), groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing), tables: make(map[bpf.BracketKey]string)}
+func newBrackets(ns *node.Namespaces, use bool) *Brackets {
+	return &Brackets{ns: ns, links: make(map[uint32][]link.Link), groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing), tables: make(map[bpf.BracketKey]string)}
 }
 
 // Reached notes that the flow got to a namespace of this node.
@@ -105,20 +105,23 @@ func (b *Brackets) wanted() []uint32 {
 func bracketPrograms() []string {
 	names := []string{"pass_last"}
 	for i := 0; i < numberedBrackets; i++ {
-		names = append(names, fmt.Sprintf("pass_%d", i))
+		names = append(names, numbered(i))
 	}
 	return names
 }
+
+// numbered names one of the brackets that have a number.
+func numbered(i int) string { return fmt.Sprintf("pass_%d", i) }
 
 // errNoLinks means a kernel before 6.4, or one without BPF netfilter links.
 var errNoLinks = errors.New("kernel has no BPF netfilter links (Linux 6.4+)")
 
 // add places brackets in a namespace. Doing it twice does nothing.
-func (b *Brackets) add(ns *node.Namespaces, inode uint32, progs map[string]*ebpf.Program) error {
+func (b *Brackets) add(inode uint32, progs map[string]*ebpf.Program) error {
 	if b.done[inode] {
 		return nil
 	}
-	b.ns = ns
+	ns := b.ns
 	hooks, err := listHooks(ns, inode)
 	b.done[inode] = true // tried: not again for every packet
 	if err != nil {
@@ -159,7 +162,7 @@ func listHooks(ns *node.Namespaces, inode uint32) ([]node.Hook, error) {
 // were there and those that are: one that came or went since the packet died may
 // have been there when it did. A rule added to a table changes nothing here.
 func (b *Brackets) Changed(netns uint32, pf, hook uint8) ([]journey.Table, bool) {
-	if b.ns == nil {
+	if !b.use {
 		return nil, false
 	}
 	l, ok := b.now[netns]
@@ -242,7 +245,7 @@ func (b *Brackets) bracket(key hookKey, at []node.Hook, progs map[string]*ebpf.P
 		}
 	}
 	for i := 1; i < len(g.groups); i++ {
-		if err := b.attach(key, prios[i-1]+1, +1, progs[fmt.Sprintf("pass_%d", i)]); err != nil {
+		if err := b.attach(key, prios[i-1]+1, +1, progs[numbered(i)]); err != nil {
 			return err
 		}
 	}

@@ -113,13 +113,13 @@ func TestHooksAt(t *testing.T) {
 
 func TestEntryFamilyIsTheTables(t *testing.T) {
 	g, _ := groupByPriority([]node.Hook{nftHook(0, "calico", "fwd")})
-	if e := g.groups[0][0]; e.Family != "inet" || e.String() != "nft inet table calico chain fwd" {
-		t.Errorf("entry %+v, printed %q", e, e)
+	if e := g.groups[0][0]; e.Family != "inet" || e.Table != "calico" || e.Chain != "fwd" {
+		t.Errorf("entry %+v", e)
 	}
 }
 
 func TestPassedAndAt(t *testing.T) {
-	b := newBrackets(true)
+	b := newBrackets(nil, true)
 	b.groups[hookKey{1, unix.NFPROTO_IPV4, 2}], _ = groupByPriority([]node.Hook{legacyHook(-150, "mangle"), otherHook(-1, "ip_vs"),
 		legacyHook(0, "filter"), nftHook(0, "t", "c"), nftHook(50, "t", "d"), otherHook(math.MaxInt32, "nf_confirm")})
 	for _, c := range []struct {
@@ -144,7 +144,7 @@ func TestPassedAndAt(t *testing.T) {
 }
 
 func TestBracketsOfNamespacesReachedLater(t *testing.T) {
-	b := newBrackets(true)
+	b := newBrackets(nil, true)
 	b.done[1] = true
 	for _, in := range []uint32{1, 2, 2, 3} {
 		b.Reached(in)
@@ -155,7 +155,7 @@ func TestBracketsOfNamespacesReachedLater(t *testing.T) {
 	if got := b.wanted(); len(got) != 0 {
 		t.Errorf("wanted again %v", got)
 	}
-	none := newBrackets(false)
+	none := newBrackets(nil, false)
 	none.Reached(2)
 	if got := none.wanted(); len(got) != 0 {
 		t.Errorf("a backend without brackets wants %v", got)
@@ -164,7 +164,7 @@ func TestBracketsOfNamespacesReachedLater(t *testing.T) {
 
 // A hook that got only some of its brackets would name the wrong table.
 func TestHalfPlacedBracketsNameNothing(t *testing.T) {
-	b := newBrackets(true)
+	b := newBrackets(nil, true)
 	key := hookKey{1, unix.NFPROTO_IPV4, 2}
 	if err := b.bracket(key, []node.Hook{legacyHook(0, "filter")}, nil); err == nil || strings.Contains(err.Error(), "\n") {
 		t.Errorf("error %v, want one line", err)
@@ -191,8 +191,7 @@ func TestTablesThatCameOrWent(t *testing.T) {
 		"new order": {[]node.Hook{nftHook(0, "x", "cni"), nftHook(9, "y", "guard")}, []node.Hook{nftHook(0, "y", "guard"), nftHook(9, "x", "cni")}, "cni guard", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBrackets(true)
-			b.ns = &node.Namespaces{}
+			b := newBrackets(nil, true)
 			b.groups[key], _ = groupByPriority(tc.was)
 			b.now[key.netns] = hookListing{at: time.Now(), hooks: tc.is}
 			tables, changed := b.Changed(key.netns, key.pf, key.hook)

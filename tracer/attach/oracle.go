@@ -13,6 +13,7 @@ import (
 // Room for the counters of legacy tables (bpf/rules_legacy.h), for each CPU.
 const (
 	counterBlock   = 4096     // bytes: 256 rules
+	ruleCounter    = 16       // struct xt_counters
 	maxBlocks      = 64       // MAX_BLOCKS: 16384 rules
 	fewestBlocks   = 16       // 4096 rules, however many CPUs
 	snapshotMemory = 32 << 20 // what all CPUs together should not exceed, bytes

@@ -6,8 +6,10 @@ package cause
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
@@ -59,7 +61,7 @@ func emptyChain(q *inquiry) *claim {
 		}
 		c := &claim{summary: fmt.Sprintf("the policy of chain %s in table %s is to drop, and no rule of it accepts the packet", chain.Chain, chain.Table)}
 		c.evidence = []string{q.where(), fmt.Sprintf("nft: table %s %s, chain %s: %s, and no rule", chain.Family, chain.Table, chain.Chain, chain.Text)}
-		c.missing = []string{"which of these tables it was, seen in the kernel: " + strings.Join(q.d.Candidates, "; ")}
+		c.missing = []string{"which of these tables it was, seen in the kernel: " + strings.Join(q.d.Candidates.Strings(), "; ")}
 		c.fix = q.openFix("nft", chain.Family, chain.Table, chain.Chain)
 		return c
 	}
@@ -73,12 +75,9 @@ func isPolicy(r meaning.Rule) bool {
 
 // candidate tells whether a chain is one of those that may have dropped it.
 func (q *inquiry) candidate(chain meaning.Rule) bool {
-	for _, c := range q.d.Candidates {
-		if strings.HasSuffix(c, "table "+chain.Table+" chain "+chain.Chain) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(q.d.Candidates, func(c model.Candidate) bool {
+		return c.Backend == "nft" && c.Family == chain.Family && c.Table == chain.Table && c.Chain == chain.Chain
+	})
 }
 
 func hasRules(all []meaning.Rule, chain meaning.Rule) bool {

@@ -101,7 +101,7 @@ func TestMade(t *testing.T) {
 	const unknown = `-A cali-from-wl-dispatch -m comment --comment "cali:abcdefghijklmnop" -m comment --comment "Unknown interface" -j DROP`
 	full := func(r *recorded) { r.Places[nodeNS].Sysctls["netfilter/nf_conntrack_count"] = "262144" }
 	inPrerouting := func(p *model.Packet) {
-		p.Drop.Hook, p.Drop.Candidates = "PREROUTING", []string{"nf_conntrack_in", "legacy ip raw"}
+		p.Drop.Hook, p.Drop.Candidates = "PREROUTING", model.Candidates{{Function: "nf_conntrack_in"}, {Backend: "legacy", Family: "ip", Table: "raw"}}
 	}
 	for name, tc := range map[string]struct {
 		packet *model.Packet

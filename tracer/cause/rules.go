@@ -140,7 +140,7 @@ func anyRule(q *inquiry) *claim {
 	}
 	c := &claim{evidence: []string{q.where()}, summary: fmt.Sprintf("a rule of %s in hook %s drops it", tableWords(q.d), q.d.Hook)}
 	if len(q.d.Candidates) > 0 {
-		c.missing = append(c.missing, "which of these tables it was: "+strings.Join(q.d.Candidates, "; "))
+		c.missing = append(c.missing, "which of these tables it was: "+strings.Join(q.d.Candidates.Strings(), "; "))
 	}
 	why := q.d.RuleUnknown
 	if why == "" {

@@ -63,7 +63,7 @@ func TestLiveRulesWith(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ns.Close()
-	live := NewLive(t.Context(), ns)
+	live := NewLive(ns, standing{t.Context(), ns})
 	kept := func(with *meaning.Rule) int {
 		t.Helper()
 		sets, err := live.Rules(live.Node(), with)

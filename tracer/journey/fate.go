@@ -171,7 +171,7 @@ func placeInHook(w *world, c *copyState, e *Record, d *model.Drop) {
 		return
 	}
 	for _, t := range tables {
-		d.Candidates = append(d.Candidates, t.String())
+		d.Candidates = append(d.Candidates, model.Candidate(t))
 	}
 }
 

@@ -11,7 +11,6 @@ package journey
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,35 +62,54 @@ type Tables interface {
 // copyState is one skb that carried the packet: the original, a clone, a
 // segment. Its fate is its own; the packet's is drawn from all of them.
 type copyState struct {
-	number     int
-	last       bpf.Event // last sighting
-	index      uint8     // last bracket passed in the hook it is in, +1
-	hook       uint8
+	number  int
+	last    bpf.Event // last sighting
+	foreign bool      // last sighting was outside this node
+	segment bool      // carries a part of the packet: if it dies, the packet did not arrive whole
+	fib     *bpf.EventRoute
+	out     string // interface its last route leads to
+	hookState
+	tableState
+	connection
+	ending
+}
+
+// hookState is where in a netfilter hook a copy is.
+type hookState struct {
+	hook    uint8
+	index   uint8     // last bracket passed in the hook it is in, +1
+	bracket bpf.Event // the link it passed last, as it was there
+	told    []string  // tables told by themselves since the last bracket
+}
+
+// tableState is the last table that told its verdict, and the rules behind it.
+type tableState struct {
+	table  model.Hop
+	ruling Ruling
+}
+
+// connection is what conntrack said of a copy.
+type connection struct {
+	ct      *bpf.EventCt
+	invalid bool // it looked at it and gave it no entry
+}
+
+// ending is how a copy ended, as far as it did.
+type ending struct {
 	delivered  bool
 	left       bool
 	ended      bool // freed in good order
-	drop       *model.Drop
-	foreign    bool // last sighting was outside this node
 	tap        bool // a packet socket's copy: its fate says nothing
-	segment    bool // carries a part of the packet: if it dies, the packet did not arrive whole
-	fib        *bpf.EventRoute
-	table      model.Hop    // last table that told its verdict
-	ruling     Ruling       // the rules behind it
+	drop       *model.Drop
 	dropRules  []model.Rule // those that led to its death, where no hop of a table tells them
 	dropSource model.RuleSource
-	told       []string  // tables told by themselves since the last bracket
-	bracket    bpf.Event // the link it passed last, as it was there
-	ct         *bpf.EventCt
-	invalid    bool   // conntrack looked at it and gave it no entry
-	out        string // interface its last route leads to
 }
 
 // journey is one packet on its way: events in, hops out.
 type journey struct {
-	id        uint64
-	first     bpf.Event
-	hops      []model.Hop
-	hopTimes  []uint64 // ns of each hop, CLOCK_MONOTONIC
+	id    uint64
+	first bpf.Event
+	trail
 	copies    map[uint64]*copyState
 	order     []uint64 // skbs in order of appearance
 	tentative bool
@@ -230,8 +248,8 @@ func (j *journey) changes(w *world, c *copyState, e *Record) {
 
 // encapsulated completes vxlan_xmit's hop, or makes one where it was not seen.
 func (j *journey) encapsulated(w *world, c *copyState, e *Record) {
-	if n := len(j.hops); n > 0 && j.hops[n-1].Stage == model.StageEncapsulate && j.hops[n-1].Tunnel == nil {
-		j.hops[n-1].Tunnel = TunnelOf(&e.Tun)
+	if h := j.lastHop(); h != nil && h.Stage == model.StageEncapsulate && h.Tunnel == nil {
+		h.Tunnel = TunnelOf(&e.Tun)
 		return
 	}
 	at := *e
@@ -240,10 +258,6 @@ func (j *journey) encapsulated(w *world, c *copyState, e *Record) {
 	h.Tunnel = TunnelOf(&e.Tun)
 	h.Function = ""
 	j.push(e, h)
-}
-
-func (j *journey) lastStage(s model.Stage) bool {
-	return len(j.hops) > 0 && j.hops[len(j.hops)-1].Stage == s
 }
 
 // hop makes a hop with what every event tells.
@@ -256,11 +270,6 @@ func (j *journey) hop(w *world, c *copyState, e *Record, stage model.Stage) mode
 	}
 }
 
-func (j *journey) push(e *Record, h model.Hop) {
-	j.hops = append(j.hops, h)
-	j.hopTimes = append(j.hopTimes, e.Ts)
-}
-
 // packet turns the journey into what is told; nil when there is nothing to
 // tell: never on this node, or never settled to be of the flow.
 func (j *journey) packet(number uint64, wall func(uint64) time.Time) *model.Packet {
@@ -269,7 +278,7 @@ func (j *journey) packet(number uint64, wall func(uint64) time.Time) *model.Pack
 	}
 	e := &j.first
 	ends := EndpointsOf(&e.T)
-	p := &model.Packet{Type: "packet", ID: number, Direction: direction(j.dir), Time: wall(j.hopTimes[0]),
+	p := &model.Packet{Type: "packet", ID: number, Direction: direction(j.dir), Time: wall(j.times[0]),
 		Proto: protoName(e.T.Proto), Src: ends.Src, SrcPort: ends.SrcPort, Dst: ends.Dst, DstPort: ends.DstPort,
 		Length: e.L3len, TTL: e.Ttl, Hops: j.hops, Lost: j.lost}
 	switch e.T.Proto {
@@ -282,7 +291,7 @@ func (j *journey) packet(number uint64, wall func(uint64) time.Time) *model.Pack
 		}
 	}
 	for i := range p.Hops {
-		p.Hops[i].AtNS = int64(j.hopTimes[i] - j.hopTimes[0])
+		p.Hops[i].AtNS = int64(j.times[i] - j.times[0])
 	}
 	p.Outcome, p.Drop = j.fate()
 	return p
@@ -293,14 +302,4 @@ func direction(d uint8) model.Direction {
 		return model.Return
 	}
 	return model.Forward
-}
-
-// insert puts a hop that is told late where it belongs in time.
-func (j *journey) insert(e *Record, h model.Hop) {
-	i := len(j.hops)
-	for i > 0 && j.hopTimes[i-1] > e.Ts {
-		i--
-	}
-	j.hops = slices.Insert(j.hops, i, h)
-	j.hopTimes = slices.Insert(j.hopTimes, i, e.Ts)
 }

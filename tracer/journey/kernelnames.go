@@ -12,6 +12,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 )
 
 // tracepointGroup is the group (/sys/kernel/tracing/events) of each tracepoint
@@ -45,38 +46,28 @@ func FunctionNames(types *btf.Spec) (map[uint8]string, error) {
 	return names, nil
 }
 
-// enum nf_inet_hooks, include/uapi/linux/netfilter.h
+// Hooks of IP packets; a Passage and an event count from one.
 const (
-	PreRouting  = 0
-	LocalIn     = 1
-	LocalOut    = 3
-	PostRouting = 4
+	PreRouting  = nfnetlink.PreRouting
+	LocalIn     = nfnetlink.LocalIn
+	LocalOut    = nfnetlink.LocalOut
+	PostRouting = nfnetlink.PostRouting
 )
 
-// hookNames: enum nf_inet_hooks, include/uapi/linux/netfilter.h.
-var hookNames = [...]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING", "INGRESS"}
+// HookName names a hook of IP packets.
+func HookName(hook uint8) string { return nfnetlink.Hook("ip", int(hook)) }
 
-func HookName(hook uint8) string {
-	if int(hook) < len(hookNames) {
-		return hookNames[hook]
-	}
-	return fmt.Sprintf("hook %d", hook)
-}
-
-// netdevHooks: enum nf_dev_hooks, include/uapi/linux/netfilter.h: the netdev
+// hookOf names the hook that an event was in; it has to be in one. Only the netdev
 // family counts its hooks anew.
-var netdevHooks = [...]string{"INGRESS", "EGRESS"}
-
-// hookOf names the hook that an event was in; it has to be in one.
 func hookOf(e *Record) string {
 	hook := e.Hook - 1
-	if e.Pf == unix.NFPROTO_NETDEV && int(hook) < len(netdevHooks) {
-		return netdevHooks[hook]
+	if e.Pf == unix.NFPROTO_NETDEV && int(hook) < len(nfnetlink.Hooks("netdev")) {
+		return nfnetlink.Hook("netdev", int(hook))
 	}
 	return HookName(hook)
 }
 
-// verdictName: NF_*, include/uapi/linux/netfilter.h. nft and nf_hook_slow put
+// VerdictName: NF_*, include/uapi/linux/netfilter.h. nft and nf_hook_slow put
 // an errno or a queue number above the low byte.
 func VerdictName(v uint32) string {
 	switch v & 0xff {
@@ -131,7 +122,7 @@ func neighbourState(s uint8) string {
 	return "none"
 }
 
-// conntrackState: enum ip_conntrack_info, nf_conntrack_common.h. The event
+// ConntrackState: enum ip_conntrack_info, nf_conntrack_common.h. The event
 // carries it plus one; 0 is "no entry".
 func ConntrackState(ct uint8) string {
 	switch ct {

@@ -16,7 +16,7 @@ import (
 // it never met.
 func TestPassageIsOfThePacketBeforeTheTable(t *testing.T) {
 	const forward = 2 + 1
-	c := copyState{bracket: bpf.Event{Id: 7, Hook: forward, Netns: 1, Mark: 0x80000}, last: bpf.Event{Id: 7, Hook: forward, Netns: 1, Mark: 0x40000, Kind: bpf.KindTable}}
+	c := copyState{hookState: hookState{bracket: bpf.Event{Id: 7, Hook: forward, Netns: 1, Mark: 0x80000}}, last: bpf.Event{Id: 7, Hook: forward, Netns: 1, Mark: 0x40000, Kind: bpf.KindTable}}
 	e := &Record{Event: bpf.Event{Id: 7, Hook: forward, Netns: 1, Pf: unix.NFPROTO_IPV4}}
 	if mark := c.passage(e, Table{}).At.Mark; mark != 0x80000 {
 		t.Errorf("evaluated with mark %#x, it came with 0x80000", mark)

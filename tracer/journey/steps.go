@@ -155,7 +155,7 @@ func stepPass(j *journey, w *world, c *copyState, e *Record) {
 		return
 	}
 	// the last bracket: the hook is through with it, whatever hangs there
-	if n := len(j.hops); n > 0 && j.hops[n-1].Hook == hookOf(e) && j.hops[n-1].Netns == e.Netns {
+	if h := j.lastHop(); h != nil && h.Hook == hookOf(e) && h.Netns == e.Netns {
 		return
 	}
 	h := j.hop(w, c, e, model.StageNetfilter)
@@ -185,10 +185,9 @@ func (j *journey) place(w *world, c *copyState, e *Record, later []Table, h mode
 	}
 	ts := e.Ts
 	if at < len(j.hops) {
-		ts = j.hopTimes[at]
+		ts = j.times[at]
 	}
-	j.hops = slices.Insert(j.hops, at, h)
-	j.hopTimes = slices.Insert(j.hopTimes, at, ts)
+	j.put(at, ts, h)
 }
 
 func stepConntrack(j *journey, w *world, c *copyState, e *Record) {
@@ -314,7 +313,7 @@ func stepAnswer(j *journey, w *world, c *copyState, e *Record) {
 		name = "icmp-" + icmpName(e.T.Family == 6, uint8(e.Result>>8), uint8(e.Result))
 	}
 	// icmp_send's tracepoint and function both tell it
-	if n := len(j.hops); n > 0 && j.hops[n-1].Stage == model.StageAnswer && j.hops[n-1].Answer == name {
+	if h := j.lastHop(); h != nil && h.Stage == model.StageAnswer && h.Answer == name {
 		return
 	}
 	h := j.hop(w, c, e, model.StageAnswer)

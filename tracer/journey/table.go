@@ -4,29 +4,16 @@ package journey
 
 // What hangs at a netfilter hook and may decide over a packet.
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
-// Table is one thing that hangs at a netfilter hook.
+// Table is one thing that hangs at a netfilter hook; told of a death that it may
+// be guilty of, it is a model.Candidate.
 type Table struct {
 	Backend  string // legacy, nft; "" for conntrack, NAT core and the like
 	Family   string
 	Table    string
 	Chain    string
 	Function string
-}
-
-// String names it for people.
-func (h Table) String() string {
-	switch {
-	case h.Chain != "":
-		return fmt.Sprintf("%s %s table %s chain %s", h.Backend, h.Family, h.Table, h.Chain)
-	case h.Table != "":
-		return fmt.Sprintf("%s table %s", h.Backend, h.Table)
-	}
-	return h.Function
 }
 
 // IsConntrack tells the hook that looks a packet's connection up: ipv4_conntrack_in,

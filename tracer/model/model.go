@@ -198,12 +198,12 @@ type Drop struct {
 	RuleCandidates []Rule `json:"rule_candidates,omitempty"`
 	// Unevaluated lists conditions on the way to an inferred rule that could not
 	// be evaluated; whatever they say, the rule is the same.
-	Unevaluated []string `json:"unevaluated,omitempty"`
-	Candidates  []string `json:"candidates,omitempty"` // tables of which one dropped it, where the backend cannot tell which
-	Interface   string   `json:"interface,omitempty"`
-	IfIndex     uint32   `json:"ifindex,omitempty"`
-	Netns       uint32   `json:"netns,omitempty"`
-	Place       string   `json:"place,omitempty"`
+	Unevaluated []string   `json:"unevaluated,omitempty"`
+	Candidates  Candidates `json:"candidates,omitempty"` // tables of which one dropped it, where the backend cannot tell which
+	Interface   string     `json:"interface,omitempty"`
+	IfIndex     uint32     `json:"ifindex,omitempty"`
+	Netns       uint32     `json:"netns,omitempty"`
+	Place       string     `json:"place,omitempty"`
 }
 
 // Packet is one packet of the flow with everything seen of it.

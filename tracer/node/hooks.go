@@ -63,26 +63,6 @@ func familyName(proto uint8) string {
 	return cmp.Or(nfnetlink.Family(proto), fmt.Sprintf("family %d", proto))
 }
 
-// hookNames are the hooks of a packet family by number.
-func hookNames(family string) []string {
-	switch family {
-	case "arp":
-		return []string{"INPUT", "OUTPUT", "FORWARD"}
-	case "netdev":
-		return []string{"INGRESS", "EGRESS"}
-	case "bridge":
-		return []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING", "BROUTING"}
-	}
-	return []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING", "INGRESS"}
-}
-
-func hookName(family string, num int) string {
-	if names := hookNames(family); num >= 0 && num < len(names) {
-		return names[num]
-	}
-	return fmt.Sprintf("hook %d", num)
-}
-
 // Hooks lists what hangs on the hooks of a namespace for ip, ip6 and bridge
 // packets, in the order it runs, and the chains of netdev and arp tables. Nat
 // chains hang below a function of nf_nat of the same hook; where the kernel

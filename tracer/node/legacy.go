@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 )
 
 // legacyTable is where a legacy table hangs.
@@ -24,7 +26,7 @@ type legacyTable struct {
 // and net/ipv6/netfilter/ iptable_*.c, nf_nat; priorities from
 // linux/netfilter_ipv4.h, enum nf_ip_hook_priorities.
 func legacyTables() []legacyTable {
-	const pre, in, fwd, out, post = 0, 1, 2, 3, 4
+	const pre, in, fwd, out, post = nfnetlink.PreRouting, nfnetlink.LocalIn, nfnetlink.Forward, nfnetlink.LocalOut, nfnetlink.PostRouting
 	return []legacyTable{
 		{"raw", map[int]int32{pre: -300, out: -300}},
 		{"mangle", map[int]int32{pre: -150, in: -150, fwd: -150, out: -150, post: -150}},
@@ -111,9 +113,9 @@ func hooksOfTable(family, name string) []Hook {
 			continue
 		}
 		hooks := make([]Hook, 0, len(t.hooks))
-		for num := range len(hookNames(family)) {
+		for num := range len(nfnetlink.Hooks(family)) {
 			if priority, ok := t.hooks[num]; ok {
-				hook := hookName(family, num)
+				hook := nfnetlink.Hook(family, num)
 				hooks = append(hooks, Hook{
 					Family: family, HookNum: num, Hook: hook, Priority: priority, Backend: BackendLegacy,
 					Table: name, TableFamily: family, Chain: hook, Type: kind,

@@ -76,7 +76,7 @@ func dumpHooks() ([]Hook, error) {
 		for num := range 5 {
 			hooks, err := dumpHook(proto, num)
 			if err != nil {
-				return nil, fmt.Errorf("family %s hook %s: %w", family, hookName(family, num), err)
+				return nil, fmt.Errorf("family %s hook %s: %w", family, nfnetlink.Hook(family, num), err)
 			}
 			all = append(all, hooks...)
 		}
@@ -121,7 +121,7 @@ func parseHook(msg []byte) (Hook, error) {
 	h := Hook{
 		Family:   family,
 		HookNum:  int(num),
-		Hook:     hookName(family, int(num)),
+		Hook:     nfnetlink.Hook(family, int(num)),
 		Priority: int32(priority),
 		Function: attrs.Text(hookFunction),
 		Module:   attrs.Text(hookModule),
@@ -250,7 +250,7 @@ func (h Hook) spread(devices []string) []Hook {
 	}
 	var hooks []Hook
 	for _, family := range families {
-		h.Family, h.Hook = family, hookName(family, h.HookNum)
+		h.Family, h.Hook = family, nfnetlink.Hook(family, h.HookNum)
 		if family != "netdev" {
 			hooks = append(hooks, h)
 			continue

@@ -39,24 +39,38 @@ type Watcher struct {
 	sees    map[Kind]bool
 	verbose func(string)
 
-	route *listener
-	rules *listener // nil until nf_tables is there: listening would load it
+	ears
+	numbers
+	unmatched
 
-	ids      map[int]uint32
-	idsAsked time.Time
+	links   map[linkAt]link
+	routes  routeBook
+	commits map[uint32]*commit
+	allSet  map[each]time.Time   // when a sysctl was set for all interfaces
+	turned  map[linkAt]time.Time // when a link was set up or down last
+}
+
+// ears are what the kernel's announcements are heard by.
+type ears struct {
+	route    *listener
+	rules    *listener // nil until nf_tables is there: listening would load it
 	nftAsked time.Time
-
-	links    map[linkAt]link
-	routes   routeBook
-	commits  map[uint32]*commit
-	allSet   map[each]time.Time   // when a sysctl was set for all interfaces
-	turned   map[linkAt]time.Time // when a link was set up or down last
-	waiting  []*change            // for their doer
-	deeds    []Deed               // whose change was not told yet
-	agents   map[uint32]bool      // processes of agents that were there at the start
-	signals  []Deed               // whose effect was not seen yet
 	missed   uint64
 	complain bool
+}
+
+// numbers are those that the node's namespace has for others.
+type numbers struct {
+	ids      map[int]uint32
+	idsAsked time.Time
+}
+
+// unmatched are changes and deeds that wait for each other.
+type unmatched struct {
+	waiting []*change       // for their doer
+	deeds   []Deed          // whose change was not told yet
+	agents  map[uint32]bool // processes of agents that were there at the start
+	signals []Deed          // whose effect was not seen yet
 }
 
 // Groups of rtnetlink that are listened to.

@@ -83,7 +83,7 @@ func decodeChain(msg []byte) (*Chain, error) {
 	}
 	f.attrs = h
 	c.HookNum, c.Priority = f.u32(hookNum), int32(f.u32(hookPriority))
-	c.Hook = hookName(family, c.HookNum)
+	c.Hook = nfnetlink.Hook(family, int(c.HookNum))
 	c.Policy = "drop"
 	if v, ok := a.Uint32(policy); !ok || v == policyAccept {
 		c.Policy = "accept"
@@ -110,24 +110,6 @@ func deviceNames(a nfnetlink.Attrs, typ uint16) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-// hookName is a hook's name (enum nf_inet_hooks, nf_arp_hooks,
-// nf_dev_hooks; NF_BR_BROUTING).
-func hookName(family string, num uint32) string {
-	names := []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING", "INGRESS"}
-	switch family {
-	case FamilyARP:
-		names = []string{"INPUT", "OUTPUT", "FORWARD"}
-	case FamilyNetdev:
-		names = []string{"INGRESS", "EGRESS"}
-	case FamilyBridge:
-		names[5] = "BROUTING"
-	}
-	if int(num) < len(names) {
-		return names[num]
-	}
-	return fmt.Sprintf("hook %d", num)
 }
 
 // Types of a rule's, an element's and a set's user data (libnftnl 1.2,

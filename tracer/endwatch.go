@@ -4,7 +4,7 @@ package tracer
 
 // This file notices, beside the trace, that an end is not where it was: its pod
 // was restarted, its service has other backends. It only looks; what follows
-// from it is done by the trace (moved.go).
+// from it is done by the trace (ends.go).
 
 import (
 	"context"
@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
-	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
 // move is one end's change. A name that is gone keeps the place it had.
@@ -82,18 +81,19 @@ func (a *allowance) spend(now time.Time, took time.Duration) time.Duration {
 	return max(0, -a.credit*lookShare)
 }
 
-// watchEnds starts watching; nil when there is nothing that could change.
-func watchEnds(ns *node.Namespaces, sources endpoint.Sources, names *endpoint.Names, src, dst endpoint.Endpoint, verbose func(string), wake func()) (*endWatch, error) {
+// watchEnds starts watching.
+func watchEnds(f *flow, sources endpoint.Sources, verbose func(string), wake func()) (*endWatch, error) {
+	names := f.places.names
 	ctx, stop := context.WithCancel(context.Background())
-	changes, err := ns.LinkChanges(ctx)
+	changes, err := f.ns.LinkChanges(ctx)
 	if err != nil {
 		stop()
 		return nil, err
 	}
 	sources.Warn = nil // what is worth it was said at the start
 	w := &endWatch{
-		resolver: endpoint.NewResolverWith(ns, sources), names: names, verbose: verbose,
-		ends: [2]watchedEnd{{Endpoint: src}, {Endpoint: dst}}, moves: make(chan move, 8), wake: wake, stop: stop,
+		resolver: endpoint.NewResolverWith(f.ns, sources), names: names, verbose: verbose,
+		ends: [2]watchedEnd{{Endpoint: f.src}, {Endpoint: f.dst}}, moves: make(chan move, 8), wake: wake, stop: stop,
 	}
 	w.done.Add(2)
 	go func() {

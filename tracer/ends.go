@@ -18,21 +18,14 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
-// flowEnds are both ends as they are followed. An end's Prefixes here hold its
-// former addresses too, as long as nobody else is known to have them: what is
-// still sent to them is the flow's, and worth telling.
-type flowEnds struct {
-	src, dst endpoint.Endpoint
-}
-
 // follow takes what was noticed of the ends since it was last asked.
 func (t *Tracer) follow(sink model.Sink) error {
-	if t.watch == nil {
+	if t.endWatch == nil {
 		return nil
 	}
 	for {
 		select {
-		case m := <-t.watch.moves:
+		case m := <-t.endWatch.moves:
 			if err := t.moveEnd(m); err != nil {
 				return err
 			}
@@ -62,17 +55,17 @@ func (t *Tracer) moveEnd(m move) error {
 	if m.gone {
 		return nil
 	}
-	e := &t.ends.src
+	e := &t.flow.src
 	if m.dst {
-		e = &t.ends.dst
+		e = &t.flow.dst
 	}
 	former := t.former(e.Prefixes, m.now)
 	*e = m.now
 	e.Prefixes = append(slices.Clone(m.now.Prefixes), former...)
-	if err := t.att.MoveEnds(t.ends.src.Prefixes, t.ends.dst.Prefixes); err != nil {
+	if err := t.att.MoveEnds(t.flow.src.Prefixes, t.flow.dst.Prefixes); err != nil {
 		return err
 	}
-	if err := t.att.LimitEntries(t.ends.src, t.ends.dst); err != nil {
+	if err := t.att.LimitEntries(t.flow.src, t.flow.dst); err != nil {
 		return err
 	}
 	t.releaseEnded()
@@ -94,7 +87,7 @@ func (t *Tracer) former(was []netip.Prefix, now endpoint.Endpoint) []netip.Prefi
 		if slices.Contains(now.Prefixes, p) || room[p.Addr().Is4()] <= 0 {
 			continue
 		}
-		if _, taken := t.where.names.Address(p.Addr()); taken {
+		if _, taken := t.flow.places.names.Address(p.Addr()); taken {
 			continue
 		}
 		room[p.Addr().Is4()]--
@@ -110,16 +103,16 @@ const lookForEnded = time.Second
 // have ended, and would not vanish while something of ours is in them.
 func (t *Tracer) releaseEnded() {
 	places := append(t.att.Places(), t.rules.Places()...)
-	ended := func(in uint32) bool { return !t.ns.Reachable(in) }
+	ended := func(in uint32) bool { return !t.flow.ns.Reachable(in) }
 	if !slices.ContainsFunc(places, ended) {
 		return
 	}
-	if err := t.ns.Refresh(); err != nil {
+	if err := t.flow.ns.Refresh(); err != nil {
 		t.cfg.Verbose(fmt.Sprintf("look for network namespaces that have ended: %v", err))
 		return
 	}
 	for _, in := range places {
-		if _, known := t.ns.Lookup(in); known {
+		if _, known := t.flow.ns.Lookup(in); known {
 			continue
 		}
 		t.rules.Forget(in)

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+// What is traced: which node, between which ends, and what the kernel half compares
+// packets with.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/attach"
+	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/node"
+)
+
+// flow is what is traced. An end's Prefixes hold its former addresses too once it
+// has moved, as long as nobody else is known to have them: what is still sent to
+// them is the flow's, and worth telling.
+type flow struct {
+	ns       *node.Namespaces
+	resolver *endpoint.Resolver
+	places   *placeBook
+	src, dst endpoint.Endpoint
+	filter   bpf.Filter
+}
+
+// findFlow finds the node's namespaces and both ends' addresses.
+func findFlow(ctx context.Context, cfg Config) (*flow, error) {
+	ns, err := node.OpenNamespacesAt(cfg.Names.HostRoot, cfg.NetnsPath)
+	if err != nil {
+		return nil, err
+	}
+	sources := cfg.Names
+	sources.Warn = cfg.Warn
+	f := &flow{ns: ns, resolver: endpoint.NewResolverWith(ns, sources)}
+	if err := f.resolve(ctx, cfg); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func (f *flow) resolve(ctx context.Context, cfg Config) (err error) {
+	if f.src, err = f.resolver.Resolve(ctx, cfg.Src); err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	if f.dst, err = f.resolver.Resolve(ctx, cfg.Dst); err != nil {
+		return fmt.Errorf("destination: %w", err)
+	}
+	if err := endpoint.Check(f.src, f.dst); err != nil {
+		return err
+	}
+	uplinks, err := f.ns.Uplinks()
+	if err != nil {
+		return err
+	}
+	ports, err := f.ns.VXLANPorts()
+	if err != nil {
+		return err
+	}
+	names, err := f.resolver.Names(ctx)
+	if err != nil {
+		return err
+	}
+	names.Learn(f.src)
+	names.Learn(f.dst)
+	f.places = newPlaceBook(f.ns, names, uplinks, cfg.Warn)
+	if n := len(bpf.Filter{}.Uplinks); len(uplinks) > n {
+		cfg.Warn(fmt.Sprintf("%d interfaces lead off this node, %d are known as such to the kernel half: equal packets sent again from outside may be told as one", len(uplinks), n))
+	}
+	if n := len(bpf.Filter{}.Vxlan); len(ports) > n {
+		cfg.Warn(fmt.Sprintf("VXLAN on %d ports, inside %d of which is looked: %v", len(ports), n, ports[:n]))
+	}
+	f.filter, err = attach.NewFilter(f.src, f.dst, cfg.Proto, cfg.Port, ports, f.ns.Node().Inode, uplinks)
+	return err
+}
+
+// Close lets go of what was opened to find it.
+func (f *flow) Close() error { return errors.Join(f.resolver.Close(), f.ns.Close()) }
