@@ -20,6 +20,9 @@ type ruling = journey.Ruling
 // legacyRuling: the event names the contents that the packet met, so that only a
 // version of that very name is asked.
 func (b *Book) legacyRuling(e *journey.Record) ruling {
+	if e.Fn == journey.FnLink && e.Table.Matches == 0 && journey.VerdictName(uint32(e.Result)) == "drop" {
+		return ruling{} // it died between the links before it came to this table
+	}
 	s := b.space(e.Netns)
 	key := tableKey{nfnetlink.Family(e.Pf), journey.CString(e.Table.Table[:])}
 	t := s.table(key)
