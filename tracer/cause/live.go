@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/recall"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/ipset"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/iptnft"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/legacy"
@@ -38,7 +39,7 @@ const (
 type Live struct {
 	ctx  context.Context
 	ns   *node.Namespaces
-	kept map[question]answer
+	kept *recall.Memory[question]
 }
 
 type question struct {
@@ -46,31 +47,18 @@ type question struct {
 	netns uint32
 }
 
-type answer struct {
-	value any
-	err   error
-	until time.Time
-}
-
 // NewLive gives the state of a node. Reading rules ends when ctx does.
 func NewLive(ctx context.Context, ns *node.Namespaces) *Live {
-	return &Live{ctx: ctx, ns: ns, kept: make(map[question]answer)}
+	return &Live{ctx: ctx, ns: ns, kept: recall.New[question](recall.Config{Most: keptAnswers, Until: goodUntil})}
+}
+
+func goodUntil(asked, given time.Time) time.Time {
+	return given.Add(min(staleAfter, recall.Pause(freshFor, costShare, given.Sub(asked))))
 }
 
 // ask gives what is still fresh, or reads it.
 func ask[T any](l *Live, what string, netns uint32, read func() (T, error)) (T, error) {
-	now, q := time.Now(), question{what, netns}
-	a, ok := l.kept[q]
-	if !ok || now.After(a.until) {
-		if len(l.kept) >= keptAnswers {
-			clear(l.kept)
-		}
-		value, err := read()
-		read := time.Now()
-		a = answer{value, err, read.Add(min(staleAfter, max(freshFor, costShare*read.Sub(now))))}
-		l.kept[q] = a
-	}
-	return a.value.(T), a.err
+	return recall.Ask(l.kept, question{what, netns}, read)
 }
 
 // Node implements State.
@@ -122,7 +110,7 @@ func (l *Live) Rules(netns uint32, with *meaning.Rule) (RuleSets, error) {
 	if sets, err := l.rules(netns); with == nil || err != nil || sets.hold(with) {
 		return sets, err
 	}
-	delete(l.kept, question{"rules", netns})
+	l.kept.Forget(question{"rules", netns})
 	return l.rules(netns)
 }
 
