@@ -6,7 +6,7 @@
  * tracepoints. Binds bodies of hooks.h to functions, nothing else.
  *
  * Which of these functions the running kernel has, and whether the skb stands
- * where it is expected, is probed by tracer/attach.go before loading.
+ * where it is expected, is probed by tracer/attach before loading.
  */
 #include "tracepoints.h"
 

@@ -5,7 +5,7 @@
  * Bytes go up in a record of their own, struct frame, whose number the event
  * bears: linear part, page fragments and the list of further skbs, from the
  * link-layer header on where the skb has one, up to `snaplen`. User space puts
- * the two together (tracer/frames.go). While snaplen is 0 the verifier knows
+ * the two together (tracer/journey/frames.go). While snaplen is 0 the verifier knows
  * all of this for dead code.
  *
  * Helpers that read fragments are either not for these programs

@@ -4,7 +4,7 @@
 /*
  * node.bpf.c - binds node.h to what the kernel does when somebody changes the
  * node. An object of its own, beside that of either backend: its tracepoints
- * serve both, its functions the fentry backend (tracer/doers.go).
+ * serve both, its functions the fentry backend (tracer/attach/doers.go).
  */
 #include "node.h"
 

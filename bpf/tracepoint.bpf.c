@@ -7,7 +7,7 @@
  *
  * A link sees a packet pass; it always lets it go on. Links are placed before
  * the first, between all, and behind the last table or base chain of a hook
- * (tracer/brackets.go): the bracket a packet passed last before it was freed
+ * (tracer/attach/brackets.go): the bracket a packet passed last before it was freed
  * names the table that dropped it, and a legacy table between two links tells
  * its rules (rules_bracket.h). One program per bracket number, since a
  * netfilter program is told its hook but not its priority.

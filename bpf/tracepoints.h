@@ -5,7 +5,7 @@
  *
  * Arguments of the tracepoints: include/trace/events/{net,skb,fib,tcp,icmp,
  * module}.h. Those that came later than 5.10 are not bound to names here but
- * read by position behind a probe of the loader (tracer/attach.go).
+ * read by position behind a probe of the loader (tracer/attach).
  */
 #ifndef PATHTRACE_TRACEPOINTS_H
 #define PATHTRACE_TRACEPOINTS_H

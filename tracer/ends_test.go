@@ -139,24 +139,3 @@ func TestAddressMoves(t *testing.T) {
 		t.Errorf("told %v", sink.delivered(model.Forward)[0])
 	}
 }
-
-// Looking for ends takes a twentieth of a CPU in the long run, whatever happens,
-// and is not held up before.
-func TestAllowance(t *testing.T) {
-	a := allowance{credit: lookCredit}
-	now := time.Unix(0, 0)
-	var looked, waited time.Duration
-	for range 1000 {
-		const look = 20 * time.Millisecond
-		now = now.Add(look)
-		wait := a.spend(now, look)
-		looked += look
-		if waited += wait; looked < lookCredit && wait > 0 {
-			t.Fatalf("waits for %v after %v", wait, looked)
-		}
-		now = now.Add(wait)
-	}
-	if share := looked.Seconds() / (looked + waited).Seconds(); share < 0.04 || share > 0.06 {
-		t.Errorf("looking takes %.3f of the time", share)
-	}
-}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/recall"
 )
 
 // move is one end's change. A name that is gone keeps the place it had.
@@ -65,22 +66,6 @@ const (
 	mostWait   = 5 * time.Second
 )
 
-// allowance is the time that looking may take.
-type allowance struct {
-	credit time.Duration
-	at     time.Time
-}
-
-// spend takes the time of a look, and gives how long to wait before the next.
-func (a *allowance) spend(now time.Time, took time.Duration) time.Duration {
-	if !a.at.IsZero() {
-		a.credit += now.Sub(a.at) / lookShare
-	}
-	a.credit = max(min(a.credit, lookCredit)-took, -mostWait/lookShare)
-	a.at = now
-	return max(0, -a.credit*lookShare)
-}
-
 // watchEnds starts watching.
 func watchEnds(f *flow, sources endpoint.Sources, verbose func(string), wake func()) (*endWatch, error) {
 	names := f.places.names
@@ -122,7 +107,7 @@ func (w *endWatch) run(ctx context.Context, changes <-chan struct{}) {
 	step := lastLook + 1 // nothing has changed, but since the ends were resolved
 	next := time.Now().Add(startLook)
 	var free time.Time // from when on it may be looked again
-	budget := allowance{credit: lookCredit}
+	budget := recall.Allowance{Share: lookShare, Saved: lookCredit, Longest: mostWait}
 	timer := time.NewTimer(startLook)
 	defer timer.Stop()
 	for {
@@ -137,7 +122,7 @@ func (w *endWatch) run(ctx context.Context, changes <-chan struct{}) {
 			for i := range w.ends {
 				w.look(ctx, i)
 			}
-			free = time.Now().Add(budget.spend(time.Now(), time.Since(began)))
+			free = time.Now().Add(budget.Spend(time.Now(), time.Since(began)))
 			step *= 3
 			next = time.Now().Add(w.pause(step))
 		}

@@ -32,6 +32,7 @@ var mayImport = []struct{ pkg, imports string }{
 	{"tracer/probe", ""},
 	{"tracer/kernel", ""},
 	{"tracer/nfnetlink", ""},
+	{"tracer/recall", ""},
 	{"tracer/node", "tracer/kernel tracer/nfnetlink"},
 	{"tracer/node/nodetest", ""},
 
@@ -41,7 +42,7 @@ var mayImport = []struct{ pkg, imports string }{
 	{"tracer/endpoint/cri/critest", ""},
 	{"tracer/endpoint/kube", ""},
 	{"tracer/endpoint/kube/kubetest", "tracer/endpoint/kube"},
-	{"tracer/endpoint", "tracer/endpoint/cni tracer/endpoint/cri tracer/endpoint/kube tracer/endpoint/spelling tracer/model tracer/node"},
+	{"tracer/endpoint", "tracer/endpoint/cni tracer/endpoint/cri tracer/endpoint/kube tracer/endpoint/spelling tracer/model tracer/node tracer/recall"},
 
 	{"tracer/ruleset/packet", ""},
 	{"tracer/ruleset/xt", "tracer/ruleset/packet"},
@@ -50,15 +51,15 @@ var mayImport = []struct{ pkg, imports string }{
 	{"tracer/ruleset/nft", "tracer/nfnetlink tracer/ruleset/packet tracer/ruleset/xt"},
 	{"tracer/ruleset/iptnft", "tracer/ruleset/nft tracer/ruleset/xt"},
 	{"tracer/ruleset/meaning", "tracer/model"},
-	{"tracer/ruleset/infer", "tracer/model tracer/node tracer/ruleset/ipset tracer/ruleset/iptnft tracer/ruleset/legacy tracer/ruleset/nft tracer/ruleset/packet tracer/ruleset/xt"},
+	{"tracer/ruleset/infer", "tracer/model tracer/node tracer/recall tracer/ruleset/ipset tracer/ruleset/iptnft tracer/ruleset/legacy tracer/ruleset/nft tracer/ruleset/packet tracer/ruleset/xt"},
 
 	{"tracer/watch", "tracer/model tracer/nfnetlink tracer/node"},
-	{"tracer/cause", "tracer/model tracer/node tracer/ruleset/ipset tracer/ruleset/iptnft tracer/ruleset/legacy tracer/ruleset/meaning tracer/ruleset/nft tracer/watch"},
+	{"tracer/cause", "tracer/model tracer/node tracer/recall tracer/ruleset/ipset tracer/ruleset/iptnft tracer/ruleset/legacy tracer/ruleset/meaning tracer/ruleset/nft tracer/watch"},
 
 	{"tracer/journey", "bpf tracer/model tracer/nfnetlink"},
 	{"tracer/rulebook", "bpf tracer/journey tracer/model tracer/nfnetlink tracer/node tracer/ruleset/infer tracer/ruleset/ipset tracer/ruleset/iptnft tracer/ruleset/legacy tracer/ruleset/meaning tracer/ruleset/nft tracer/ruleset/packet"},
 	{"tracer/attach", "bpf tracer/endpoint tracer/journey tracer/kernel tracer/model tracer/node"},
-	{"tracer", "bpf tracer/attach tracer/cause tracer/endpoint tracer/journey tracer/kernel tracer/model tracer/node tracer/rulebook tracer/watch"},
+	{"tracer", "bpf tracer/attach tracer/cause tracer/endpoint tracer/journey tracer/kernel tracer/model tracer/node tracer/recall tracer/rulebook tracer/watch"},
 
 	{"output/jsonl", "tracer/model"},
 	{"output/text", "tracer/model"},

@@ -39,7 +39,7 @@ type Config struct {
 	NetnsPath string // the node's network namespace; "" the process's own
 	Sample    int    // follow at most so many new packets a second; 0 as many as half a CPU can tell, -1 all
 	Packets   int    // stop after this many packets whose fate is known; 0 no limit
-	SnapLen   int    // bytes of every packet to take at every hop, up to MaxSnapLen; 0 none
+	SnapLen   int    // bytes of every packet to take at every hop, up to attach.MaxSnapLen; 0 none
 	Version   string
 
 	Names endpoint.Sources // where pods and services are looked up; its Warn is not used

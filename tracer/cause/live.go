@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/recall"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
@@ -37,7 +38,7 @@ type RuleBook interface {
 type Live struct {
 	ns   *node.Namespaces
 	book RuleBook
-	kept map[question]answer
+	kept *recall.Memory[question]
 }
 
 type question struct {
@@ -45,31 +46,18 @@ type question struct {
 	netns uint32
 }
 
-type answer struct {
-	value any
-	err   error
-	until time.Time
-}
-
 // NewLive gives the state of a node.
 func NewLive(ns *node.Namespaces, book RuleBook) *Live {
-	return &Live{ns: ns, book: book, kept: make(map[question]answer)}
+	return &Live{ns: ns, book: book, kept: recall.New[question](recall.Config{Most: keptAnswers, Until: goodUntil})}
+}
+
+func goodUntil(asked, given time.Time) time.Time {
+	return given.Add(min(staleAfter, recall.Pause(freshFor, costShare, given.Sub(asked))))
 }
 
 // ask gives what is still fresh, or reads it.
 func ask[T any](l *Live, what string, netns uint32, read func() (T, error)) (T, error) {
-	now, q := time.Now(), question{what, netns}
-	a, ok := l.kept[q]
-	if !ok || now.After(a.until) {
-		if len(l.kept) >= keptAnswers {
-			clear(l.kept)
-		}
-		value, err := read()
-		read := time.Now()
-		a = answer{value, err, read.Add(min(staleAfter, max(freshFor, costShare*read.Sub(now))))}
-		l.kept[q] = a
-	}
-	return a.value.(T), a.err
+	return recall.Ask(l.kept, question{what, netns}, read)
 }
 
 // Node implements State.
@@ -121,7 +109,7 @@ func (l *Live) Rules(netns uint32, with *meaning.Rule) (RuleSets, error) {
 	if sets, err := l.rules(netns); with == nil || err != nil || sets.hold(with) {
 		return sets, err
 	}
-	delete(l.kept, question{"rules", netns})
+	l.kept.Forget(question{"rules", netns})
 	return l.rules(netns)
 }
 

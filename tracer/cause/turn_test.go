@@ -13,6 +13,7 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/node/nodetest"
 
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/recall"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
@@ -64,6 +65,7 @@ func TestLiveRulesWith(t *testing.T) {
 	}
 	defer ns.Close()
 	live := NewLive(ns, standing{t.Context(), ns})
+	live.kept = recall.New[question](recall.Config{Most: keptAnswers, Until: func(_, given time.Time) time.Time { return given.Add(time.Hour) }})
 	kept := func(with *meaning.Rule) int {
 		t.Helper()
 		sets, err := live.Rules(live.Node(), with)
@@ -75,10 +77,6 @@ func TestLiveRulesWith(t *testing.T) {
 	if n := kept(nil); n != 1 {
 		t.Fatalf("%d rules", n)
 	}
-	q := question{"rules", live.Node()}
-	a := live.kept[q]
-	a.until = time.Now().Add(time.Hour)
-	live.kept[q] = a
 	late := meaning.Rule{Backend: "legacy", Table: "filter", Chain: "FORWARD", Number: 2, Text: "-A FORWARD -s 192.0.2.8/32 -j DROP"}
 	c.In("n", "iptables-legacy -w "+late.Text)
 	if n := kept(nil); n != 1 {

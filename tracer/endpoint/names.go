@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/recall"
 )
 
 // refreshEvery bounds how often names are looked for again because something
@@ -117,8 +118,8 @@ func (n *Names) place(inode uint32) (string, bool) {
 func (n *Names) stale(inode uint32) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if time.Since(n.refreshed) < max(refreshEvery, lookShare*n.took) ||
-		time.Since(n.nameless[inode]) < max(namelessFor, namelessShare*n.took) {
+	if time.Since(n.refreshed) < recall.Pause(refreshEvery, lookShare, n.took) ||
+		time.Since(n.nameless[inode]) < recall.Pause(namelessFor, namelessShare, n.took) {
 		return false
 	}
 	n.refreshed = time.Now()

@@ -17,6 +17,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/recall"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/ipset"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 )
@@ -35,25 +36,18 @@ const (
 type World struct {
 	ns    *node.Namespaces
 	netns uint32
-	now   func() time.Time
 
 	mu      sync.Mutex
-	answers map[any]answer
+	answers *recall.Memory[any]
 	trouble error // the last question that failed
 }
 
 var _ packet.World = (*World)(nil)
 
-// answer is what was answered and when.
-type answer struct {
-	value any
-	err   error
-	at    time.Time
-}
-
 // NewWorld asks about the namespace of that inode number. Nothing is asked yet.
 func NewWorld(ns *node.Namespaces, netns uint32) *World {
-	return &World{ns: ns, netns: netns, now: time.Now, answers: map[any]answer{}}
+	until := func(asked, _ time.Time) time.Time { return asked.Add(answerValid) }
+	return &World{ns: ns, netns: netns, answers: recall.New[any](recall.Config{Most: keptAnswers, Until: until})}
 }
 
 // Trouble is why the last question that failed did; nil: none has.
@@ -68,21 +62,13 @@ func (w *World) Trouble() error {
 func ask[T any](w *World, key any, fn func() (T, error)) (T, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := w.now()
-	if a, ok := w.answers[key]; ok && now.Sub(a.at) < answerValid {
-		value, _ := a.value.(T)
-		return value, a.err
-	}
-	if len(w.answers) >= keptAnswers {
-		clear(w.answers)
-	}
-	var value T
-	err := w.ns.Do(w.netns, func() (err error) { value, err = fn(); return err })
-	if err != nil {
-		w.trouble = fmt.Errorf("%s: %w", w.ns.Place(w.netns), err)
-	}
-	w.answers[key] = answer{value, err, now}
-	return value, err
+	return recall.Ask(w.answers, key, func() (value T, err error) {
+		err = w.ns.Do(w.netns, func() (err error) { value, err = fn(); return err })
+		if err != nil {
+			w.trouble = fmt.Errorf("%s: %w", w.ns.Place(w.netns), err)
+		}
+		return value, err
+	})
 }
 
 // setKey is a question about an ipset: all of a packet that an element is made of.
