@@ -80,7 +80,7 @@ func New(cfg Config) *Book {
 		b.hear(s)
 	}
 	b.count(b.spaces[self])
-	read.time = newAllowance(read.now)
+	read.leave = newLeave()
 	b.listens.mark()
 	return b
 }

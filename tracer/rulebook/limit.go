@@ -2,42 +2,38 @@
 
 package rulebook
 
-import "time"
+import (
+	"time"
 
-const (
-	// Reading rule sets may not take more than one part in readShare of the time,
-	// counted over so much of it that readCredit can be saved up: on a node whose
-	// rules are replaced all the time versions are left out, and what packets met
-	// of those is unknown.
-	readShare  = 4
-	readCredit = 500 * time.Millisecond
+	"github.com/pathtrace/pathtrace/tracer/recall"
 )
 
-// allowance is the time that reading may still take; nil: as much as it needs.
-type allowance struct {
-	now    func() uint64 // CLOCK_MONOTONIC, ns
-	at     uint64        // when it was counted last
-	credit time.Duration
+const (
+	// Reading rule sets takes no more than one part in readShare of the time, but
+	// for so much that is saved up: on a node whose rules are replaced all the time
+	// versions are left out, and what packets met of those is unknown.
+	readShare  = 4
+	readSaved  = 500 * time.Millisecond
+	readPaused = 10 * time.Second // at most
+)
+
+// leave says when rules may be read again.
+type leave struct {
+	allowance recall.Allowance
+	from      time.Time
 }
 
-func newAllowance(now func() uint64) *allowance {
-	return &allowance{now: now, at: now(), credit: readCredit}
+func newLeave() *leave {
+	return &leave{allowance: recall.Allowance{Share: readShare, Saved: readSaved, Longest: readPaused}}
 }
 
-// left tells whether there is any.
-func (a *allowance) left() bool {
-	if a == nil {
-		return true
-	}
-	now := a.now()
-	a.credit = min(readCredit, a.credit+time.Duration(now-a.at)/readShare)
-	a.at = now
-	return a.credit > 0
-}
+// given tells whether they may be read now; without a leave they always may.
+func (l *leave) given() bool { return l == nil || !time.Now().Before(l.from) }
 
 // spent notes what a read took.
-func (a *allowance) spent(d time.Duration) {
-	if a != nil {
-		a.credit -= d
+func (l *leave) spent(took time.Duration) {
+	if l != nil {
+		now := time.Now()
+		l.from = now.Add(l.allowance.Spend(now, took))
 	}
 }

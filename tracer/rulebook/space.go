@@ -95,7 +95,7 @@ type reader struct {
 	ns     *node.Namespaces
 	kernel Kernel        // nil: nothing is loaded yet
 	now    func() uint64 // CLOCK_MONOTONIC, ns
-	time   *allowance    // nil: without limit
+	leave  *leave        // nil: as often as is asked
 	hasNFT bool
 	reads  int // rule sets that were read, new or changed
 }
@@ -182,7 +182,7 @@ func (r *reader) legacy(k tableKey, t *legacyTable) error {
 		if t.still(first) {
 			return nil
 		}
-		if !r.time.left() {
+		if !r.leave.given() {
 			return errTooOften
 		}
 		var was *legacyRules
@@ -220,7 +220,7 @@ func (r *reader) readLegacy(k tableKey, t *legacyTable, was *legacyRules) (*lega
 		old = was.table
 	}
 	table, err := legacy.ReadAgain(k.family, k.table, old)
-	r.time.spent(time.Since(began))
+	r.leave.spent(time.Since(began))
 	if err != nil {
 		return nil, moment{}, err
 	}
@@ -297,7 +297,7 @@ func (r *reader) nft(s *space) error {
 		if s.nft.still(first) {
 			return nil
 		}
-		if !r.time.left() {
+		if !r.leave.given() {
 			return errTooOften
 		}
 		rules, last, err := r.readNFT(s.nft.newest())
@@ -321,7 +321,7 @@ func (r *reader) readNFT(was *version[*nftRules]) (*nftRules, moment, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, readTime)
 	defer cancel()
 	began := time.Now()
-	defer func() { r.time.spent(time.Since(began)) }()
+	defer func() { r.leave.spent(time.Since(began)) }()
 	var set *nft.Ruleset
 	var err error
 	if was == nil {

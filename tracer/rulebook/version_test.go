@@ -111,31 +111,3 @@ func TestForgottenVersions(t *testing.T) {
 		t.Errorf("one that is forgotten: %s", got)
 	}
 }
-
-// Reading has its share of the time, and what it does not use it may use later, but
-// no more than so much.
-func TestAllowance(t *testing.T) {
-	var now uint64
-	a := newAllowance(func() uint64 { return now })
-	if a.spent(readCredit); a.left() {
-		t.Error("more than the credit")
-	}
-	if now += 100; !a.left() {
-		t.Error("nothing comes back")
-	}
-	a.spent(readCredit)
-	now += uint64(readShare*readCredit) / 2
-	if a.left() {
-		a.spent(readCredit / 2)
-	}
-	if a.left() {
-		t.Error("more than its share")
-	}
-	now += uint64(1000 * readCredit)
-	if a.left(); a.credit != readCredit {
-		t.Errorf("%v was saved up", a.credit)
-	}
-	if !(*allowance)(nil).left() {
-		t.Error("no allowance is no limit")
-	}
-}
