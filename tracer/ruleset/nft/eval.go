@@ -111,7 +111,7 @@ func (w *walker) lookup(s *state, e Lookup) next {
 		return w.answer(s, packet.Unknown, "look-up in "+e.Set)
 	}
 	found, answer := set.candidates(key)
-	if set.Flags&SetEval != 0 && answer != packet.Unknown {
+	if set.Flags&(SetEval|SetTimeout) != 0 && answer != packet.Unknown { // its elements come and go by themselves
 		answer = packet.Unknown
 	}
 	if e.Dst == RegNone {
