@@ -64,26 +64,7 @@ func Names(family string) ([]string, error) {
 
 // ReadAll reads all tables of both families of the calling thread's network
 // namespace. A table that goes away meanwhile is left out.
-func ReadAll() ([]*Table, error) {
-	var all []*Table
-	for _, family := range []string{IPv4, IPv6} {
-		names, err := Names(family)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			t, err := Read(family, name)
-			if errors.Is(err, ErrNoTable) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, t)
-		}
-	}
-	return all, nil
-}
+func ReadAll() ([]*Table, error) { return (*Shelf)(nil).ReadAll() }
 
 // Read reads one table of the calling thread's network namespace. It fails with
 // ErrNoTable if the namespace does not have it, with ErrChanging if it would
@@ -97,6 +78,12 @@ func Read(family, name string) (*Table, error) { return ReadAgain(family, name, 
 // ip_set_destroy, net/netfilter/ipset/ip_set_core.c, since 2.6.39); a swap leaves
 // name and index together.
 func ReadAgain(family, name string, old *Table) (*Table, error) {
+	return readLike(family, name, old)
+}
+
+// readLike gives one of the known tables, of which any may be nil, if the rules
+// are the same.
+func readLike(family, name string, known ...*Table) (*Table, error) {
 	names, err := Names(family)
 	if err != nil {
 		return nil, err
@@ -108,14 +95,11 @@ func ReadAgain(family, name string, old *Table) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.read(name)
+	t, err := s.read(name, known)
 	if err := errors.Join(err, unix.Close(s.fd)); err != nil {
 		return nil, err
 	}
-	if old != nil && old.Fingerprint() == t.Fingerprint() {
-		return old, nil
-	}
-	if t.usesSets {
+	if t.usesSets && !slices.Contains(known, t) {
 		if t.Sets, err = ipset.ReadNames(); err != nil {
 			return nil, fmt.Errorf("%s table %s: %w", family, name, err)
 		}
@@ -148,22 +132,27 @@ func open(family string) (socket, error) {
 }
 
 // read asks for information and entries until both belong together.
-func (s socket) read(name string) (*Table, error) {
+func (s socket) read(name string, known []*Table) (*Table, error) {
 	var last error
 	for range attempts {
-		info, entries, err := s.once(name)
+		var t *Table
+		err := s.once(name, func(info, entries []byte) (err error) {
+			i := slices.IndexFunc(known, func(k *Table) bool { return k != nil && k.Family == s.family && k.same(info, entries) })
+			if i >= 0 {
+				t = known[i]
+				return nil
+			}
+			t, err = Parse(s.family, info, entries)
+			return err
+		})
 		switch {
-		case errors.Is(err, unix.EAGAIN):
-			last = err
-			continue
-		case err != nil:
+		case err == nil:
+			return t, nil
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, ErrCorrupt):
+			last = err // corrupt: old information with new entries of the same size, or really so
+		default:
 			return nil, s.explain(name, err)
 		}
-		t, err := Parse(s.family, info, entries)
-		if err == nil {
-			return t, nil
-		}
-		last = err // old information with new entries of the same size, or real corruption
 	}
 	if errors.Is(last, ErrCorrupt) {
 		return nil, last
@@ -172,26 +161,32 @@ func (s socket) read(name string) (*Table, error) {
 }
 
 // once asks for information, entries and again information; EAGAIN tells that
-// the table was replaced in between.
-func (s socket) once(name string) (info, entries []byte, err error) {
-	if info, err = s.info(name); err != nil {
-		return nil, nil, err
+// the table was replaced in between. The bytes are lent: they are many, and to be
+// gone at once, not when garbage is collected.
+func (s socket) once(name string, use func(info, entries []byte) error) (err error) {
+	info, err := s.info(name)
+	if err != nil {
+		return err
 	}
 	size := u32(info[infoSize:])
-	buf := make([]byte, entriesStart+int(size))
+	buf, err := unix.Mmap(-1, 0, entriesStart+int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return fmt.Errorf("room for %d bytes: %w", size, err)
+	}
+	defer func() { err = errors.Join(err, unix.Munmap(buf)) }()
 	copy(buf[:tableNameLen-1], name)
 	copy(buf[entriesSize:], info[infoSize:infoSize+4])
 	if err := s.get(soGetEntries, buf); err != nil {
-		return nil, nil, err
+		return err
 	}
 	again, err := s.info(name)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if !bytes.Equal(info, again) {
-		return nil, nil, unix.EAGAIN
+		return unix.EAGAIN
 	}
-	return info, buf[entriesStart:], nil
+	return use(info, buf[entriesStart:])
 }
 
 func (s socket) info(name string) ([]byte, error) {

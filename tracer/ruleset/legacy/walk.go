@@ -191,7 +191,7 @@ func (s *state) extend(w *walker) bool {
 	verdict, ends, goesOn := w.t.ending(s.at)
 	if ends {
 		if goesOn {
-			w.note([]string{w.t.Entries[s.at].Name + " of " + w.t.where(s.at)})
+			w.note([]string{w.t.targetName(s.at) + " of " + w.t.where(s.at)})
 			s.certain = false
 		}
 		s.end(w, verdict)
@@ -241,8 +241,11 @@ func (t *Table) evaluate(i int, p *packet.Packet) (packet.Answer, []string) {
 	if t.Entries[i].always {
 		return packet.Yes, nil
 	}
+	if t.misses(i, p) {
+		return packet.No, nil
+	}
 	var unknown []string
-	answer := t.Entries[i].header.Eval(p)
+	answer := t.header(i).Eval(p)
 	if answer == packet.No {
 		return packet.No, nil
 	}
