@@ -53,7 +53,7 @@ func emptyChain(q *inquiry) *claim {
 		q.gap(err)
 		return nil
 	}
-	for _, chain := range sets.NFT {
+	for chain := range sets.NFT.All() {
 		if !isPolicy(chain) || !strings.HasSuffix(strings.ToLower(chain.Text), " drop") || !q.candidate(chain) || hasRules(sets.NFT, chain) {
 			continue
 		}
@@ -81,8 +81,8 @@ func (q *inquiry) candidate(chain meaning.Rule) bool {
 	return false
 }
 
-func hasRules(all []meaning.Rule, chain meaning.Rule) bool {
-	for _, r := range all {
+func hasRules(rules Rules, chain meaning.Rule) bool {
+	for r := range rules.All() {
 		if !isPolicy(r) && r.Family == chain.Family && r.Table == chain.Table && r.Chain == chain.Chain {
 			return true
 		}

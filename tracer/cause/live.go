@@ -9,8 +9,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +38,9 @@ const (
 // Live is the State of the running node. Its methods are not to be called
 // concurrently.
 type Live struct {
+	// Legacy may know legacy tables that others have read; nil: it does not.
+	Legacy *legacy.Shelf
+
 	ctx  context.Context
 	ns   *node.Namespaces
 	kept map[question]answer
@@ -119,47 +124,100 @@ func (l *Live) Sysctl(netns uint32, name string) (string, error) {
 // Rules implements State. Subsystems and tables that are not there are not
 // asked, since asking would make them.
 func (l *Live) Rules(netns uint32, with *meaning.Rule) (RuleSets, error) {
-	if sets, err := l.rules(netns); with == nil || err != nil || sets.hold(with) {
-		return sets, err
+	read, err := l.rules(netns)
+	if with != nil && err == nil && !read.hold(with) {
+		delete(l.kept, question{"rules", netns})
+		read, err = l.rules(netns)
 	}
-	delete(l.kept, question{"rules", netns})
-	return l.rules(netns)
+	if err != nil {
+		return RuleSets{}, err
+	}
+	return read.sets(), nil
 }
 
-func (l *Live) rules(netns uint32) (RuleSets, error) {
-	return ask(l, "rules", netns, func() (sets RuleSets, err error) {
+// ruleSets are the rules of a namespace as they were read.
+type ruleSets struct {
+	legacy  []*legacy.Table
+	nft     *nft.Ruleset // nil: none
+	printer iptnft.Printer
+}
+
+func (l *Live) rules(netns uint32) (*ruleSets, error) {
+	return ask(l, "rules", netns, func() (*ruleSets, error) {
 		hasNFT, err := l.ns.HasNFT()
 		if err != nil {
-			return sets, err
+			return nil, err
 		}
-		err = l.ns.Do(netns, func() error {
-			tables, err := legacy.ReadAll()
-			if err != nil {
+		s := new(ruleSets)
+		err = l.ns.Do(netns, func() (err error) {
+			if s.legacy, err = l.Legacy.ReadAll(); err != nil {
 				return fmt.Errorf("legacy rules: %w", err)
 			}
-			sets.Legacy = legacyRules(tables)
 			if !hasNFT {
 				return nil
 			}
-			set, err := nft.Read(l.ctx)
-			if err != nil {
+			if s.nft, err = nft.Read(l.ctx); err != nil {
 				return fmt.Errorf("nft rules: %w", err)
 			}
-			sets.NFT, err = nftRules(set)
+			if s.printer.Sets, err = ipset.ReadNames(); errors.Is(err, ipset.ErrNoSupport) {
+				err = nil
+			}
 			return err
 		})
 		if err != nil {
-			return RuleSets{}, fmt.Errorf("%s: %w", l.ns.Place(netns), err)
+			return nil, fmt.Errorf("%s: %w", l.ns.Place(netns), err)
 		}
-		return sets, nil
+		return s, nil
 	})
 }
 
-// legacyRules gives the rules of legacy tables; one that cannot be put into
-// words counts by its place.
-func legacyRules(tables []*legacy.Table) (all []meaning.Rule) {
-	for _, t := range tables {
-		for i, e := range t.Entries {
+// sets gives the rules in words.
+func (s *ruleSets) sets() (sets RuleSets) {
+	if len(s.legacy) > 0 {
+		sets.Legacy = s.legacyRules
+	}
+	if s.nft != nil {
+		sets.NFT = s.nftRules
+	}
+	return sets
+}
+
+// hold tells whether a rule is among them; policies of legacy tables count as if.
+func (s *ruleSets) hold(r *meaning.Rule) bool {
+	if r.Backend != "legacy" {
+		return s.holdNFT(r)
+	}
+	return isPolicy(*r) || slices.ContainsFunc(s.legacy, func(t *legacy.Table) bool {
+		if t.Name != r.Table || t.Family != r.Family {
+			return false
+		}
+		i := t.Ordinal(r.Chain, r.Number) // no need to put the whole chain into words
+		return i >= 0 && t.Text(i) == r.Text
+	})
+}
+
+func (s *ruleSets) holdNFT(r *meaning.Rule) bool {
+	if s.nft == nil {
+		return false
+	}
+	for _, t := range s.nft.Tables {
+		if c := t.Chain(r.Chain); t.Name == r.Table && c != nil {
+			for m := range s.chainRules(t, c) {
+				if m.Text == r.Text {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// legacyRules goes through the rules of legacy tables; one that cannot be put
+// into words counts by its place.
+func (s *ruleSets) legacyRules(yield func(meaning.Rule) bool) {
+	for _, t := range s.legacy {
+		for i := range t.Entries {
+			e := &t.Entries[i]
 			if e.Kind != legacy.KindRule {
 				continue
 			}
@@ -167,36 +225,45 @@ func legacyRules(tables []*legacy.Table) (all []meaning.Rule) {
 			if r, err := t.Rule(i); err == nil {
 				m.Number, m.Text, m.Comments = r.Number, r.Text, r.Comments
 			}
-			all = append(all, m)
+			if !yield(m) {
+				return
+			}
 		}
 	}
-	return all
 }
 
-// nftRules gives the rules of nft's tables, in iptables' words where iptables
-// wrote them.
-func nftRules(set *nft.Ruleset) (all []meaning.Rule, err error) {
-	var printer iptnft.Printer
-	if printer.Sets, err = ipset.ReadNames(); err != nil && !errors.Is(err, ipset.ErrNoSupport) {
-		return nil, err
-	}
-	for _, t := range set.Tables {
+// nftRules goes through the rules of nft's tables.
+func (s *ruleSets) nftRules(yield func(meaning.Rule) bool) {
+	for _, t := range s.nft.Tables {
 		for _, c := range t.Chains {
-			if c.Base() {
-				all = append(all, policyLine(t, c))
-			}
-			for _, r := range c.Rules {
-				m := meaning.Rule{Backend: "nft", Family: r.Family, Table: r.Table, Chain: r.Chain, Number: r.Number, Comments: comments(r.Comment)}
-				if text, comment, ok := printer.Text(t, r); ok {
-					m.Text, m.Comments = text, comments(comment)
-				} else {
-					m.Text = set.Text(r)
+			for m := range s.chainRules(t, c) {
+				if !yield(m) {
+					return
 				}
-				all = append(all, m)
 			}
 		}
 	}
-	return all, nil
+}
+
+// chainRules goes through the rules of an nft chain, a base chain's policy first,
+// in iptables' words where iptables wrote them.
+func (s *ruleSets) chainRules(t *nft.Table, c *nft.Chain) iter.Seq[meaning.Rule] {
+	return func(yield func(meaning.Rule) bool) {
+		if c.Base() && !yield(policyLine(t, c)) {
+			return
+		}
+		for _, r := range c.Rules {
+			m := meaning.Rule{Backend: "nft", Family: r.Family, Table: r.Table, Chain: r.Chain, Number: r.Number, Comments: comments(r.Comment)}
+			if text, comment, ok := s.printer.Text(t, r); ok {
+				m.Text, m.Comments = text, comments(comment)
+			} else {
+				m.Text = s.nft.Text(r)
+			}
+			if !yield(m) {
+				return
+			}
+		}
+	}
 }
 
 // policyLine is a base chain's policy, as iptables prints it where iptables wrote

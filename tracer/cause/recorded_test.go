@@ -144,6 +144,19 @@ func (r *recorded) Rules(netns uint32, _ *meaning.Rule) (RuleSets, error) {
 	return *p.Rules, nil
 }
 
+// MarshalJSON records rules as a list.
+func (r Rules) MarshalJSON() ([]byte, error) { return json.Marshal(slices.Collect(r.All())) }
+
+// UnmarshalJSON gives rules that were recorded.
+func (r *Rules) UnmarshalJSON(raw []byte) error {
+	var all []meaning.Rule
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return err
+	}
+	*r = Rules(slices.Values(all))
+	return nil
+}
+
 // sysctls are those recorded: of the namespace, and of each interface (%s).
 var sysctls = []string{
 	"ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/all/rp_filter", "ipv4/conf/all/forwarding",

@@ -70,7 +70,7 @@ func TestLiveRulesWith(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return len(sets.Legacy)
+		return len(slices.Collect(sets.Legacy.All()))
 	}
 	if n := kept(nil); n != 1 {
 		t.Fatalf("%d rules", n)
