@@ -50,6 +50,7 @@ type ruleBook struct {
 	ctx       context.Context
 	ns        *node.Namespaces
 	peek      tablePeek
+	shelf     *legacy.Shelf // of the tables in legacy, for all that read them
 	legacy    map[legacyKey]*legacyHistory
 	nft       map[uint32]*nftHistory
 	books     map[uint32]*meaning.Book
@@ -119,8 +120,10 @@ type tablePeek func(table uint64) (content, generation uint64, err error)
 
 func newRuleBook(ctx context.Context, ns *node.Namespaces, verbose func(string)) *ruleBook {
 	ctx = context.WithoutCancel(ctx) // packets are told after the trace was told to stop
-	return &ruleBook{ctx: ctx, ns: ns, verbose: verbose, now: clock{}.now, inUse: make(map[string]bool),
+	b := &ruleBook{ctx: ctx, ns: ns, verbose: verbose, now: clock{}.now, inUse: make(map[string]bool), shelf: legacy.NewShelf(),
 		legacy: make(map[legacyKey]*legacyHistory), nft: make(map[uint32]*nftHistory), books: make(map[uint32]*meaning.Book), infer: infer.New(ctx, ns)}
+	b.infer.Legacy = b.shelf
+	return b
 }
 
 // Ruling tells the rules behind a table's event.
@@ -178,7 +181,7 @@ func (b *ruleBook) Tick(now time.Time) {
 func (b *ruleBook) Survey() {
 	self := b.ns.Node().Inode
 	var tables []*legacy.Table
-	err := b.in(self, func() (err error) { tables, err = legacy.ReadAll(); return err })
+	err := b.in(self, func() (err error) { tables, err = b.shelf.ReadAll(); return err })
 	if err != nil {
 		b.verbose(fmt.Sprintf("legacy rules: %v", err))
 	}

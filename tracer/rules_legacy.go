@@ -45,8 +45,12 @@ type legacyVersion struct {
 // keptRulings bounds the rulings that are remembered of one version.
 const keptRulings = 1024
 
-// keptVersions bounds the versions of a table that are remembered.
-const keptVersions = 16
+// keptVersions bounds the versions of a table that are remembered, and keptBytes
+// what all but the newest two may take: one of 100,000 rules takes some 10 MB.
+const (
+	keptVersions = 16
+	keptBytes    = 16 << 20
+)
 
 func (h *legacyHistory) find(content, generation uint64) *legacyVersion {
 	for _, v := range slices.Backward(h.versions) {
@@ -152,7 +156,7 @@ func (b *ruleBook) readLegacy(key legacyKey, h *legacyHistory) error {
 	if n := len(h.versions); n > 0 {
 		was = h.versions[n-1].table
 	}
-	if err := b.in(key.netns, func() (err error) { t, err = legacy.ReadAgain(key.family, key.table, was); return err }); err != nil {
+	if err := b.in(key.netns, func() (err error) { t, err = b.shelf.ReadAgain(key.family, key.table, was); return err }); err != nil {
 		return err
 	}
 	again, still, err := b.peek(h.address)
@@ -169,9 +173,22 @@ func (b *ruleBook) readLegacy(key legacyKey, h *legacyHistory) error {
 
 func (h *legacyHistory) keep(content, generation uint64, t *legacy.Table) {
 	h.versions = append(h.versions, &legacyVersion{content, generation, t, make(map[string]ruling)})
-	if n := len(h.versions) - keptVersions; n > 0 {
-		h.versions = slices.Delete(h.versions, 0, n)
+	h.versions = slices.Delete(h.versions, 0, h.tooMany())
+}
+
+// tooMany counts the versions, of the oldest ones, that are not to be kept.
+func (h *legacyHistory) tooMany() int {
+	held := 0
+	for i, v := range slices.Backward(h.versions) {
+		n := len(h.versions) - i
+		if n > 2 && v.table != h.versions[i+1].table {
+			held += v.table.Held()
+		}
+		if n > keptVersions || held > keptBytes {
+			return i + 1
+		}
 	}
+	return 0
 }
 
 // tickLegacy reads the tables again that were replaced.

@@ -43,6 +43,7 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 	sum := &model.Summary{Type: "summary", MissedHooks: []model.MissedHook{}}
 	// what is asked about the node when the trace was told to stop is still to be answered
 	live := cause.NewLive(context.WithoutCancel(ctx), t.ns)
+	live.Legacy = t.rules.shelf
 	teller := t.newTeller(sink)
 	sink = cause.New(live, t.cfg.Verbose).Sink(teller)
 	if err := sink.Start(t.start); err != nil {

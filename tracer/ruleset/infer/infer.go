@@ -26,6 +26,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/legacy"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 )
 
@@ -73,6 +74,10 @@ type Ruling struct {
 // Book holds the rule sets that packets are held against. It may be used from
 // several goroutines.
 type Book struct {
+	// Legacy may know legacy tables that others have read; nil: it does not. It is
+	// to be set before the book is used.
+	Legacy *legacy.Shelf
+
 	ctx context.Context
 	ns  *node.Namespaces
 	now func() time.Time

@@ -19,12 +19,12 @@ type legacyTable struct {
 
 // readLegacy reads a table. The kernel does not tell whether it changed: equal
 // rules are taken for the same version, as they give the same answers.
-func readLegacy(k key, old *legacyTable) (ruleset, error) {
+func readLegacy(shelf *legacy.Shelf, k key, old *legacyTable) (ruleset, error) {
 	var was *legacy.Table
 	if old != nil {
 		was = old.table
 	}
-	t, err := legacy.ReadAgain(k.family, k.table, was)
+	t, err := shelf.ReadAgain(k.family, k.table, was)
 	if err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func (b *Book) refresh(k key, h *history) error {
 	start := b.now()
 	var rules ruleset
 	old := h.newest()
-	err := b.read(k, func(ctx context.Context) (err error) { rules, err = again(ctx, k, old); return err })
+	err := b.read(k, func(ctx context.Context) (err error) { rules, err = b.again(ctx, k, old); return err })
 	end := b.now()
 	h.looked, h.credit = end, h.credit-end.Sub(start)
 	switch {
@@ -153,10 +153,10 @@ func (b *Book) read(k key, fn func(context.Context) error) error {
 var errNoNFT = errors.New("nf_tables is not loaded")
 
 // again reads a table; old is what it was, and comes back if nothing changed.
-func again(ctx context.Context, k key, old *version) (ruleset, error) {
+func (b *Book) again(ctx context.Context, k key, old *version) (ruleset, error) {
 	switch k.backend {
 	case node.BackendLegacy:
-		return readLegacy(k, rulesOf[*legacyTable](old))
+		return readLegacy(b.Legacy, k, rulesOf[*legacyTable](old))
 	case node.BackendNFT:
 		return readNFT(ctx, k, rulesOf[*nftTable](old))
 	}
