@@ -104,11 +104,11 @@ var killing = regexp.MustCompile(`-j (DROP|REJECT)\b|\b(drop|reject)\b`)
 
 // rulesOfPort lists the node's rules that name a port and kill.
 func (q *inquiry) rulesOfPort(port int) (found []meaning.Rule) {
-	sets, err := q.state.Rules(q.state.Node(), nil)
+	sets, err := q.state.Rules(q.state.Node())
 	q.gap(err)
 	names := regexp.MustCompile(fmt.Sprintf(`\b[sd]?ports?\b[^-]*\b%d\b`, port))
-	for _, set := range [][]meaning.Rule{sets.Legacy, sets.NFT} {
-		for _, r := range set {
+	for _, set := range []Rules{sets.Legacy, sets.NFT} {
+		for r := range set.All() {
 			if strings.Contains(r.Text, "tcp") && names.MatchString(r.Text) && killing.MatchString(r.Text) {
 				found = append(found, r)
 			}

@@ -50,12 +50,12 @@ func emptyChain(q *inquiry) *claim {
 	if len(q.d.Candidates) == 0 {
 		return nil
 	}
-	sets, err := q.state.Rules(q.d.Netns, nil)
+	sets, err := q.state.Rules(q.d.Netns)
 	if err != nil {
 		q.gap(err)
 		return nil
 	}
-	for _, chain := range sets.NFT {
+	for chain := range sets.NFT.All() {
 		if !isPolicy(chain) || !strings.HasSuffix(strings.ToLower(chain.Text), " drop") || !q.candidate(chain) || hasRules(sets.NFT, chain) {
 			continue
 		}
@@ -80,8 +80,8 @@ func (q *inquiry) candidate(chain meaning.Rule) bool {
 	})
 }
 
-func hasRules(all []meaning.Rule, chain meaning.Rule) bool {
-	for _, r := range all {
+func hasRules(rules Rules, chain meaning.Rule) bool {
+	for r := range rules.All() {
 		if !isPolicy(r) && r.Family == chain.Family && r.Table == chain.Table && r.Chain == chain.Chain {
 			return true
 		}

@@ -7,6 +7,7 @@ package cause
 
 import (
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,9 +29,10 @@ const (
 	keptAnswers = 1024
 )
 
-// RuleBook reads the rules of a namespace: those of legacy tables, and nft's.
+// RuleBook knows the rules of a namespace as they stand: those of legacy tables, and
+// nft's; nil for none.
 type RuleBook interface {
-	All(netns uint32) (legacy, nft []meaning.Rule, err error)
+	All(netns uint32) (legacy, nft iter.Seq[meaning.Rule], err error)
 }
 
 // Live is the State of the running node. Its methods are not to be called
@@ -103,19 +105,8 @@ func (l *Live) Sysctl(netns uint32, name string) (string, error) {
 	})
 }
 
-// Rules implements State. Subsystems and tables that are not there are not
-// asked, since asking would make them.
-func (l *Live) Rules(netns uint32, with *meaning.Rule) (RuleSets, error) {
-	if sets, err := l.rules(netns); with == nil || err != nil || sets.hold(with) {
-		return sets, err
-	}
-	l.kept.Forget(question{"rules", netns})
-	return l.rules(netns)
-}
-
-func (l *Live) rules(netns uint32) (RuleSets, error) {
-	return ask(l, "rules", netns, func() (sets RuleSets, err error) {
-		sets.Legacy, sets.NFT, err = l.book.All(netns)
-		return sets, err
-	})
+// Rules implements State. The rule book looks whether they changed, each time.
+func (l *Live) Rules(netns uint32) (RuleSets, error) {
+	legacy, nft, err := l.book.All(netns)
+	return RuleSets{Rules(legacy), Rules(nft)}, err
 }

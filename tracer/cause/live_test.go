@@ -7,7 +7,9 @@ package cause
 
 import (
 	"context"
+	"iter"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,14 +65,14 @@ func TestLive(t *testing.T) {
 	if _, ok := q.sysctl(self, "ipv4/no_such_thing"); ok || len(q.gaps) > 0 {
 		t.Errorf("a sysctl that does not exist is told as one, or as trouble: %v", q.gaps)
 	}
-	sets, err := live.Rules(self, nil)
+	sets, err := live.Rules(self)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sameRules(t, "legacy", sets.Legacy, c.In("n", "iptables-legacy-save"))
-	sameRules(t, "nft", sets.NFT, c.In("n", "iptables-nft-save"))
-	if !contains(sets.NFT, "tcp dport 23 drop") {
-		t.Errorf("the native table's rule is not among nft's: %+v", sets.NFT)
+	sameRules(t, "legacy", slices.Collect(sets.Legacy.All()), c.In("n", "iptables-legacy-save"))
+	sameRules(t, "nft", slices.Collect(sets.NFT.All()), c.In("n", "iptables-nft-save"))
+	if all := slices.Collect(sets.NFT.All()); !contains(all, "tcp dport 23 drop") {
+		t.Errorf("the native table's rule is not among nft's: %+v", all)
 	}
 }
 
@@ -80,7 +82,7 @@ type standing struct {
 	ns  *node.Namespaces
 }
 
-func (s standing) All(netns uint32) (legacy, nft []meaning.Rule, err error) {
+func (s standing) All(netns uint32) (legacy, nft iter.Seq[meaning.Rule], err error) {
 	book := rulebook.New(rulebook.Config{Survey: rulebook.Read(s.ctx, s.ns, func(string) {}), Kernel: blind{}})
 	return book.All(netns)
 }
@@ -131,7 +133,7 @@ func TestLiveGone(t *testing.T) {
 	if links, err := live.Links(nowhere); err == nil {
 		t.Errorf("links of a namespace that does not exist: %v", links)
 	}
-	if _, err := live.Rules(nowhere, nil); err == nil {
+	if _, err := live.Rules(nowhere); err == nil {
 		t.Error("rules of a namespace that does not exist")
 	}
 }

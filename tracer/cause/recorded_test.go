@@ -133,7 +133,7 @@ func (r *recorded) Sysctl(netns uint32, name string) (string, error) {
 }
 
 // Rules implements State.
-func (r *recorded) Rules(netns uint32, _ *meaning.Rule) (RuleSets, error) {
+func (r *recorded) Rules(netns uint32) (RuleSets, error) {
 	p, err := r.place(netns)
 	if err != nil {
 		return RuleSets{}, err
@@ -142,6 +142,19 @@ func (r *recorded) Rules(netns uint32, _ *meaning.Rule) (RuleSets, error) {
 		return RuleSets{}, fmt.Errorf("netns %d: rules were not recorded", netns)
 	}
 	return *p.Rules, nil
+}
+
+// MarshalJSON records rules as a list.
+func (r Rules) MarshalJSON() ([]byte, error) { return json.Marshal(slices.Collect(r.All())) }
+
+// UnmarshalJSON gives rules that were recorded.
+func (r *Rules) UnmarshalJSON(raw []byte) error {
+	var all []meaning.Rule
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return err
+	}
+	*r = Rules(slices.Values(all))
+	return nil
 }
 
 // sysctls are those recorded: of the namespace, and of each interface (%s).
@@ -171,7 +184,7 @@ func capture(s State) (*recorded, error) {
 		if p.Sockets, err = s.Sockets(netns); err != nil {
 			return nil, err
 		}
-		rules, err := s.Rules(netns, nil)
+		rules, err := s.Rules(netns)
 		if err != nil {
 			return nil, err
 		}

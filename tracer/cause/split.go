@@ -21,7 +21,7 @@ var agents = []meaning.Owner{meaning.Calico, meaning.Flannel, meaning.KubeProxy,
 // half is one backend's share of a namespace's rules.
 type half struct {
 	backend string
-	rules   []meaning.Rule
+	rules   int
 	owners  []meaning.OwnerCount
 	agents  int // rules that agents of the node wrote
 	living  int // chains of pods' interfaces that exist
@@ -33,14 +33,13 @@ func splitRuleSets(q *inquiry) *claim {
 	if q.d.Rule == nil || q.d.Backend == "" || q.d.Backend == "nft" && !iptablesTable(q.d.Family, q.d.Table) {
 		return nil // a native nft table is no half of iptables: it stands for itself
 	}
-	rule := meaning.RuleOf(q.d.Backend, *q.d.Rule)
-	sets, err := q.state.Rules(q.d.Netns, &rule)
+	sets, err := q.state.Rules(q.d.Netns)
 	if err != nil {
 		q.gap(err)
 		return nil
 	}
 	nfts := routed(sets.NFT)
-	if len(sets.Legacy) == 0 || len(nfts) == 0 {
+	if sets.Legacy.none() || nfts.none() {
 		return nil
 	}
 	links, err := q.state.Links(q.d.Netns)
@@ -67,39 +66,43 @@ func splitRuleSets(q *inquiry) *claim {
 
 // routed leaves out rules of ARP, bridges and devices, which both halves may have
 // beside each other, and chains' policies.
-func routed(rules []meaning.Rule) (out []meaning.Rule) {
-	for _, r := range rules {
-		if isPolicy(r) {
-			continue
-		}
-		if r.Family == "ip" || r.Family == "ip6" || r.Family == "inet" {
-			out = append(out, r)
-		}
-	}
-	return out
+func routed(rules Rules) Rules {
+	return rules.without(func(r meaning.Rule) bool {
+		return isPolicy(r) || r.Family != "ip" && r.Family != "ip6" && r.Family != "inet"
+	})
 }
 
-func newHalf(backend string, rules []meaning.Rule, links []node.Link) half {
-	h := half{backend: backend, rules: rules, owners: meaning.CountOwners(rules)}
+func newHalf(backend string, rules Rules, links []node.Link) half {
+	h := half{backend: backend}
+	seen := map[string]bool{}
+	// all is counted in one go: it is that which puts rules into words
+	h.owners = meaning.CountOwners(func(yield func(meaning.Rule) bool) {
+		for r := range rules.All() {
+			h.rules++
+			if iface, ok := podInterface(r.Chain); ok && !seen[iface] {
+				seen[iface] = true
+				h.pod(iface, links)
+			}
+			if !yield(r) {
+				return
+			}
+		}
+	})
 	for _, o := range h.owners {
 		if slices.Contains(agents, o.Owner) {
 			h.agents += o.Rules
 		}
 	}
-	seen := map[string]bool{}
-	for _, r := range rules {
-		iface, ok := podInterface(r.Chain)
-		if !ok || seen[iface] {
-			continue
-		}
-		seen[iface] = true
-		if slices.ContainsFunc(links, func(l node.Link) bool { return l.Name == iface }) {
-			h.living++
-		} else {
-			h.dead++
-		}
-	}
 	return h
+}
+
+// pod counts the chains of a pod's interface.
+func (h *half) pod(iface string, links []node.Link) {
+	if slices.ContainsFunc(links, func(l node.Link) bool { return l.Name == iface }) {
+		h.living++
+	} else {
+		h.dead++
+	}
 }
 
 // podInterface is the interface that one of Felix' endpoint chains is of
@@ -134,7 +137,7 @@ func halfWords(a, b half, backend string) string {
 		}
 		whose = append(whose, fmt.Sprintf("%d of %s", o.Rules, name))
 	}
-	says := fmt.Sprintf("%d rules: %s", len(h.rules), strings.Join(whose, ", "))
+	says := fmt.Sprintf("%d rules: %s", h.rules, strings.Join(whose, ", "))
 	if h.dead > 0 {
 		says += fmt.Sprintf("; %d of its chains are of pods that are gone", h.dead)
 	}

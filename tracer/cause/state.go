@@ -6,7 +6,7 @@ package cause
 // the running node (live.go); tests answer from what was recorded.
 
 import (
-	"slices"
+	"iter"
 
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
@@ -30,29 +30,46 @@ type State interface {
 	// Sysctl reads a file below /proc/sys/net as the namespace sees it, such as
 	// ipv4/ip_forward. One that this kernel does not have is fs.ErrNotExist.
 	Sysctl(netns uint32, name string) (string, error)
-	// Rules lists all rules of both iptables backends and of nft, by backend. With
-	// a rule that was just seen there, the answer is no older than that rule; nil
-	// asks for any.
-	Rules(netns uint32, with *meaning.Rule) (RuleSets, error)
+	// Rules lists all rules of both iptables backends and of nft, by backend, as they
+	// stand now.
+	Rules(netns uint32) (RuleSets, error)
 }
 
 // RuleSets are the rules of a namespace as the two backends of iptables hold
 // them; native nft tables count among NFT's. nft's base chains are among them by
 // their policy: without a number, with the text ":FORWARD DROP" or "policy drop".
+// Of legacy tables the policies are not.
 type RuleSets struct {
-	Legacy, NFT []meaning.Rule
+	Legacy, NFT Rules
 }
 
-// hold tells whether a rule is among them. Of legacy tables the policies are not.
-func (s RuleSets) hold(r *meaning.Rule) bool {
-	half := s.NFT
-	if r.Backend == "legacy" {
-		if isPolicy(*r) {
-			return true
-		}
-		half = s.Legacy
+// Rules are put into words one after the other, each time they are gone through:
+// those of a big node would take hundreds of megabytes together. Nil: none.
+type Rules iter.Seq[meaning.Rule]
+
+// All goes through the rules.
+func (r Rules) All() iter.Seq[meaning.Rule] {
+	if r == nil {
+		return func(func(meaning.Rule) bool) {}
 	}
-	return slices.ContainsFunc(half, func(o meaning.Rule) bool {
-		return o.Table == r.Table && o.Chain == r.Chain && o.Text == r.Text
-	})
+	return iter.Seq[meaning.Rule](r)
+}
+
+// without leaves out rules.
+func (r Rules) without(out func(meaning.Rule) bool) Rules {
+	return func(yield func(meaning.Rule) bool) {
+		for rule := range r.All() {
+			if !out(rule) && !yield(rule) {
+				return
+			}
+		}
+	}
+}
+
+// none tells that there is no rule.
+func (r Rules) none() bool {
+	for range r.All() {
+		return false
+	}
+	return true
 }

@@ -10,11 +10,6 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
-	"github.com/pathtrace/pathtrace/tracer/node/nodetest"
-
-	"github.com/pathtrace/pathtrace/tracer/node"
-	"github.com/pathtrace/pathtrace/tracer/recall"
-	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
 // ip_error frees what finds no way, whatever the reason: first forwarding is off,
@@ -51,38 +46,5 @@ func TestCauseTurns(t *testing.T) {
 	}
 	if len(told) != 2 || !slices.Equal(told["ip-forward-off"], []uint64{1, 2}) || !slices.Equal(told["interface-down"], []uint64{3, 4, 5}) {
 		t.Errorf("told %v", told)
-	}
-}
-
-// Rules are kept for a moment, but not when one was seen that is not among them.
-func TestLiveRulesWith(t *testing.T) {
-	c := nodetest.New(t)
-	c.Add("n")
-	c.In("n", "iptables-legacy -w -A FORWARD -s 192.0.2.7/32 -j DROP")
-	ns, err := node.OpenNamespaces(c.Path("n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	live := NewLive(ns, standing{t.Context(), ns})
-	live.kept = recall.New[question](recall.Config{Most: keptAnswers, Until: func(_, given time.Time) time.Time { return given.Add(time.Hour) }})
-	kept := func(with *meaning.Rule) int {
-		t.Helper()
-		sets, err := live.Rules(live.Node(), with)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(sets.Legacy)
-	}
-	if n := kept(nil); n != 1 {
-		t.Fatalf("%d rules", n)
-	}
-	late := meaning.Rule{Backend: "legacy", Table: "filter", Chain: "FORWARD", Number: 2, Text: "-A FORWARD -s 192.0.2.8/32 -j DROP"}
-	c.In("n", "iptables-legacy -w "+late.Text)
-	if n := kept(nil); n != 1 {
-		t.Errorf("%d rules, want those that are kept", n)
-	}
-	if n := kept(&late); n != 2 {
-		t.Errorf("%d rules, want the one that was seen among them", n)
 	}
 }

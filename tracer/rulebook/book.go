@@ -18,9 +18,9 @@ package rulebook
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/pathtrace/pathtrace/bpf"
@@ -236,24 +236,34 @@ func unsure(t *bpf.EventTable) string {
 	return ""
 }
 
-// All lists the rules of a namespace as they stand now, those of legacy tables and
-// those of nft's, base chains among these by their policies.
-func (b *Book) All(netns uint32) (legacy, nft []meaning.Rule, err error) {
+// All gives the rules of a namespace as they stand now, those of legacy tables and
+// those of nft's, base chains among these by their policies; nil: there are none.
+// They are put into words as they are gone through.
+func (b *Book) All(netns uint32) (legacy, nft iter.Seq[meaning.Rule], err error) {
 	s := b.space(netns)
 	if err := b.read.all(s); err != nil && !errors.Is(err, errTooOften) {
 		return nil, nil, err
 	}
 	b.hear(s)
-	keys := slices.SortedFunc(maps.Keys(s.legacy), func(x, y tableKey) int {
-		return strings.Compare(x.family+" "+x.table, y.family+" "+y.table)
-	})
-	for _, k := range keys {
+	var tables []*legacyRules
+	for _, k := range slices.SortedFunc(maps.Keys(s.legacy), tableKey.compare) {
 		if v := s.legacy[k].newest(); v != nil {
-			legacy = slices.AppendSeq(legacy, v.rules.all(""))
+			tables = append(tables, v.rules)
 		}
 	}
-	if v := s.nft.newest(); v != nil {
-		nft = slices.Collect(v.rules.all())
+	if len(tables) > 0 {
+		legacy = func(yield func(meaning.Rule) bool) {
+			for _, t := range tables {
+				for r := range t.all("") {
+					if !yield(r) {
+						return
+					}
+				}
+			}
+		}
+	}
+	if v := s.nft.newest(); v != nil && len(v.rules.set.Tables) > 0 {
+		nft = v.rules.all()
 	}
 	return legacy, nft, nil
 }

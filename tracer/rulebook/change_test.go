@@ -6,8 +6,10 @@ package rulebook
 // kernel half is played: what it would tell of versions is up to the test.
 
 import (
+	"iter"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -180,7 +182,7 @@ func TestAllRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, half := range []struct {
-		rules []meaning.Rule
+		rules iter.Seq[meaning.Rule]
 		saved string
 	}{{legacy, s.c.In("n", "iptables-legacy-save")}, {nft, s.c.In("n", "iptables-nft-save")}} {
 		lines := 0
@@ -188,7 +190,7 @@ func TestAllRules(t *testing.T) {
 			if line = strings.TrimSpace(line); strings.HasPrefix(line, "-A ") {
 				lines++
 				if !holds(half.rules, line) {
-					t.Errorf("%q is not among the rules read: %+v", line, half.rules)
+					t.Errorf("%q is not among the rules read: %+v", line, slices.Collect(half.rules))
 				}
 			}
 		}
@@ -197,15 +199,15 @@ func TestAllRules(t *testing.T) {
 		}
 	}
 	if !holds(nft, "tcp dport 23 drop") {
-		t.Errorf("the native table's rule is not among nft's: %+v", nft)
+		t.Errorf("the native table's rule is not among nft's: %+v", slices.Collect(nft))
 	}
 	if _, _, err := s.book.All(1); err == nil {
 		t.Error("rules of a namespace that does not exist")
 	}
 }
 
-func holds(rules []meaning.Rule, text string) bool {
-	for _, r := range rules {
+func holds(rules iter.Seq[meaning.Rule], text string) bool {
+	for r := range rules {
 		if strings.HasPrefix(r.Text, text) {
 			return true
 		}

@@ -171,7 +171,7 @@ func (n *nftRules) all() iter.Seq[meaning.Rule] {
 					return
 				}
 				for _, r := range c.Rules {
-					if !yield(meaning.RuleOf(node.BackendNFT, n.tell(ruleAt{t, r}))) {
+					if !yield(meaning.RuleOf(node.BackendNFT, n.teller(t).Rule(r))) {
 						return
 					}
 				}

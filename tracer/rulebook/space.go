@@ -7,9 +7,12 @@ package rulebook
 // (version.go); where the two differ, it was replaced meanwhile and is read again.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/pathtrace/pathtrace/bpf"
@@ -41,10 +44,12 @@ const (
 	readTries = 3
 	// readTime bounds one read.
 	readTime = 10 * time.Second
-	// How many versions are kept, and how many rules in all versions of a table: a
-	// packet is told within seconds.
+	// How many versions are kept, and how many rules in those of an nft rule set, or
+	// bytes in those of a legacy table but for the newest two: a packet is told
+	// within seconds.
 	keptVersions = 16
 	keptRules    = 50_000
+	keptBytes    = 16 << 20
 )
 
 // space is what is known of the rule sets of one network namespace.
@@ -68,6 +73,10 @@ type nftHistory struct{ history[*nftRules] }
 
 // tableKey is a legacy table of a namespace.
 type tableKey struct{ family, table string }
+
+func (k tableKey) compare(other tableKey) int {
+	return cmp.Or(strings.Compare(k.family, other.family), strings.Compare(k.table, other.table))
+}
 
 // legacyTable is one table of a namespace over time.
 type legacyTable struct {
@@ -199,7 +208,7 @@ func (r *reader) legacy(k tableKey, t *legacyTable) error {
 				rules = was
 			}
 			t.read(first, last, rules, r.replacedOnce(t, first.stamp), same && first.stamp != stamp{} && t.newest().stamp == first.stamp)
-			t.forget(keptOf(rules.table.Rules()))
+			t.forget(t.worthKeeping())
 			return nil
 		case try+1 == readTries:
 			return errChanging
@@ -231,8 +240,21 @@ func (r *reader) readLegacy(k tableKey, t *legacyTable, was *legacyRules) (*lega
 	return newLegacyRules(table), last, err
 }
 
-// keptOf is how many versions of so many rules are kept.
-func keptOf(rules int) int { return min(keptVersions, max(2, keptRules/max(1, rules))) }
+// worthKeeping counts the newest versions that are kept: two, and as many more as
+// do not hold too much.
+func (t *legacyTable) worthKeeping() int {
+	held := 0
+	for i, v := range slices.Backward(t.versions) {
+		n := len(t.versions) - i
+		if n > 2 && v.rules.table != t.versions[i+1].rules.table { // equal rules are held once
+			held += v.rules.table.Held()
+		}
+		if n > keptVersions || held > keptBytes {
+			return n - 1
+		}
+	}
+	return len(t.versions)
+}
 
 // --- nft ---
 
@@ -309,7 +331,7 @@ func (r *reader) nft(s *space) error {
 		case first.stamp == last.stamp && rules.set.Generation == first.stamp.commits():
 			v := s.nft.newest()
 			s.nft.read(first, last, rules, v != nil && last.stamp.commits() == v.stamp.commits()+1, false)
-			s.nft.forget(keptOf(rules.set.Count()))
+			s.nft.forget(min(keptVersions, max(2, keptRules/max(1, rules.set.Count()))))
 			return nil
 		case try+1 == readTries:
 			return errChanging

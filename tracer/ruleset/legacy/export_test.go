@@ -2,7 +2,11 @@
 
 package legacy
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // Raw gives tests the bytes of a table of the calling thread's namespace.
 func Raw(family, name string) (info, entries []byte, err error) {
@@ -11,7 +15,8 @@ func Raw(family, name string) (info, entries []byte, err error) {
 		return nil, nil, err
 	}
 	defer unix.Close(s.fd)
-	return s.once(name)
+	err = s.once(name, func(i, e []byte) error { info, entries = i, slices.Clone(e); return nil })
+	return info, entries, err
 }
 
 // SizeOfInfo is the length of info.

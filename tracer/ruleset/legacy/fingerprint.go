@@ -5,8 +5,8 @@ package legacy
 // This file tells whether two reads of a table show the same rules.
 
 import (
+	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 )
 
 // Fingerprint is equal for two tables with the same rules in the same places,
@@ -18,20 +18,28 @@ func (t *Table) Fingerprint() [sha256.Size]byte {
 
 func (t *Table) hash() [sha256.Size]byte {
 	h := sha256.New()
-	h.Write([]byte(t.Family + " " + t.Name))
-	var hooks []byte
-	hooks = binary.NativeEndian.AppendUint32(hooks, t.ValidHooks)
-	for i := range t.HookEntry {
-		hooks = binary.NativeEndian.AppendUint32(hooks, t.HookEntry[i])
-		hooks = binary.NativeEndian.AppendUint32(hooks, t.Underflow[i])
-	}
-	h.Write(hooks)
-	from := 0
+	h.Write([]byte(t.Family))
+	h.Write(t.info[:])
 	for i := range t.Entries {
-		at := int(t.Entries[i].Offset) + t.layout.counts
-		h.Write(t.blob[from:at])
-		from = at + 16 // struct xt_counters
+		packed, n := t.kept(i)
+		h.Write(packed[:packedLen(packed, n)])
 	}
-	h.Write(t.blob[from:])
 	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// same tells whether the kernel's bytes are of this table's rules, whatever they
+// have counted. It keeps nothing of them.
+func (t *Table) same(info, raw []byte) bool {
+	if !bytes.Equal(info, t.info[:]) || uint64(len(raw)) != uint64(t.Size) {
+		return false
+	}
+	var p packer
+	for i := range t.Entries {
+		// Entries tell how long they are: as long as all are equal, offsets are.
+		rule, _ := p.pack(t.layout, raw[t.Entries[i].Offset:t.end(i)])
+		if kept, _ := t.kept(i); !bytes.HasPrefix(kept, rule) {
+			return false
+		}
+	}
+	return true
 }

@@ -236,7 +236,7 @@ func (t *Table) mayDrop(i int) bool {
 		"AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "CT", "HMARK", "IDLETIMER", "LED", "LOG",
 		"MARK", "NFLOG", "NOTRACK", "RATEEST", "SECMARK", "SET", "TEE", "TRACE",
 	}
-	return !slices.Contains(never, t.Entries[i].Name)
+	return !slices.Contains(never, t.targetName(i))
 }
 
 // end notes a walk that ends with a verdict, if it explains all counts.

@@ -5,20 +5,18 @@ package legacy
 // This file turns the kernel's bytes into a Table. It trusts nothing: every
 // offset is checked before it is followed, so that a truncated or garbled
 // answer is an error with the table's name and the offset. Matches and targets
-// are only located here; xt decodes them when they are asked for. (A table of
-// 10,000 rules takes a few milliseconds and twice its size this way.)
+// are only located here; xt decodes them when they are asked for.
 
 import (
 	"errors"
 	"fmt"
 
-	"github.com/pathtrace/pathtrace/tracer/ruleset/xt"
 	"golang.org/x/sys/unix"
 )
 
 // Parse decodes a table of family IPv4 or IPv6: info is a struct ipt_getinfo
 // (IPT_SO_GET_INFO), entries what IPT_SO_GET_ENTRIES gives behind its header.
-// Both are kept, and must not be changed. Every error wraps ErrCorrupt.
+// Neither is kept. Every error wraps ErrCorrupt.
 func Parse(family string, info, entries []byte) (*Table, error) {
 	lay, ok := layouts(family)
 	if !ok {
@@ -33,16 +31,18 @@ func Parse(family string, info, entries []byte) (*Table, error) {
 		ValidHooks: u32(info[infoHooks:]),
 		Size:       u32(info[infoSize:]),
 		layout:     lay,
-		blob:       entries,
+		info:       [infoLen]byte(info),
 	}
 	for hook := range Hooks {
 		t.HookEntry[hook] = u32(info[infoEntry+4*hook:])
 		t.Underflow[hook] = u32(info[infoUnderflow+4*hook:])
 	}
+	p := &parser{t, entries}
 	steps := []func() error{
-		func() error { return t.locate(u32(info[infoNumber:])) },
-		t.assign,
+		func() error { return p.locate(u32(info[infoNumber:])) },
+		p.assign,
 		t.resolve,
+		func() error { return t.keep(entries) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -52,64 +52,74 @@ func Parse(family string, info, entries []byte) (*Table, error) {
 	return t, nil
 }
 
+// parser is a table with the kernel's bytes of its entries.
+type parser struct {
+	*Table
+	raw []byte
+}
+
+// parts are an entry's header with its matches, and its target, once it has been
+// located.
+func (p *parser) parts(i int) (head, target []byte) {
+	raw := p.raw[p.Entries[i].Offset:p.end(i)]
+	at := u16(raw[p.layout.target:])
+	return raw[:at], raw[at:]
+}
+
 // locate finds where each entry begins and ends.
-func (t *Table) locate(number uint32) error {
-	if uint64(t.Size) != uint64(len(t.blob)) {
-		return fmt.Errorf("entries of %d bytes, %d announced", len(t.blob), t.Size)
+func (p *parser) locate(number uint32) error {
+	if uint64(p.Size) != uint64(len(p.raw)) {
+		return fmt.Errorf("entries of %d bytes, %d announced", len(p.raw), p.Size)
 	}
-	if most := len(t.blob) / (t.layout.header + extHeader); uint64(number) > uint64(most) {
-		return fmt.Errorf("%d entries do not fit into %d bytes", number, len(t.blob))
+	if most := len(p.raw) / (p.layout.header + extHeader); uint64(number) > uint64(most) {
+		return fmt.Errorf("%d entries do not fit into %d bytes", number, len(p.raw))
 	}
-	t.Entries = make([]Entry, 0, number)
-	for offset := 0; offset < len(t.blob); {
-		e, err := t.entryAt(offset)
-		if err != nil {
-			return fmt.Errorf("entry %d at offset %d: %w", len(t.Entries), offset, err)
+	p.Entries = make([]Entry, 0, number)
+	for offset := 0; offset < len(p.raw); {
+		if len(p.Entries) == int(number) {
+			return fmt.Errorf("more entries than the %d announced, at offset %d", number, offset)
 		}
-		t.Entries = append(t.Entries, e)
-		offset = int(e.NextOffset)
+		e, next, err := p.entryAt(offset)
+		if err != nil {
+			return fmt.Errorf("entry %d at offset %d: %w", len(p.Entries), offset, err)
+		}
+		p.Entries = append(p.Entries, e)
+		offset = next
 	}
-	if len(t.Entries) != int(number) {
-		return fmt.Errorf("%d entries, %d announced", len(t.Entries), number)
+	if len(p.Entries) != int(number) {
+		return fmt.Errorf("%d entries, %d announced", len(p.Entries), number)
 	}
 	return nil
 }
 
 // entryAt checks the sizes within one entry. It always leads forward.
-func (t *Table) entryAt(offset int) (Entry, error) {
-	raw, lay := t.blob[offset:], t.layout
+func (p *parser) entryAt(offset int) (e Entry, behind int, err error) {
+	raw, lay := p.raw[offset:], p.layout
 	if len(raw) < lay.header+extHeader {
-		return Entry{}, fmt.Errorf("truncated after %d bytes", len(raw))
+		return Entry{}, 0, fmt.Errorf("truncated after %d bytes", len(raw))
 	}
 	target, next := u16(raw[lay.target:]), u16(raw[lay.target+2:])
 	switch {
 	case target < lay.header:
-		return Entry{}, fmt.Errorf("target at %d lies within the entry's header of %d bytes", target, lay.header)
+		return Entry{}, 0, fmt.Errorf("target at %d lies within the entry's header of %d bytes", target, lay.header)
 	case next < target+extHeader:
-		return Entry{}, fmt.Errorf("ends at %d, too soon for a target at %d", next, target)
+		return Entry{}, 0, fmt.Errorf("ends at %d, too soon for a target at %d", next, target)
 	case next > len(raw):
-		return Entry{}, fmt.Errorf("ends at %d, beyond the last of %d bytes", next, len(raw))
+		return Entry{}, 0, fmt.Errorf("ends at %d, beyond the last of %d bytes", next, len(raw))
+	case next%entryAlign != 0:
+		return Entry{}, 0, fmt.Errorf("ends at %d, no multiple of %d", next, entryAlign)
 	}
 	if size := u16(raw[target:]); size < extHeader || target+size > next {
-		return Entry{}, fmt.Errorf("target of %d bytes at %d, the entry ends at %d", size, target, next)
+		return Entry{}, 0, fmt.Errorf("target of %d bytes at %d, the entry ends at %d", size, target, next)
 	}
-	e := Entry{
-		Target:       -1,
-		Offset:       uint32(offset),
-		TargetOffset: uint32(offset + target),
-		NextOffset:   uint32(offset + next),
-	}
-	return e, t.conditions(&e, raw[:target])
+	e = Entry{Target: -1, Offset: uint32(offset)}
+	return e, offset + next, p.conditions(&e, raw[:target])
 }
 
 // conditions looks at the header and the matches of an entry, given without its
 // target: whether it has any condition.
-func (t *Table) conditions(e *Entry, raw []byte) error {
-	lay := t.layout
-	var err error
-	if e.header, err = xt.DecodeEntry(t.Family, raw[:lay.ip]); err != nil {
-		return err
-	}
+func (p *parser) conditions(e *Entry, raw []byte) error {
+	lay := p.layout
 	e.always = true
 	for i, b := range raw[:lay.ip] {
 		if i == lay.flags {
@@ -127,10 +137,10 @@ func (t *Table) conditions(e *Entry, raw []byte) error {
 		if size < extHeader || size > len(rest) {
 			return fmt.Errorf("match of %d bytes at %d, the target begins at %d", size, offset, len(raw))
 		}
-		switch extensionAt(rest).name {
-		case "comment":
-		case "set":
-			t.usesSets = true
+		switch {
+		case named(rest, "comment"):
+		case named(rest, "set"):
+			p.usesSets = true
 			fallthrough
 		default:
 			e.always, e.fussy = false, true
@@ -141,14 +151,14 @@ func (t *Table) conditions(e *Entry, raw []byte) error {
 }
 
 // assign tells for each entry what it is and to which chain it belongs.
-func (t *Table) assign() error {
+func (p *parser) assign() error {
 	var c inChain
-	for i := range t.Entries {
-		if err := t.assignEntry(i, &c); err != nil {
-			return fmt.Errorf("entry %d at offset %d: %w", i, t.Entries[i].Offset, err)
+	for i := range p.Entries {
+		if err := p.assignEntry(i, &c); err != nil {
+			return fmt.Errorf("entry %d at offset %d: %w", i, p.Entries[i].Offset, err)
 		}
 	}
-	if n := len(t.Entries); n == 0 || t.Entries[n-1].Kind != KindEnd {
+	if n := len(p.Entries); n == 0 || p.Entries[n-1].Kind != KindEnd {
 		return errors.New("the last entry is not the end of a table")
 	}
 	return nil
@@ -158,28 +168,28 @@ func (t *Table) assign() error {
 // none.
 type inChain struct {
 	name  string
-	rules int
+	rules int32
 }
 
-func (t *Table) assignEntry(i int, c *inChain) error {
-	e := &t.Entries[i]
-	if hook, ok := t.hookAt(e.Offset, &t.HookEntry); ok {
+func (p *parser) assignEntry(i int, c *inChain) error {
+	e := &p.Entries[i]
+	if hook, ok := p.hookAt(e.Offset, &p.HookEntry); ok {
 		*c = inChain{name: HookName(hook)}
 	}
-	if t.isHead(i) {
-		return t.assignHead(i, c)
+	if p.isHead(i) {
+		return p.assignHead(i, c)
 	}
 	if c.name == "" {
 		return errors.New("belongs to no chain")
 	}
 	e.Chain = c.name
-	if err := t.readTarget(e); err != nil {
+	if err := p.readTarget(i); err != nil {
 		return err
 	}
 	switch {
-	case t.isPolicy(e):
+	case p.isPolicy(i):
 		e.Kind, *c = KindPolicy, inChain{}
-	case t.isEnd(i):
+	case p.isEnd(i):
 		e.Kind = KindReturn
 	default:
 		c.rules++
@@ -190,24 +200,25 @@ func (t *Table) assignEntry(i int, c *inChain) error {
 
 // isHead tells the head of a user-defined chain and the end of the table: their
 // target is ERROR.
-func (t *Table) isHead(i int) bool {
-	return extensionAt(t.blob[t.Entries[i].TargetOffset:t.Entries[i].NextOffset]).name == errorTarget
+func (p *parser) isHead(i int) bool {
+	_, target := p.parts(i)
+	return named(target, errorTarget)
 }
 
 // assignHead begins a chain, or ends the table. A walk that ran into such an
 // entry would lose its packet (ip_tables.c, ipt_error).
-func (t *Table) assignHead(i int, c *inChain) error {
-	e := &t.Entries[i]
-	if !t.bare(e) {
+func (p *parser) assignHead(i int, c *inChain) error {
+	e := &p.Entries[i]
+	if !p.bare(i) {
 		return errors.New("head of a chain with conditions")
 	}
-	t.depth++
-	e.Action, e.Name = Drop, errorTarget
-	if i == len(t.Entries)-1 {
+	p.depth++
+	e.Action = Drop
+	if i == len(p.Entries)-1 {
 		e.Kind = KindEnd
 		return nil
 	}
-	target := t.blob[e.TargetOffset:e.NextOffset]
+	_, target := p.parts(i)
 	if u16(target) < errorLen {
 		return fmt.Errorf("head of a chain with a name of %d bytes, want %d", u16(target)-extHeader, errorNameLen)
 	}
@@ -231,38 +242,39 @@ func (t *Table) hookAt(offset uint32, offsets *[Hooks]uint32) (int, bool) {
 
 // isPolicy tells the policy of a built-in chain: an unconditional verdict at
 // the hook's underflow.
-func (t *Table) isPolicy(e *Entry) bool {
-	hook, ok := t.hookAt(e.Offset, &t.Underflow)
-	return ok && HookName(hook) == e.Chain && t.bare(e) && (e.Action == Accept || e.Action == Drop || e.Action == Queue)
+func (p *parser) isPolicy(i int) bool {
+	e := &p.Entries[i]
+	hook, ok := p.hookAt(e.Offset, &p.Underflow)
+	return ok && HookName(hook) == e.Chain && p.bare(i) && (e.Action == Accept || e.Action == Drop || e.Action == Queue)
 }
 
 // isEnd tells the last entry of a user-defined chain: an unconditional RETURN
 // that libiptc puts before the next chain's head.
-func (t *Table) isEnd(i int) bool {
-	e := &t.Entries[i]
-	return e.Action == Return && t.bare(e) && i+1 < len(t.Entries) && t.isHead(i+1)
+func (p *parser) isEnd(i int) bool {
+	return p.Entries[i].Action == Return && p.bare(i) && i+1 < len(p.Entries) && p.isHead(i+1)
 }
 
 // bare tells an entry without any condition, comments included.
-func (t *Table) bare(e *Entry) bool {
-	return e.always && int(e.TargetOffset-e.Offset) == t.layout.header
+func (p *parser) bare(i int) bool {
+	head, _ := p.parts(i)
+	return p.Entries[i].always && len(head) == p.layout.header
 }
 
 // readTarget reads what the entry's target does. A jump keeps its byte offset
 // in Target until resolve.
-func (t *Table) readTarget(e *Entry) error {
-	target := t.blob[e.TargetOffset:e.NextOffset]
-	ext := extensionAt(target)
-	if e.Name = ext.name; e.Name != "" { // an extension
-		t.usesSets = t.usesSets || e.Name == "SET"
+func (p *parser) readTarget(i int) error {
+	e := &p.Entries[i]
+	head, target := p.parts(i)
+	if !named(target, "") { // an extension
+		p.usesSets = p.usesSets || named(target, "SET")
 		return nil
 	}
 	if u16(target) < standardLen {
 		return fmt.Errorf("standard target of %d bytes, want %d", u16(target), standardLen)
 	}
-	isGoto := t.blob[int(e.Offset)+t.layout.flags]&t.layout.gotoed != 0
-	switch verdict := int32(u32(ext.data)); {
-	case verdict >= 0 && uint32(verdict) == e.NextOffset && !isGoto:
+	isGoto := head[p.layout.flags]&p.layout.gotoed != 0
+	switch verdict := int32(u32(target[extHeader:])); {
+	case verdict >= 0 && uint32(verdict) == p.end(i) && !isGoto:
 		e.Action, e.Target = Next, int(verdict)
 	case verdict >= 0 && isGoto:
 		e.Action, e.Target = Goto, int(verdict)

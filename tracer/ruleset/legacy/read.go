@@ -108,14 +108,11 @@ func ReadAgain(family, name string, old *Table) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.read(name)
+	t, err := s.read(name, old)
 	if err := errors.Join(err, unix.Close(s.fd)); err != nil {
 		return nil, err
 	}
-	if old != nil && old.Fingerprint() == t.Fingerprint() {
-		return old, nil
-	}
-	if t.usesSets {
+	if t.usesSets && t != old {
 		if t.Sets, err = ipset.ReadNames(); err != nil {
 			return nil, fmt.Errorf("%s table %s: %w", family, name, err)
 		}
@@ -148,22 +145,26 @@ func open(family string) (socket, error) {
 }
 
 // read asks for information and entries until both belong together.
-func (s socket) read(name string) (*Table, error) {
+func (s socket) read(name string, old *Table) (*Table, error) {
 	var last error
 	for range attempts {
-		info, entries, err := s.once(name)
+		var t *Table
+		err := s.once(name, func(info, entries []byte) (err error) {
+			if old != nil && old.Family == s.family && old.same(info, entries) {
+				t = old
+				return nil
+			}
+			t, err = Parse(s.family, info, entries)
+			return err
+		})
 		switch {
-		case errors.Is(err, unix.EAGAIN):
-			last = err
-			continue
-		case err != nil:
+		case err == nil:
+			return t, nil
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, ErrCorrupt):
+			last = err // corrupt: old information with new entries of the same size, or really so
+		default:
 			return nil, s.explain(name, err)
 		}
-		t, err := Parse(s.family, info, entries)
-		if err == nil {
-			return t, nil
-		}
-		last = err // old information with new entries of the same size, or real corruption
 	}
 	if errors.Is(last, ErrCorrupt) {
 		return nil, last
@@ -172,26 +173,32 @@ func (s socket) read(name string) (*Table, error) {
 }
 
 // once asks for information, entries and again information; EAGAIN tells that
-// the table was replaced in between.
-func (s socket) once(name string) (info, entries []byte, err error) {
-	if info, err = s.info(name); err != nil {
-		return nil, nil, err
+// the table was replaced in between. The bytes are lent: they are many, and to be
+// gone at once, not when garbage is collected.
+func (s socket) once(name string, use func(info, entries []byte) error) (err error) {
+	info, err := s.info(name)
+	if err != nil {
+		return err
 	}
 	size := u32(info[infoSize:])
-	buf := make([]byte, entriesStart+int(size))
+	buf, err := unix.Mmap(-1, 0, entriesStart+int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return fmt.Errorf("room for %d bytes: %w", size, err)
+	}
+	defer func() { err = errors.Join(err, unix.Munmap(buf)) }()
 	copy(buf[:tableNameLen-1], name)
 	copy(buf[entriesSize:], info[infoSize:infoSize+4])
 	if err := s.get(soGetEntries, buf); err != nil {
-		return nil, nil, err
+		return err
 	}
 	again, err := s.info(name)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if !bytes.Equal(info, again) {
-		return nil, nil, unix.EAGAIN
+		return unix.EAGAIN
 	}
-	return info, buf[entriesStart:], nil
+	return use(info, buf[entriesStart:])
 }
 
 func (s socket) info(name string) ([]byte, error) {

@@ -9,12 +9,11 @@
 //
 //	read.go   kernel -> bytes        order.go  counters that rose -> way
 //	parse.go  bytes -> Table         walk.go   packet -> way, where it can be told
-//	text.go   entry -> iptables-save
+//	keep.go   what is kept of them   text.go   entry -> iptables-save
 package legacy
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -89,21 +88,17 @@ const (
 )
 
 // Entry is one entry of a table. Its index in Table.Entries is the ordinal under
-// which the kernel counts it.
+// which the kernel counts it. There may be a hundred thousand, so it holds no more
+// than what walks need; the rest is read out of the bytes (keep.go).
 type Entry struct {
-	Chain  string
-	Number int // from 1 within its chain, for rules; else 0
+	Chain  string // one string for all entries of a chain
+	Target int    // ordinal of the entry that Jump, Goto and Next lead to, else -1
+	Number int32  // from 1 within its chain, for rules; else 0
+	Offset uint32 // bytes from the start of the table, as the kernel lays it out
+	at     uint32 // where Table.packed has it
 	Kind   Kind
 	Action Action
-	Target int    // ordinal of the entry that Jump, Goto and Next lead to, else -1
-	Name   string // name of an extension's target; "" for the standard ones
-
-	Offset       uint32 // bytes from the start of the table
-	NextOffset   uint32 // offset of the entry behind, from the start of the table
-	TargetOffset uint32 // offset of the target, from the start of the table
-
-	header xt.Entry // addresses, interfaces and protocol asked for
-	always bool     // matches every packet: no condition but comments
+	always bool // matches every packet: no condition but comments
 	// fussy: has a match that looks into the packet and may drop it by itself
 	// (hotdrop), in which case no counter rises.
 	fussy bool
@@ -129,7 +124,8 @@ type Table struct {
 	depth    int
 	usesSets bool // some rule has the set match or the SET target
 	layout   layout
-	blob     []byte
+	info     [infoLen]byte // as the kernel gave it
+	packed   []byte        // the entries
 
 	printing sync.Once // of print: the fingerprint, hashed when it is asked for first
 	print    [sha256.Size]byte
@@ -206,7 +202,7 @@ func (t *Table) Chains() []Chain {
 // is -1 if there is none.
 func (t *Table) Ordinal(chain string, number int) int {
 	return slices.IndexFunc(t.Entries, func(e Entry) bool {
-		return e.Chain == chain && e.Number == number && (e.Kind == KindRule || number == 0 && e.Kind == KindPolicy)
+		return e.Chain == chain && int(e.Number) == number && (e.Kind == KindRule || number == 0 && e.Kind == KindPolicy)
 	})
 }
 
@@ -220,11 +216,4 @@ func (t *Table) where(i int) string {
 		return fmt.Sprintf("policy of %s/%s", t.Name, e.Chain)
 	}
 	return fmt.Sprintf("%s of %s/%s", e.Kind, t.Name, e.Chain)
-}
-
-// Counters are the packets and bytes that an entry had counted when the table
-// was read, over all CPUs.
-func (t *Table) Counters(ordinal int) (packets, bytes uint64) {
-	at := int(t.Entries[ordinal].Offset) + t.layout.counts
-	return binary.NativeEndian.Uint64(t.blob[at:]), binary.NativeEndian.Uint64(t.blob[at+8:])
 }

@@ -33,7 +33,7 @@ func (t *Table) Rule(ordinal int) (Rule, error) {
 		return Rule{}, fmt.Errorf("%s table %s: no entry %d, it has %d", t.Family, t.Name, ordinal, len(t.Entries))
 	}
 	e := &t.Entries[ordinal]
-	r := Rule{Family: t.Family, Table: t.Name, Chain: e.Chain, Number: e.Number, Text: t.Text(ordinal)}
+	r := Rule{Family: t.Family, Table: t.Name, Chain: e.Chain, Number: int(e.Number), Text: t.Text(ordinal)}
 	for ext := range t.matches(ordinal) {
 		if c := t.match(ext).Comment(); c != "" {
 			r.Comments = append(r.Comments, c)
@@ -59,7 +59,7 @@ func (t *Table) Text(ordinal int) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "-A %s", e.Chain)
-	b.WriteString(spaced(e.header.Text()))
+	b.WriteString(spaced(t.header(ordinal).Text()))
 	for ext := range t.matches(ordinal) {
 		b.WriteString(spaced(t.match(ext).Text()))
 	}
@@ -130,10 +130,10 @@ func (t *Table) context() xt.Context { return xt.Context{Family: t.Family, Sets:
 
 // matches are the matches of an entry, not decoded yet.
 func (t *Table) matches(ordinal int) iter.Seq[extension] {
-	e := &t.Entries[ordinal]
 	return func(yield func(extension) bool) {
-		for offset := int(e.Offset) + t.layout.header; offset < int(e.TargetOffset); {
-			ext := extensionAt(t.blob[offset:e.TargetOffset])
+		head, _ := t.entry(ordinal)
+		for offset := t.layout.header; offset < len(head); {
+			ext := extensionAt(head[offset:])
 			if !yield(ext) {
 				return
 			}
@@ -148,7 +148,13 @@ func (t *Table) match(ext extension) xt.Match {
 
 // target decodes the target of an entry whose action is Extend.
 func (t *Table) target(ordinal int) xt.Target {
-	e := &t.Entries[ordinal]
-	ext := extensionAt(t.blob[e.TargetOffset:e.NextOffset])
+	_, target := t.entry(ordinal)
+	ext := extensionAt(target)
 	return xt.DecodeTarget(t.context(), ext.name, ext.revision, ext.data)
+}
+
+// targetName is the name of an extension's target; "" for the standard ones.
+func (t *Table) targetName(ordinal int) string {
+	_, target := t.entry(ordinal)
+	return extensionAt(target).name
 }

@@ -133,7 +133,7 @@ func (w *walker) extend(s *state) next {
 		w.pass(s)
 		return next{}
 	}
-	w.Note(w.t.Entries[s.at].Name + " of " + w.t.where(s.at))
+	w.Note(w.t.targetName(s.at) + " of " + w.t.where(s.at))
 	s.Certain = false
 	other := s.clone()
 	w.pass(&other)
@@ -152,8 +152,11 @@ func (t *Table) evaluate(i int, p *packet.Packet) (packet.Answer, []string) {
 	if t.Entries[i].always {
 		return packet.Yes, nil
 	}
+	if t.misses(i, p) {
+		return packet.No, nil
+	}
 	var unknown []string
-	answer := t.Entries[i].header.Eval(p)
+	answer := t.header(i).Eval(p)
 	if answer == packet.No {
 		return packet.No, nil
 	}

@@ -7,6 +7,7 @@ package meaning
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -162,9 +163,9 @@ type OwnerCount struct {
 
 // CountOwners tells who wrote a rule set, the one with most rules first; rules
 // of nobody known come last. Lines of chains (policies) are not counted.
-func CountOwners(rules []Rule) []OwnerCount {
+func CountOwners(rules iter.Seq[Rule]) []OwnerCount {
 	count := map[Owner]int{}
-	for _, r := range rules {
+	for r := range rules {
 		if !isChainLine(r.Text) {
 			count[OwnerOf(r)]++
 		}

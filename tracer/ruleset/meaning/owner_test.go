@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -98,7 +99,7 @@ func oneOf(o Owner, list []Owner) bool {
 func TestCountOwners(t *testing.T) {
 	s := loadRecorded(t, "flannel-legacy/node1/iptables-legacy-save-c.txt.gz")
 	mine := Rule{Backend: "legacy", Family: "ip", Table: "filter", Chain: "FORWARD", Number: 1, Text: "-A FORWARD -s 10.0.0.1/32 -j DROP"}
-	got := CountOwners(append(append(s.rules, mine), s.chains...))
+	got := CountOwners(slices.Values(append(append(s.rules, mine), s.chains...)))
 	want := []OwnerCount{{Flannel, 10}, {Portmap, 9}, {"", 1}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)

@@ -49,8 +49,13 @@ type Entry struct {
 // begin. It fails on a family other than ip and ip6, and on too few bytes.
 func DecodeEntry(family string, data []byte) (Entry, error) {
 	e := ext{Context: Context{Family: family}, data: data}
-	size := map[string]int{FamilyIPv4: EntrySizeIPv4, FamilyIPv6: EntrySizeIPv6}[family]
-	if size == 0 {
+	size := 0
+	switch family {
+	case FamilyIPv4:
+		size = EntrySizeIPv4
+	case FamilyIPv6:
+		size = EntrySizeIPv6
+	default:
 		return Entry{}, fmt.Errorf("rule header: family %q has none", family)
 	}
 	if len(data) < size {
