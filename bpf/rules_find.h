@@ -36,65 +36,91 @@ struct find_table {
 	u64 entries;
 	u64 name; /* the first eight bytes: the known names differ in them */
 	u64 found;
-	u64 nat; /* where nf_nat's own entries are */
 };
 
-static __always_inline int is_nat(u64 fn)
+static __always_inline struct nf_hook_entry *entry_at(struct find_table *f, u32 i)
 {
-	for (u32 i = 0; i < NAT_FUNCTIONS; i++)
-		if (fn == nat_functions[i])
-			return 1;
-	return 0;
+	return (void *)(f->entries + i * bpf_core_type_size(struct nf_hook_entry));
 }
 
 static long is_table(u32 i, struct find_table *f)
 {
-	struct nf_hook_entry *e = (void *)(f->entries + i * bpf_core_type_size(struct nf_hook_entry));
+	struct nf_hook_entry *e = entry_at(f, i);
 	u64 fn = (u64)BPF_CORE_READ(e, hook), name;
-	struct xt_table *table = (void *)BPF_CORE_READ(e, priv);
+	struct xt_table *table;
 
-	if (!fn)
+	if (!fn || (fn != table_functions[0] && fn != table_functions[1] &&
+		    fn != table_functions[2] && fn != table_functions[3]))
 		return 0;
-	if (fn != table_functions[0] && fn != table_functions[1] &&
-	    fn != table_functions[2] && fn != table_functions[3]) {
-		/* struct nf_nat_lookup_hook_priv begins with the pointer */
-		if (is_nat(fn))
-			bpf_probe_read_kernel(&f->nat, sizeof(f->nat), table);
-		return 0;
-	}
+	table = (void *)BPF_CORE_READ(e, priv);
 	if (bpf_probe_read_kernel(&name, sizeof(name), table->name) || name != f->name)
 		return 0;
 	f->found = (u64)table;
 	return 1;
 }
 
-static __always_inline void look_through(struct find_table *f, u64 list)
+/* Finds nf_nat's own entries: struct nf_nat_lookup_hook_priv begins with the pointer. */
+static long is_nat(u32 i, struct find_table *f)
+{
+	struct nf_hook_entry *e = entry_at(f, i);
+	u64 fn = (u64)BPF_CORE_READ(e, hook);
+
+	if (!fn)
+		return 0;
+	for (u32 k = 0; k < NAT_FUNCTIONS; k++)
+		if (fn == nat_functions[k])
+			return !bpf_probe_read_kernel(&f->found, sizeof(f->found),
+						      (void *)BPF_CORE_READ(e, priv));
+	return 0;
+}
+
+/* Begins to look through the entries of a hook; gives how many there are. */
+static __always_inline u32 entries_in(struct find_table *f, u64 list)
 {
 	struct nf_hook_entries *e = (void *)list;
 	u32 count;
 
+	f->found = 0;
 	if (!list)
-		return;
+		return 0;
 	f->entries = list + bpf_core_field_offset(struct nf_hook_entries, hooks);
 	count = BPF_CORE_READ(e, num_hook_entries);
-	bpf_loop(count > MAX_HOOK_ENTRIES ? MAX_HOOK_ENTRIES : count, is_table, f, 0);
+	return count > MAX_HOOK_ENTRIES ? MAX_HOOK_ENTRIES : count;
 }
 
-/* The table of a hook by the first eight bytes of its name. */
-static __always_inline struct xt_table *table_at(struct net *of, u8 pf, u32 hook, u64 name)
+static __always_inline u64 hook_list(struct net *of, u8 pf, u32 hook)
 {
 	struct net___hooks *net = (void *)of;
-	struct find_table f = {};
 	u64 hooks, list = 0;
 
 	hooks = (u64)net + (pf == PF_INET ?
 		bpf_core_field_offset(struct net___hooks, nf.hooks_ipv4) :
 		bpf_core_field_offset(struct net___hooks, nf.hooks_ipv6));
 	bpf_probe_read_kernel(&list, sizeof(list), (void *)(hooks + 8 * hook));
-	f.name = name;
-	look_through(&f, list);
-	if (!f.found && f.nat)
-		look_through(&f, f.nat);
+	return list;
+}
+
+/* The table of a hook by the first eight bytes of its name; none of nat. */
+static __always_inline struct xt_table *table_at(struct net *net, u8 pf, u32 hook, u64 name)
+{
+	struct find_table f = { .name = name };
+	u32 count = entries_in(&f, hook_list(net, pf, hook));
+
+	bpf_loop(count, is_table, &f, 0);
+	return (void *)f.found;
+}
+
+/* The same of nat. */
+static __always_inline struct xt_table *nat_table_at(struct net *net, u8 pf, u32 hook, u64 name)
+{
+	struct find_table f = { .name = name };
+	u32 count = entries_in(&f, hook_list(net, pf, hook));
+	u64 below;
+
+	bpf_loop(count, is_nat, &f, 0);
+	below = f.found;
+	count = entries_in(&f, below);
+	bpf_loop(count, is_table, &f, 0);
 	return (void *)f.found;
 }
 
@@ -126,8 +152,11 @@ int look(struct bpf_raw_tracepoint_args *ctx)
 	u8 pf = ctx->args[1];
 
 	if (!table && name && private && have_x_tables())
-		for (u32 hook = 0; hook <= NF_INET_POST_ROUTING && !table; hook++)
+		for (u32 hook = 0; hook <= NF_INET_POST_ROUTING && !table; hook++) {
 			table = (u64)table_at(net, pf, hook, name);
+			if (!table)
+				table = (u64)nat_table_at(net, pf, hook, name);
+		}
 	seen_now.nft = nft_stamp((u64)net);
 	seen_now.generation = generation_of(table);
 	if (table && private)

@@ -298,10 +298,12 @@ static long print_piece(u32 i, struct printing *p)
 	return 0;
 }
 
-static __always_inline u64 take_print(struct layout *l, u64 entries, u64 generation)
+SUBPROG u64 take_print(struct layout *l, u64 entries, u64 generation)
 {
 	struct printing p = {};
 
+	if (!l)
+		return 0;
 	if (l->print && l->generation == generation)
 		return l->print;
 	if (inline_counters || l->blocks > MAX_BLOCKS)
