@@ -117,9 +117,12 @@ func (a *Attachment) Look(family, table string, address uint64) (bpf.Looked, err
 	return l, nil
 }
 
-// CountsNewTables tells what a generation of legacy tables counts: those that were
-// made, wherever on the machine; else how often one was replaced, if it counts.
+// CountsNewTables tells that a generation of legacy tables counts those that were
+// made, wherever on the machine.
 func (a *Attachment) CountsNewTables() bool { return a.counts }
+
+// CountsReplacements tells that it counts how often a table was replaced.
+func (a *Attachment) CountsReplacements() bool { return a.attached("xt_replace_table_in") }
 
 // Skipped counts the programs that the kernel has left out.
 func (a *Attachment) Skipped() uint64 { return a.skipped() }

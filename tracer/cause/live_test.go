@@ -92,6 +92,7 @@ type blind struct{}
 
 func (blind) Look(string, string, uint64) (bpf.Looked, error) { return bpf.Looked{}, nil }
 func (blind) CountsNewTables() bool                           { return false }
+func (blind) CountsReplacements() bool                        { return false }
 
 // sameRules wants every rule that the tool prints among those read.
 func sameRules(t *testing.T, backend string, got []meaning.Rule, saved string) {

@@ -26,12 +26,13 @@ import (
 // played is a kernel half that tells of legacy tables what it is told, and of nft
 // nothing: that is left to netlink.
 type played struct {
-	looked bpf.Looked
-	counts bool
+	looked                 bpf.Looked
+	newTables, replacement bool // what the generation counts
 }
 
 func (p *played) Look(string, string, uint64) (bpf.Looked, error) { return p.looked, nil }
-func (p *played) CountsNewTables() bool                           { return p.counts }
+func (p *played) CountsNewTables() bool                           { return p.newTables }
+func (p *played) CountsReplacements() bool                        { return p.replacement }
 
 // stage is a node whose FORWARD chain drops UDP from 10.1.0.0/24 by one rule.
 type stage struct {
@@ -113,8 +114,8 @@ func TestRulesThatChange(t *testing.T) {
 		next          bool // it is known that nothing stood between two versions
 	}{
 		{"nft", node.BackendNFT, played{}, true},
-		{"legacy, replacements are counted", node.BackendLegacy, played{looked: bpf.Looked{Content: 4096, Generation: 1}}, true},
-		{"legacy, new tables are counted", node.BackendLegacy, played{looked: bpf.Looked{Content: 4096, Generation: 1}, counts: true}, false},
+		{"legacy, replacements are counted", node.BackendLegacy, played{looked: bpf.Looked{Content: 4096, Generation: 1}, replacement: true}, true},
+		{"legacy, new tables are counted", node.BackendLegacy, played{looked: bpf.Looked{Content: 4096, Generation: 1}, newTables: true}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t, c.backend, &c.kernel)
@@ -151,8 +152,12 @@ func TestRulesThatChange(t *testing.T) {
 // Where nothing tells that a legacy table is replaced, equal rules found twice prove
 // nothing of the time in between.
 func TestNothingTellsOfReplacements(t *testing.T) {
-	s := newStage(t, node.BackendLegacy, &played{})
-	s.unknown("between two reads", s.met(s.now(), "drop"), "between", "A")
+	for name, k := range map[string]played{"nothing at all": {}, "the address of what stands": {looked: bpf.Looked{Content: 4096}}} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, node.BackendLegacy, &k)
+			s.unknown("between two reads", s.met(s.now(), "drop"), "between", "A")
+		})
+	}
 }
 
 func TestTableThatIsGone(t *testing.T) {

@@ -27,9 +27,11 @@ type Kernel interface {
 	// now: nft's, and of the legacy table with that name and family ("ip", "ip6";
 	// "" for none), which may be known by its address already.
 	Look(family, table string, address uint64) (bpf.Looked, error)
-	// CountsNewTables tells that a generation counts the legacy tables that were
-	// made, wherever on the machine; else it counts how often one was replaced.
+	// What a generation of legacy tables counts now: those that were made, wherever
+	// on the machine; or how often that one was replaced; or, where neither can be
+	// seen, nothing.
 	CountsNewTables() bool
+	CountsReplacements() bool
 }
 
 var (
@@ -170,10 +172,11 @@ func (r *reader) lookLegacy(k tableKey, t *legacyTable) (moment, error) {
 // legacyStamp names a version of a legacy table. Address and generation together
 // do: what is freed may be used again only by what was made since. The generation
 // alone does not, as what was made before may come into use at any time; it tells
-// as much as that equal rules found twice are all that was there in between.
+// as much as that equal rules found twice are all that was there in between. The
+// address alone does not, as it is used again by the next table but one.
 func (r *reader) legacyStamp(content, generation uint64) stamp {
 	switch {
-	case content != 0:
+	case content != 0 && (r.kernel.CountsNewTables() || r.kernel.CountsReplacements()):
 		return stamp{content, generation}
 	case r.kernel.CountsNewTables():
 		return stamp{0, generation + 1}
@@ -219,7 +222,7 @@ func (r *reader) legacy(k tableKey, t *legacyTable) error {
 // replacedOnce tells that the version with a name came right after the newest one.
 func (r *reader) replacedOnce(t *legacyTable, s stamp) bool {
 	v := t.newest()
-	return v != nil && !r.kernel.CountsNewTables() && s.place != 0 && v.stamp.place != 0 && s.turn == v.stamp.turn+1
+	return v != nil && r.kernel.CountsReplacements() && s.place != 0 && v.stamp.place != 0 && s.turn == v.stamp.turn+1
 }
 
 func (r *reader) readLegacy(k tableKey, t *legacyTable, was *legacyRules) (*legacyRules, moment, error) {
