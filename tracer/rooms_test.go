@@ -48,7 +48,7 @@ var mayImport = []struct{ pkg, imports string }{
 	{"tracer/ruleset/xt", "tracer/ruleset/packet"},
 	{"tracer/ruleset/ipset", "tracer/ruleset/packet"},
 	{"tracer/ruleset/walk", "tracer/ruleset/packet"},
-	{"tracer/ruleset/legacy", "tracer/ruleset/ipset tracer/ruleset/packet tracer/ruleset/walk tracer/ruleset/xt"},
+	{"tracer/ruleset/legacy", "tracer/nfnetlink tracer/ruleset/ipset tracer/ruleset/packet tracer/ruleset/walk tracer/ruleset/xt"},
 	{"tracer/ruleset/nft", "tracer/nfnetlink tracer/ruleset/packet tracer/ruleset/walk tracer/ruleset/xt"},
 	{"tracer/ruleset/iptnft", "tracer/ruleset/nft tracer/ruleset/xt"},
 	{"tracer/ruleset/meaning", "tracer/model"},

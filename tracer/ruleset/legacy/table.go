@@ -20,6 +20,7 @@ import (
 	"sort"
 	"sync"
 
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/xt"
 )
 
@@ -44,13 +45,7 @@ const (
 const Hooks = 5
 
 // HookName is the name of a hook, which is also that of its built-in chain.
-func HookName(hook int) string {
-	names := [Hooks]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
-	if hook < 0 || hook >= Hooks {
-		return fmt.Sprintf("hook %d", hook)
-	}
-	return names[hook]
-}
+func HookName(hook int) string { return nfnetlink.Hook(IPv4, hook) }
 
 // Kind is what an entry of the kernel's list stands for.
 type Kind uint8
