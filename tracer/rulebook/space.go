@@ -123,16 +123,21 @@ func (r *reader) in(netns uint32, fn func() error) error {
 // there besides.
 func (r *reader) all(s *space) error {
 	return r.in(s.netns, func() error {
-		var errs []error
-		for _, family := range []string{legacy.IPv4, legacy.IPv6} {
-			names, err := legacy.Names(family)
-			errs = append(errs, err)
-			for _, name := range names {
-				s.table(tableKey{family, name})
-			}
-		}
-		return errors.Join(append(errs, r.known(s))...)
+		return errors.Join(r.names(s), r.known(s))
 	})
+}
+
+// names finds the legacy tables of the calling thread's namespace.
+func (r *reader) names(s *space) error {
+	var errs []error
+	for _, family := range []string{legacy.IPv4, legacy.IPv6} {
+		names, err := legacy.Names(family)
+		errs = append(errs, err)
+		for _, name := range names {
+			s.table(tableKey{family, name})
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // known brings up to date what is known of the calling thread's namespace.

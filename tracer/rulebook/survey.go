@@ -3,7 +3,8 @@
 package rulebook
 
 // This file reads the nft rules of the node and its pods before anything is
-// attached: what to listen to depends on what rules end with.
+// attached: what to listen to depends on what rules end with. Of legacy tables it is
+// enough to know that they are there.
 
 import (
 	"context"
@@ -17,10 +18,10 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/ruleset/nft"
 )
 
-// Survey is what the node's nft rules were before the trace.
+// Survey is what the node's rule sets were before the trace.
 type Survey struct {
 	read    *reader
-	spaces  map[uint32]*space // that have tables
+	spaces  map[uint32]*space // that have tables; legacy ones are not read yet
 	inUse   map[string]bool   // nft expressions that rules end with, anywhere on the node
 	verbose func(string)
 }
@@ -32,17 +33,15 @@ func Read(ctx context.Context, ns *node.Namespaces, verbose func(string)) *Surve
 	all := listening{inUse: s.inUse}
 	for _, in := range append([]uint32{ns.Node().Inode}, ns.Members()...) {
 		space := newSpace(in)
-		if err := s.read.in(in, func() error { return s.read.nft(space) }); err != nil {
+		if err := s.read.in(in, func() error { return errors.Join(s.read.names(space), s.read.nft(space)) }); err != nil {
 			verbose(err.Error())
-			continue
-		}
-		if !s.read.hasNFT {
-			break
 		}
 		if v := space.nft.newest(); v != nil && len(v.rules.set.Tables) > 0 {
-			s.spaces[in] = space
 			all.use(v.rules)
+		} else if len(space.legacy) == 0 {
+			continue // nothing that a packet could meet
 		}
+		s.spaces[in] = space
 	}
 	return s
 }
