@@ -140,23 +140,25 @@ static __always_inline u64 print_now(u64 info, u8 ip6)
 /*
  * Not attached: user space runs it (BPF_PROG_TEST_RUN) in a network namespace, to
  * learn what its rule sets are now. Arguments: the first eight bytes of a legacy
- * table's name, or 0; its family; the table's address, where that is known
- * already; the offset of xt_table.private, 0 where there are no such tables.
+ * table's name, or 0; its family; the table's address, should it not be found by
+ * name; the offset of xt_table.private, 0 where there are no such tables.
  */
 SEC("raw_tp")
 int look(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct___ns *task = (void *)bpf_get_current_task();
 	struct net *net = BPF_CORE_READ(task, nsproxy, net_ns);
-	u64 name = ctx->args[0], table = ctx->args[2], private = ctx->args[3], content = 0;
+	u64 name = ctx->args[0], table = ctx->args[2], private = ctx->args[3], content = 0, found = 0;
 	u8 pf = ctx->args[1];
 
-	if (!table && name && private && have_x_tables())
-		for (u32 hook = 0; hook <= NF_INET_POST_ROUTING && !table; hook++) {
-			table = (u64)table_at(net, pf, hook, name);
-			if (!table)
-				table = (u64)nat_table_at(net, pf, hook, name);
+	if (name && private && have_x_tables())
+		for (u32 hook = 0; hook <= NF_INET_POST_ROUTING && !found; hook++) {
+			found = (u64)table_at(net, pf, hook, name);
+			if (!found)
+				found = (u64)nat_table_at(net, pf, hook, name);
 		}
+	if (found)
+		table = found;
 	seen_now.nft = nft_stamp((u64)net);
 	seen_now.generation = generation_of(table);
 	if (table && private)

@@ -26,9 +26,11 @@ type Attachment struct {
 	functions map[uint8]string // by enum fn
 	ring      *Ring
 	brackets  *Brackets
-	private   uint32                // offset of xt_table.private, bytes; 0: not asked yet
-	counts    bool                  // rules_generation counts new legacy tables
-	shown     map[bpf.EndKey]uint32 // moved_ends of bpf/state.h; nil: the ends are as they were loaded
+	private   uint32 // offset of xt_table.private, bytes; 0: not asked yet
+	counts    bool   // rules_generation counts new legacy tables
+	// unreadable: this kernel does not tell where a legacy table has its contents.
+	unreadable bool
+	shown      map[bpf.EndKey]uint32 // moved_ends of bpf/state.h; nil: the ends are as they were loaded
 }
 
 // Ring gives the events.
@@ -92,13 +94,15 @@ func (a *Attachment) NotOurs(tuple bpf.Tuple, until uint64) error {
 
 // Look asks the kernel half what the rule sets of the calling thread's network
 // namespace are now (bpf/rules_find.h): nft's, and of the legacy table with that
-// name and family ("ip", "ip6"; "" for none), which may be known by its address.
+// name and family ("ip", "ip6"; "" for none): found by its name, else at its address
+// if that is known.
 func (a *Attachment) Look(family, table string, address uint64) (bpf.Looked, error) {
 	var l bpf.Looked
-	if family != "" && a.private == 0 { // struct xt_table begins with a list head: 0 is no offset of it
+	if family != "" && a.private == 0 && !a.unreadable { // struct xt_table begins with a list head: 0 is no offset of it
 		var err error
 		if a.private, err = a.cfg.Kernel.FieldOffset("xt_table", "private", "x_tables"); err != nil {
-			return l, fmt.Errorf("look at a legacy table: %w", err)
+			a.unreadable = true
+			a.cfg.Verbose("which version of a legacy table stands is not known: " + err.Error())
 		}
 	}
 	var name [8]byte

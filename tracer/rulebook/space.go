@@ -44,13 +44,13 @@ var (
 const (
 	// readTries bounds the reads of what is replaced under way.
 	readTries = 3
-	// readTime bounds one read.
-	readTime = 10 * time.Second
+	// readTime bounds one read: nothing else is done meanwhile.
+	readTime = 3 * time.Second
 	// How many versions are kept, and how many rules in those of an nft rule set, or
 	// bytes in those of a legacy table but for the newest two: a packet is told
 	// within seconds.
 	keptVersions = 16
-	keptRules    = 50_000
+	keptRules    = 20_000
 	keptBytes    = 16 << 20
 )
 
