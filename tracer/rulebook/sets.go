@@ -185,7 +185,7 @@ func (m *setMemory) visit(fn func(*setVisit) error) {
 		return
 	}
 	began := time.Now()
-	err := m.door(func(s setAsker) error { return fn(&setVisit{m, s, make(map[string]bool)}) })
+	err := m.door(func(s setAsker) error { return fn(&setVisit{m, s}) })
 	m.leave.spent(time.Since(began))
 	if err != nil && !m.failed {
 		m.verbose(fmt.Sprintf("ask ipsets: %v", err))
@@ -224,8 +224,7 @@ func (m *setMemory) makeRoom() {
 // setVisit asks sets one after the other.
 type setVisit struct {
 	*setMemory
-	asker  setAsker
-	looked map[string]bool // sets whose types were looked at
+	asker setAsker
 }
 
 // ask asks about a packet.
@@ -253,10 +252,13 @@ func (v *setVisit) again(q setQuestion) error {
 	return v.note(q, func() (facts.Answer, error) { return v.asker.Contains(q.set, q.element) })
 }
 
-// look learns a set's type, which says what it can be asked. A set that was made
-// anew, as another one, is not the one that was asked before.
+// look learns a set's type, which says what it can be asked. While rules name a set
+// it stays of its type, or of one that looks at the same (ip_set_core.c,
+// ip_set_swap): it is enough to look now and then. A set that was made anew, as
+// another one, is not the one that was asked before.
 func (v *setVisit) look(set string) error {
-	if v.looked[set] {
+	was, known := v.kinds[set]
+	if known && v.now()-was.looked < uint64(freshEvery) {
 		return nil
 	}
 	is, err := v.asker.Set(set)
@@ -264,10 +266,10 @@ func (v *setVisit) look(set string) error {
 		v.setMemory.forget(set)
 		return err
 	}
-	if was, known := v.kinds[set]; known && was.Set != is {
+	if known && was.Set != is {
 		v.setMemory.forget(set)
 	}
-	v.kinds[set], v.looked[set] = setKind{is, v.now()}, true
+	v.kinds[set] = setKind{is, v.now()}
 	return nil
 }
 
