@@ -92,7 +92,7 @@ func (w *world) rulingOf(ask func() infer.Ruling) ruling {
 	w.unsure = nil
 	r := rulingOf(ask())
 	if r.Decided == nil && r.Unknown != "" && len(w.unsure) > 0 {
-		r.Unknown += "; not known of that time: what " + strings.Join(w.unsure, ", ") + " held"
+		r.Unknown += "; not known: what ipset " + strings.Join(w.unsure, ", ") + " held then"
 	}
 	return r
 }

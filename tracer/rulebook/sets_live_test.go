@@ -70,12 +70,12 @@ func TestRuleThatHangsOnASet(t *testing.T) {
 
 			at := s.now()
 			s.c.In("n", "ipset del addrs 10.1.0.2")
-			s.unknown("taken out after it", s.met(at, "drop"), "what addrs held", "inside", "outside")
+			s.unknown("taken out after it", s.met(at, "drop"), "what ipset addrs held", "inside", "outside")
 			s.tickOn()
 			s.named("taken out before", s.met(s.now(), "drop"), "outside")
 
 			s.c.In("n", "ipset add addrs 10.1.0.2")
-			s.unknown("put in before it, unseen", s.met(s.now(), "drop"), "what addrs held", "inside", "outside")
+			s.unknown("put in before it, unseen", s.met(s.now(), "drop"), "what ipset addrs held", "inside", "outside")
 			s.tickOn()
 			s.named("put in before", s.met(s.now(), "drop"), "inside")
 			if got := s.c.In("n", "ipset save"); got != saved {
@@ -83,7 +83,7 @@ func TestRuleThatHangsOnASet(t *testing.T) {
 			}
 
 			s.c.In("n", "ipset create other hash:net", "ipset swap addrs other", "ipset destroy other")
-			s.unknown("swapped", s.met(s.now(), "drop"), "what addrs held", "inside", "outside")
+			s.unknown("swapped", s.met(s.now(), "drop"), "what ipset addrs held", "inside", "outside")
 			s.tickOn()
 			s.named("swapped before", s.met(s.now(), "drop"), "outside")
 		})
@@ -116,7 +116,7 @@ COMMIT
 	s.tickOn()
 	s.named("the first packet", s.met(s.now(), "drop"), "inside")
 	s.c.In("n", "ipset del addrs 10.1.0.2,udp:7")
-	s.unknown("taken out", s.met(s.now(), "drop"), "what addrs held", "inside", "outside")
+	s.unknown("taken out", s.met(s.now(), "drop"), "what ipset addrs held", "inside", "outside")
 }
 
 // What a set looks at is known ahead only as far as the flow was told.
@@ -133,7 +133,7 @@ COMMIT
 	s := newSetStage(t, node.BackendNFT, sets, rules, udpFlow(7))
 	s.named("with the port", s.met(s.now(), "drop"), "inside")
 	s = newSetStage(t, node.BackendNFT, sets, rules, udpFlow(0))
-	s.unknown("without", s.met(s.now(), "drop"), "what pairs held", "inside", "outside")
+	s.unknown("without", s.met(s.now(), "drop"), "what ipset pairs held", "inside", "outside")
 	s.named("the next", s.met(s.now(), "drop"), "inside")
 }
 
@@ -150,7 +150,7 @@ COMMIT
 `
 	for _, backend := range []string{node.BackendNFT, node.BackendLegacy} {
 		s := newSetStage(t, backend, "create seen hash:ip timeout 1\nadd seen 10.1.0.2\n", rules, udpFlow(0))
-		s.unknown(backend, s.met(s.now(), "drop"), "what seen held", "inside", "outside")
+		s.unknown(backend, s.met(s.now(), "drop"), "what ipset seen held", "inside", "outside")
 	}
 }
 
