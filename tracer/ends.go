@@ -68,6 +68,7 @@ func (t *Tracer) moveEnd(m move) error {
 	if err := t.att.LimitEntries(t.flow.src, t.flow.dst); err != nil {
 		return err
 	}
+	t.rules.Follow(t.flow.expected())
 	t.releaseEnded()
 	for _, in := range m.now.NetnsInodes {
 		t.att.Bracket(in)

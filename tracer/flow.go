@@ -9,11 +9,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/attach"
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/rulebook"
 )
 
 // flow is what is traced. An end's Prefixes hold its former addresses too once it
@@ -75,6 +78,32 @@ func (f *flow) resolve(ctx context.Context, cfg Config) (err error) {
 	}
 	f.filter, err = attach.NewFilter(f.src, f.dst, cfg.Proto, cfg.Port, ports, f.ns.Node().Inode, uplinks)
 	return err
+}
+
+// expected is what packets of the flow may look like. Those in tunnels go between
+// nodes: of these the node knows the ones that it talks to.
+func (f *flow) expected() rulebook.Flow {
+	others := f.places.names.Addresses()
+	neighbors, err := f.ns.Neighbors(f.ns.Node().Inode)
+	if err != nil {
+		f.places.warn(err.Error())
+	}
+	for _, n := range neighbors {
+		if a := n.Addr; a.IsValid() && !a.IsMulticast() && !a.IsLinkLocalUnicast() && !slices.Contains(others, a) {
+			others = append(others, a)
+		}
+	}
+	return rulebook.Flow{Src: singles(f.src.Prefixes), Dst: singles(f.dst.Prefixes), Others: others, Proto: f.filter.Proto, Port: f.filter.Port}
+}
+
+// singles are the prefixes that are one address each.
+func singles(all []netip.Prefix) (addrs []netip.Addr) {
+	for _, p := range all {
+		if p.IsSingleIP() {
+			addrs = append(addrs, p.Addr())
+		}
+	}
+	return addrs
 }
 
 // Close lets go of what was opened to find it.

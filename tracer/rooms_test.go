@@ -53,7 +53,7 @@ var mayImport = []struct{ pkg, imports string }{
 	{"tracer/ruleset/iptnft", "tracer/ruleset/nft tracer/ruleset/xt"},
 	{"tracer/ruleset/meaning", "tracer/model"},
 	{"tracer/ruleset/tell", "tracer/model tracer/ruleset/iptnft tracer/ruleset/legacy tracer/ruleset/nft tracer/ruleset/xt"},
-	{"tracer/ruleset/infer", "tracer/model tracer/node tracer/recall tracer/ruleset/ipset tracer/ruleset/legacy tracer/ruleset/nft tracer/ruleset/packet tracer/ruleset/tell tracer/ruleset/walk"},
+	{"tracer/ruleset/infer", "tracer/model tracer/node tracer/recall tracer/ruleset/legacy tracer/ruleset/nft tracer/ruleset/packet tracer/ruleset/tell tracer/ruleset/walk"},
 
 	{"tracer/watch", "tracer/model tracer/nfnetlink tracer/node"},
 	{"tracer/cause", "tracer/model tracer/node tracer/recall tracer/ruleset/meaning tracer/watch"},
@@ -78,7 +78,6 @@ var largeRecords = map[string]string{
 	"tracer/model.NodeEvent":       "a change as JSON has it: each kind fills some",
 	"tracer/node.Link":             "an interface's attributes as the kernel tells them",
 	"tracer/ruleset/packet.Packet": "all that a rule can ask of a packet",
-	"tracer/ruleset/infer.setKey":  "all of a packet that an ipset can ask about: a map's key",
 	"tracer/ruleset/nft.Set":       "a set's attributes as the kernel tells them",
 	"tracer/ruleset/nft.node":      "an expression in print: each kind fills some",
 }

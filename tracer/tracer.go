@@ -162,7 +162,7 @@ func openBackend(cfg Config, b attach.Backend, f *flow, kern *kernel.Kernel, sym
 	}
 	cfg.Backend = b.Name()
 	t := &Tracer{cfg: cfg, flow: f, kern: kernelNames{kern, symbols, att.Functions()}, att: att, clock: journey.NewClock(), pace: newPace(cfg.Sample)}
-	rules := rulebook.Config{Survey: survey, Kernel: att, Ends: slices.Concat(f.src.NetnsInodes, f.dst.NetnsInodes), Handles: b.HearsRules(), Wall: t.clock.Wall}
+	rules := rulebook.Config{Survey: survey, Kernel: att, Ends: slices.Concat(f.src.NetnsInodes, f.dst.NetnsInodes), Flow: f.expected(), Handles: b.HearsRules(), Wall: t.clock.Wall}
 	if b.HearsRules() {
 		rules.Skipped, rules.Unheard = att.Skipped, att.Unheard(survey.InUse())
 	}
@@ -174,7 +174,7 @@ func openBackend(cfg Config, b attach.Backend, f *flow, kern *kernel.Kernel, sym
 		err = att.Arm(true)
 	}
 	if err != nil {
-		return nil, errors.Join(err, att.Close())
+		return nil, errors.Join(err, t.rules.Close(), att.Close())
 	}
 	return t, nil
 }
@@ -204,7 +204,7 @@ func (t *Tracer) Lost() uint64 { return t.told.lost.Load() }
 func (t *Tracer) Close() error {
 	var errs []error
 	if t.att != nil {
-		errs = append(errs, t.att.Close())
+		errs = append(errs, t.rules.Close(), t.att.Close())
 	}
 	if t.changes != nil {
 		errs = append(errs, t.changes.Close())

@@ -158,6 +158,13 @@ func (n *Names) Address(a netip.Addr) (name string, ok bool) {
 	return name, ok
 }
 
+// Addresses are those of this node and its pods.
+func (n *Names) Addresses() []netip.Addr {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return slices.SortedFunc(maps.Keys(n.local.addrs), netip.Addr.Compare)
+}
+
 // Refresh looks at this node again: new pods appear, gone ones vanish.
 func (n *Names) Refresh(ctx context.Context) error {
 	n.mu.Lock()

@@ -12,6 +12,7 @@
 //	exact_legacy.go  counters that rose -> rules
 //	exact_nft.go     handles that were seen -> rules; listening.go what was not
 //	inferred.go      packet -> rules, where the kernel half could not see them
+//	sets.go          ipsets over time; sets_ahead.go what is asked before a packet is
 //	meaning.go       what a rule is for
 package rulebook
 
@@ -36,6 +37,7 @@ type Config struct {
 	Kernel Kernel
 	// Ends are the namespaces that the flow begins and ends in.
 	Ends []uint32
+	Flow Flow // what packets to expect
 	// Skipped counts the programs that the kernel has left out; nil where it
 	// leaves out none.
 	Skipped func() uint64
@@ -50,6 +52,7 @@ type Book struct {
 	read      *reader
 	spaces    map[uint32]*space
 	worlds    map[uint32]*infer.World
+	sets      *setBook
 	books     map[uint32]*meaning.Book
 	sentences sentences
 	budget    budget
@@ -69,6 +72,7 @@ func New(cfg Config) *Book {
 	b := &Book{read: &read, spaces: cfg.Survey.spaces, worlds: make(map[uint32]*infer.World), books: make(map[uint32]*meaning.Book),
 		listens: listening{skipped: cfg.Skipped, now: read.now, unheard: cfg.Unheard, inUse: cfg.Survey.inUse},
 		handles: cfg.Handles, wall: cfg.Wall, verbose: cfg.Survey.verbose}
+	b.sets = newSetBook(b.read, cfg.Flow, b.verbose)
 	self := read.ns.Node().Inode
 	for _, in := range append([]uint32{self}, cfg.Ends...) {
 		b.space(in).pinned = true
@@ -80,7 +84,13 @@ func New(cfg Config) *Book {
 		b.hear(s)
 	}
 	b.count(b.spaces[self])
-	read.leave = newLeave()
+	until := time.Now().Add(aheadStart)
+	for in, s := range b.spaces {
+		if s.pinned {
+			b.sets.prepare(in, until)
+		}
+	}
+	b.read.leave = newLeave()
 	b.listens.mark()
 	return b
 }
@@ -138,12 +148,22 @@ func (b *Book) catchUp(s *space, since uint64) error {
 	return s.trouble
 }
 
-// hear notes what the rules of a namespace may end with now.
+// hear notes what the rules of a namespace may end with now, and which ipsets they
+// name.
 func (b *Book) hear(s *space) {
+	for _, t := range s.legacy {
+		if v := t.newest(); v != nil && !v.rules.heard {
+			v.rules.heard = true
+			asked, filled := v.rules.table.IPSets()
+			b.sets.use(s.netns, asked, filled)
+		}
+	}
 	v := s.nft.newest()
 	if v == nil || v.rules == s.heard {
 		return
 	}
+	asked, filled := v.rules.ipsets()
+	b.sets.use(s.netns, asked, filled)
 	s.heard = v.rules
 	b.listens.use(v.rules)
 }
@@ -158,6 +178,7 @@ func (b *Book) Tick(time.Time) {
 	for _, s := range b.spaces {
 		if s.pinned || now-s.asked < uint64(watchedFor) {
 			_ = b.catchUp(s, now) // what went wrong was told
+			b.sets.tick(s.netns)
 		}
 	}
 }
@@ -197,7 +218,14 @@ func (b *Book) Forget(netns uint32) {
 	delete(b.spaces, netns)
 	delete(b.books, netns)
 	delete(b.worlds, netns)
+	delete(b.sets.of, netns)
 }
+
+// Follow tells that other packets are to be expected: an end has moved.
+func (b *Book) Follow(f Flow) { b.sets.follow(f) }
+
+// Close lets go of the node's ipsets.
+func (b *Book) Close() error { return b.sets.close() }
 
 // Ruling tells the rules behind a table's event.
 func (b *Book) Ruling(e *journey.Record) journey.Ruling {

@@ -7,6 +7,8 @@ package rulebook
 // labelled so (rule_source: inferred), with what could not be evaluated.
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/journey"
@@ -46,14 +48,15 @@ func (b *Book) Infer(p journey.Passage, verdict string) journey.Ruling {
 	q := question{
 		target: infer.Target{Backend: p.Table.Backend, Family: p.Table.Family, Table: p.Table.Table, Chain: p.Table.Chain, Hook: journey.HookName(p.Hook - 1)},
 		packet: factsOf(p), verdict: verdict,
+		world: &world{World: b.world(p.Netns), sets: b.sets.in(p.Netns), passed: b.passedBy(p)},
 	}
-	q.packet.World = b.world(p.Netns)
+	q.packet.World = q.world
 	s := b.space(p.Netns)
 	if p.Table.Backend == node.BackendLegacy {
 		key := tableKey{p.Table.Family, p.Table.Table}
-		return inferred(b, s, &s.table(key).history, b.passedBy(p), q, func(l *legacyRules) infer.Rules { return infer.Legacy(l.table) })
+		return inferred(b, s, &s.table(key).history, q.world.passed, q, func(l *legacyRules) infer.Rules { return infer.Legacy(l.table) })
 	}
-	return inferred(b, s, &s.nft.history, b.passedBy(p), q, func(n *nftRules) infer.Rules { return n.askable(p.Table.Family, p.Table.Table) })
+	return inferred(b, s, &s.nft.history, q.world.passed, q, func(n *nftRules) infer.Rules { return n.askable(p.Table.Family, p.Table.Table) })
 }
 
 // question is a packet and the verdict that was seen.
@@ -61,6 +64,37 @@ type question struct {
 	target  infer.Target
 	packet  *facts.Packet
 	verdict string
+	world   *world
+}
+
+// world is what rules ask about the node while a packet passes them.
+type world struct {
+	*infer.World
+	sets   *setMemory
+	passed passed
+	unsure []string // ipsets of which it is not known what they held
+}
+
+var _ facts.World = (*world)(nil)
+
+// IPSet implements facts.World.
+func (w *world) IPSet(set string, dirs []bool, p *facts.Packet) facts.Answer {
+	in := w.sets.answer(setAsk{set, dirs, p}, w.passed)
+	if in == facts.Unknown && !slices.Contains(w.unsure, set) {
+		w.unsure = append(w.unsure, set)
+	}
+	return in
+}
+
+// rulingOf is what the rules say of a packet as it is told, with what of the node
+// was not known.
+func (w *world) rulingOf(ask func() infer.Ruling) ruling {
+	w.unsure = nil
+	r := rulingOf(ask())
+	if r.Decided == nil && r.Unknown != "" && len(w.unsure) > 0 {
+		r.Unknown += "; not known: what ipset " + strings.Join(w.unsure, ", ") + " held then"
+	}
+	return r
 }
 
 // passedBy is the packet's way through a table as the sightings before and behind
@@ -91,7 +125,7 @@ func inferred[T any](b *Book, s *space, h *history[T], p passed, q question, rul
 		if set == nil {
 			return unknownRules("there was no such table")
 		}
-		return rulingOf(infer.Ask(set, q.target, q.packet, q.verdict))
+		return q.world.rulingOf(func() infer.Ruling { return infer.Ask(set, q.target, q.packet, q.verdict) })
 	}
 	if m.sure != nil {
 		return ask(m.sure.rules)

@@ -25,6 +25,7 @@ import (
 type legacyRules struct {
 	table   *legacy.Table
 	rulings map[string]ruling // by what counted
+	heard   bool              // what it does with ipsets is known
 }
 
 // keptRulings bounds the rulings that are remembered of one version.
@@ -88,25 +89,54 @@ func newNFTRules(set *nft.Ruleset) (*nftRules, error) {
 
 // namesSets tells whether a rule has iptables' set match or SET target.
 func namesSets(set *nft.Ruleset) bool {
-	for _, t := range set.Tables {
-		for _, c := range t.Chains {
-			for _, r := range c.Rules {
-				for _, e := range r.Exprs {
-					switch e := e.(type) {
-					case nft.Match:
-						if e.Name == "set" {
-							return true
-						}
-					case nft.Target:
-						if e.Name == "SET" {
-							return true
+	for range setExprs(set) {
+		return true
+	}
+	return false
+}
+
+// setExprs are the expressions by which rules name ipsets, with their tables.
+func setExprs(set *nft.Ruleset) iter.Seq2[*nft.Table, nft.Expr] {
+	return func(yield func(*nft.Table, nft.Expr) bool) {
+		for _, t := range set.Tables {
+			for _, c := range t.Chains {
+				for _, r := range c.Rules {
+					for _, x := range r.Exprs {
+						if namesSet(x) && !yield(t, x) {
+							return
 						}
 					}
 				}
 			}
 		}
 	}
+}
+
+func namesSet(x nft.Expr) bool {
+	switch x := x.(type) {
+	case nft.Match:
+		return x.Name == "set"
+	case nft.Target:
+		return x.Name == "SET"
+	}
 	return false
+}
+
+// ipsets gives the ipsets that rules ask, and the names of those that they change.
+func (n *nftRules) ipsets() (asked []xt.SetUse, filled []string) {
+	if n.names == nil {
+		return nil, nil
+	}
+	for t, x := range setExprs(n.set) {
+		with := xt.Context{Family: t.Family, Sets: n.names}
+		switch x := x.(type) {
+		case nft.Match:
+			asked = append(asked, xt.DecodeMatch(with, x.Name, uint8(x.Rev), x.Info).Set())
+		case nft.Target:
+			filled = append(filled, xt.DecodeTarget(with, x.Name, uint8(x.Rev), x.Info).Fills()...)
+		}
+	}
+	return asked, filled
 }
 
 // setNames are the names of ipsets; nil where there are none.

@@ -5,6 +5,7 @@ package infer_test
 // Rule sets that stand still: each table is read when it is asked for first.
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -37,11 +38,34 @@ func (a *asker) World(netns uint32) *infer.World {
 	return a.worlds[netns]
 }
 
+// standing is a node whose ipsets stand still.
+type standing struct {
+	*infer.World
+	ns    *node.Namespaces
+	netns uint32
+}
+
+func (s standing) IPSet(name string, dirs []bool, p *packet.Packet) (in packet.Answer) {
+	err := s.ns.Do(s.netns, func() (err error) {
+		sets, err := ipset.Open()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, sets.Close()) }()
+		in, err = sets.Test(name, dirs, p)
+		return err
+	})
+	if err != nil {
+		return packet.Unknown
+	}
+	return in
+}
+
 // Infer asks about a packet.
 func (a *asker) Infer(netns uint32, target infer.Target, p *packet.Packet, verdict string) infer.Ruling {
 	a.t.Helper()
 	q := *p
-	q.World = a.World(netns)
+	q.World = standing{a.World(netns), a.ns, netns}
 	return infer.Ask(a.rules(netns, target), target, &q, verdict)
 }
 

@@ -2,15 +2,13 @@
 
 package infer
 
-// This file answers what rules ask about the node rather than about the packet:
-// packet.World for one network namespace. Each question is one or two read-only
-// look-ups, and is asked again only after a short while, since it is asked for
-// every packet. addrtype.go and rpath.go hold the questions about routes.
+// This file answers what rules ask about the node's routes rather than about the
+// packet. Each question is one or two read-only look-ups, and is asked again only
+// after a short while, since it is asked for every packet. addrtype.go and rpath.go
+// hold the questions.
 
 import (
-	"errors"
 	"fmt"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -18,8 +16,6 @@ import (
 
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/recall"
-	"github.com/pathtrace/pathtrace/tracer/ruleset/ipset"
-	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 )
 
 const (
@@ -29,10 +25,10 @@ const (
 	keptAnswers = 4096
 )
 
-// World is what rules ask about a network namespace of the node. It implements
-// packet.World; it holds nothing of the namespace open, and may be used from
-// several goroutines. What the namespace (gone, say) or the kernel does not
-// answer is Unknown.
+// World is what rules ask about a network namespace of the node: packet.World but
+// for ipsets, which are asked when a packet met them (tracer/rulebook). It holds
+// nothing of the namespace open, and may be used from several goroutines. What the
+// namespace (gone, say) or the kernel does not answer is Unknown.
 type World struct {
 	ns    *node.Namespaces
 	netns uint32
@@ -41,8 +37,6 @@ type World struct {
 	answers *recall.Memory[any]
 	trouble error // the last question that failed
 }
-
-var _ packet.World = (*World)(nil)
 
 // NewWorld asks about the namespace of that inode number. Nothing is asked yet.
 func NewWorld(ns *node.Namespaces, netns uint32) *World {
@@ -69,41 +63,6 @@ func ask[T any](w *World, key any, fn func() (T, error)) (T, error) {
 		}
 		return value, err
 	})
-}
-
-// setKey is a question about an ipset: all of a packet that an element is made of.
-type setKey struct {
-	name, dirs         string
-	family             string
-	src, dst           netip.Addr
-	proto              uint8
-	srcPort, dstPort   packet.Fact[uint16]
-	icmpType, icmpCode packet.Fact[uint8]
-	fragment           packet.Fact[bool]
-	in, out            packet.Fact[string]
-	physIn, physOut    packet.Fact[string]
-	mark               packet.Fact[uint32]
-}
-
-// IPSet tells whether an element is in an ipset now. See packet.World.
-func (w *World) IPSet(name string, dirs []bool, p *packet.Packet) packet.Answer {
-	key := setKey{
-		name: name, dirs: fmt.Sprint(dirs), family: p.Family, src: p.Src, dst: p.Dst, proto: p.Proto,
-		srcPort: p.SrcPort, dstPort: p.DstPort, icmpType: p.ICMPType, icmpCode: p.ICMPCode, fragment: p.Fragment,
-		in: p.In, out: p.Out, physIn: p.PhysIn, physOut: p.PhysOut, mark: p.Mark,
-	}
-	in, err := ask(w, key, func() (in packet.Answer, err error) {
-		sets, err := ipset.Open()
-		if err != nil {
-			return packet.Unknown, err
-		}
-		defer func() { err = errors.Join(err, sets.Close()) }()
-		return sets.Test(name, dirs, p)
-	})
-	if err != nil {
-		return packet.Unknown
-	}
-	return in
 }
 
 // device is what matters of an interface.

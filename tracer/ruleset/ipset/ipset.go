@@ -50,6 +50,9 @@ type Set struct {
 	Revision uint8
 }
 
+// List tells that its elements are sets.
+func (s Set) List() bool { return s.Type == "list:set" }
+
 // Dimensions are the parts of an element, such as net and port; none for a
 // list:set, whose elements are sets.
 func (s Set) Dimensions() []string {

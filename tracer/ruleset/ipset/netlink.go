@@ -18,6 +18,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 )
 
 // flagTypeMask cuts the flags off an attribute's type (NLA_TYPE_MASK).
@@ -160,53 +162,52 @@ func parse(b []byte) ([]syscall.NetlinkRouteAttr, error) {
 	return nl.ParseRouteAttr(b)
 }
 
-// element is what a set is asked for; which parts it has is up to the set's type.
-type element struct {
-	data *nl.RtAttr
-}
-
-func newElement() element {
-	return element{nl.NewRtAttr(nl.IPSET_ATTR_DATA|int(nl.NLA_F_NESTED), nil)}
-}
+// data is what a set is asked for; which parts it has is up to the set's type.
+type data struct{ *nl.RtAttr }
 
 // address adds an address as attribute IPSET_ATTR_IP or IPSET_ATTR_IP2.
-func (e element) address(attr int, addr netip.Addr) {
+func (d data) address(attr int, addr netip.Addr) {
 	kind := nl.IPSET_ATTR_IPADDR_IPV4
 	if addr.Is6() {
 		kind = nl.IPSET_ATTR_IPADDR_IPV6
 	}
 	nest := nl.NewRtAttr(attr|int(nl.NLA_F_NESTED), nil)
 	nest.AddRtAttr(kind|int(nl.NLA_F_NET_BYTEORDER), addr.AsSlice())
-	e.data.AddChild(nest)
+	d.AddChild(nest)
 }
 
-func (e element) port(port uint16) {
-	e.data.AddRtAttr(nl.IPSET_ATTR_PORT|int(nl.NLA_F_NET_BYTEORDER), binary.BigEndian.AppendUint16(nil, port))
+func (d data) port(port uint16) {
+	d.AddRtAttr(nl.IPSET_ATTR_PORT|int(nl.NLA_F_NET_BYTEORDER), binary.BigEndian.AppendUint16(nil, port))
 }
 
-func (e element) proto(proto uint8) { e.data.AddRtAttr(nl.IPSET_ATTR_PROTO, []byte{proto}) }
+func (d data) proto(proto uint8) { d.AddRtAttr(nl.IPSET_ATTR_PROTO, []byte{proto}) }
 
-func (e element) iface(name string) { e.data.AddRtAttr(nl.IPSET_ATTR_IFACE, nl.ZeroTerminated(name)) }
+func (d data) iface(name string) { d.AddRtAttr(nl.IPSET_ATTR_IFACE, nl.ZeroTerminated(name)) }
 
-func (e element) mark(mark uint32) {
-	e.data.AddRtAttr(nl.IPSET_ATTR_MARK|int(nl.NLA_F_NET_BYTEORDER), binary.BigEndian.AppendUint32(nil, mark))
+func (d data) mark(mark uint32) {
+	d.AddRtAttr(nl.IPSET_ATTR_MARK|int(nl.NLA_F_NET_BYTEORDER), binary.BigEndian.AppendUint32(nil, mark))
 }
 
-// contains asks whether an element is in a set (IPSET_CMD_TEST, net/netfilter/
+// Contains asks whether an element is in a set now (IPSET_CMD_TEST, net/netfilter/
 // ipset/ip_set_core.c, ip_set_utest): a look-up, which does not count either.
 // For net types the kernel tries all prefix lengths and obeys nomatch, as it
-// does for packets.
-func (s *Sets) contains(name string, e element) (bool, error) {
+// does for packets. It fails with ErrNoSet; a set of another type than the
+// element's may answer anything.
+func (s *Sets) Contains(name string, e Element) (packet.Answer, error) {
+	what := fmt.Sprintf("ipset %s", name)
+	if err := checkName(name); err != nil {
+		return packet.Unknown, err
+	}
 	req := s.request(nl.IPSET_CMD_TEST, unix.NLM_F_ACK, name)
-	req.AddData(e.data)
+	req.AddData(e.attribute())
 	_, err := req.Execute(unix.NETLINK_NETFILTER, 0)
 	switch {
 	case err == nil:
-		return true, nil
+		return packet.Yes, nil
 	case errors.Is(err, syscall.Errno(nl.IPSET_ERR_EXIST)):
-		return false, nil
+		return packet.No, nil
 	case errors.Is(err, unix.ENOENT):
 		err = ErrNoSet
 	}
-	return false, explain(fmt.Sprintf("ipset %s", name), err)
+	return packet.Unknown, explain(what, err)
 }

@@ -36,6 +36,20 @@ const (
 	counterOpsWithoutNone = 4
 )
 
+// SetUse is an ipset that a match asks about, with the packet's fields that an
+// element is made of (packet.World.IPSet).
+type SetUse struct {
+	Name string // "" where no set is asked, or its name is not known
+	Dirs []bool
+}
+
+// Set is the ipset that the match asks about.
+func (m Match) Set() SetUse { return m.set }
+
+// Fills are the ipsets that the target adds the packet to or takes it from, those
+// whose names are known.
+func (t Target) Fills() []string { return t.fills }
+
 // setRef is a set with the packet's fields it is asked for.
 type setRef struct {
 	index uint16
@@ -93,6 +107,9 @@ func (s setRef) String() string {
 	return name + " " + strings.Join(sides, ",")
 }
 
+// use is the set as others ask about it.
+func (s setRef) use() SetUse { return SetUse{s.name, s.dirs} }
+
 // contains asks whether the packet is in the set. Without a dimension there is
 // nothing to ask for.
 func (s setRef) contains(p *packet.Packet) packet.Answer {
@@ -107,7 +124,7 @@ func decodeSet0(e ext) (matchBody, bool) {
 	set, inverted := e.setRef0(0), e.u32(4)&setInverted0 != 0
 	var o options
 	o.neg(inverted, "--match-set %s", set)
-	return matchBody{opts: o.String(), eval: func(p *packet.Packet) packet.Answer {
+	return matchBody{opts: o.String(), set: set.use(), eval: func(p *packet.Packet) packet.Answer {
 		return flip(set.contains(p), inverted)
 	}}, true
 }
@@ -154,7 +171,7 @@ func setMatch(e ext, set setRef, returnNomatch, counting bool, rest string) matc
 		o.flag(returnNomatch, "--return-nomatch")
 	}
 	o.WriteString(rest)
-	body := matchBody{opts: o.String()}
+	body := matchBody{opts: o.String(), set: set.use()}
 	body.eval = func(p *packet.Packet) packet.Answer {
 		switch {
 		case returnNomatch, counting && inverted:
@@ -170,23 +187,30 @@ func setMatch(e ext, set setRef, returnNomatch, counting bool, rest string) matc
 // decodeSET0 reads struct xt_set_info_target_v0.
 func decodeSET0(e ext) (targetBody, bool) {
 	var o options
+	body := targetBody{}
 	for i, option := range []string{"--add-set", "--del-set"} {
 		if set := e.setRef0(32 * i); set.index != setInvalid {
 			o.add("%s %s", option, set)
+			body.fill(set)
 		}
 	}
-	return targetBody{opts: o.String()}, true
+	body.opts = o.String()
+	return body, true
 }
 
 // decodeSET reads struct xt_set_info_target_v1, v2 and v3.
 func decodeSET(e ext) (targetBody, bool) {
 	var o options
+	body := targetBody{}
 	sets := true
 	put := func(option string, off int) {
 		set, ok := e.setRef(off)
 		sets = sets && ok
 		if set.index != setInvalid {
 			o.add("%s %s", option, set)
+			if option != "--map-set" { // which only looks
+				body.fill(set)
+			}
 		}
 	}
 	put("--add-set", 0)
@@ -200,7 +224,6 @@ func decodeSET(e ext) (targetBody, bool) {
 		}
 	}
 	put("--del-set", 4)
-	body := targetBody{}
 	if e.rev == 3 {
 		put("--map-set", 8)
 		o.flag(flags&setMapMark != 0, "--map-mark")
@@ -212,4 +235,11 @@ func decodeSET(e ext) (targetBody, bool) {
 	}
 	body.opts = o.String()
 	return body, sets
+}
+
+// fill notes a set that the target changes.
+func (b *targetBody) fill(s setRef) {
+	if s.named {
+		b.fills = append(b.fills, s.name)
+	}
 }

@@ -54,6 +54,7 @@ type Match struct {
 	text    string
 	comment string
 	eval    func(*packet.Packet) packet.Answer
+	set     SetUse
 }
 
 // Text is the match as iptables-save prints it: "-m tcp --dport 80", or
@@ -105,6 +106,7 @@ type Target struct {
 
 	text  string
 	apply func(*packet.Packet)
+	fills []string
 }
 
 // Text is the target as iptables-save prints it: "-j MARK --set-xmark 0x1/0x1",
@@ -136,7 +138,7 @@ func DecodeMatch(ctx Context, name string, revision uint8, data []byte) Match {
 		}
 		if body, ok := row.decode(ext{Context: ctx, rev: revision, data: data}); ok {
 			m.text = "-m " + pick(body.alias, name) + body.opts
-			m.comment, m.eval = body.comment, body.eval
+			m.comment, m.eval, m.set = body.comment, body.eval, body.set
 			return m
 		}
 		break
@@ -156,7 +158,7 @@ func DecodeTarget(ctx Context, name string, revision uint8, data []byte) Target 
 		}
 		if body, ok := row.decode(ext{Context: ctx, rev: revision, data: data}); ok {
 			t.text = "-j " + pick(body.alias, name) + body.opts
-			t.Kind, t.With, t.apply = body.kind, body.with, body.apply
+			t.Kind, t.With, t.apply, t.fills = body.kind, body.with, body.apply, body.fills
 			return t
 		}
 		break
@@ -182,6 +184,7 @@ type matchBody struct {
 	alias   string // name to print, if it is not the extension's
 	comment string
 	eval    func(*packet.Packet) packet.Answer // nil: Unknown
+	set     SetUse
 }
 
 // targetBody is what a target's decoder makes of a blob.
@@ -191,6 +194,7 @@ type targetBody struct {
 	kind  Kind
 	with  string
 	apply func(*packet.Packet) // nil: the packet stays as it is
+	fills []string             // ipsets that it adds to or takes from
 }
 
 // row is one decoder: an extension's name, the revisions and the family whose
