@@ -272,6 +272,9 @@ func filterWords(d *model.Drop) string {
 	if d.Backend != "" {
 		parts = append(parts, "backend "+d.Backend)
 	}
+	if d.Queue != nil {
+		parts = append(parts, fmt.Sprintf("queue %d", *d.Queue))
+	}
 	return strings.Join(parts, ", ")
 }
 

@@ -56,6 +56,7 @@ func stepReceive(j *journey, w *world, c *copyState, e *Record) {
 	w.tables.Reached(e.Netns)
 	c.index, c.hook, c.left = 0, 0, false
 	c.ct, c.invalid, c.out, c.bracket = nil, false, "", bpf.Event{}
+	c.came = CString(e.Ifname[:])
 	j.push(e, j.hop(w, c, e, model.StageReceive))
 }
 
@@ -76,6 +77,9 @@ func stepHook(j *journey, w *world, c *copyState, e *Record) {
 	h := j.hop(w, c, e, model.StageNetfilter)
 	h.Hook = hookOf(e)
 	h.Verdict = hookVerdict(e.Result)
+	if e.Result == 0 && c.queued(e) && c.table.Hook == h.Hook {
+		h.Verdict = "queue" // nf_queue() took it, which the hook tells as "taken"
+	}
 	if h.Verdict == "drop" {
 		h.Result = ErrnoName(e.Result)
 	}
@@ -109,10 +113,16 @@ func stepTable(j *journey, w *world, c *copyState, e *Record) {
 		}
 		r.Verdict = "accept"
 	}
+	if e.Fn == FnLink && r.Ends == "queue" {
+		r.Verdict = "queue" // whatever a program made of it then
+	}
 	c.ruling = r
 	h.Rules, h.RuleSource, h.RulesUnknown = c.ruling.Rules, c.ruling.Source, c.ruling.Unknown
 	if c.ruling.Verdict != "" {
 		h.Verdict = c.ruling.Verdict
+	}
+	if h.Verdict == "queue" {
+		h.Queue = queueOfVerdict(e, r)
 	}
 	c.table = h
 	if e.Fn == FnLink {
@@ -147,6 +157,9 @@ func stepPass(j *journey, w *world, c *copyState, e *Record) {
 		h.Hook, h.Table, h.Chain, h.Backend, h.Family, h.Verdict = hookOf(e), t.Table, t.Chain, t.Backend, t.Family, "accept"
 		r := w.rules.Infer(c.passage(e, t), "accept")
 		h.Rules, h.RuleSource, h.RulesUnknown = r.Rules, r.Source, r.Unknown
+		if r.Verdict == "queue" {
+			h.Verdict, h.Queue = r.Verdict, r.Queue
+		}
 		j.place(w, c, e, tables[i+1:], h)
 	}
 	c.told = nil
@@ -251,7 +264,7 @@ func stepRoute(j *journey, w *world, c *copyState, e *Record) {
 	j.push(e, h)
 }
 
-// passage is the packet's way through a table that lies between the bracket
+// Passage is the packet's way through a table that lies between the bracket
 // passed last and the one that e tells of.
 func (c *copyState) passage(e *Record, t Table) Passage {
 	at := c.last

@@ -432,6 +432,9 @@ func hopLine(h *model.Hop) string {
 	add(h.Hook)
 	add(strings.TrimSpace(strings.Join([]string{h.Backend, h.Family, h.Table, h.Chain}, " ")))
 	add(h.Verdict)
+	if h.Queue != nil {
+		add(fmt.Sprint(*h.Queue))
+	}
 	if h.CTState != "" {
 		add("ct=" + h.CTState)
 	}

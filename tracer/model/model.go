@@ -138,13 +138,14 @@ type Hop struct {
 	Function  string `json:"function,omitempty"` // kernel function, or tracepoint as group:name
 
 	// Netfilter.
-	Hook    string `json:"hook,omitempty"` // PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING, INGRESS, EGRESS
-	Family  string `json:"family,omitempty"`
-	Table   string `json:"table,omitempty"`
-	Chain   string `json:"chain,omitempty"` // the base chain, where the kernel named it
-	Backend string `json:"backend,omitempty"`
-	Verdict string `json:"verdict,omitempty"` // accept, drop, stolen, queue, repeat, stop, reject
-	Rules   []Rule `json:"rules,omitempty"`   // those that matched, in order
+	Hook    string  `json:"hook,omitempty"` // PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING, INGRESS, EGRESS
+	Family  string  `json:"family,omitempty"`
+	Table   string  `json:"table,omitempty"`
+	Chain   string  `json:"chain,omitempty"` // the base chain, where the kernel named it
+	Backend string  `json:"backend,omitempty"`
+	Verdict string  `json:"verdict,omitempty"` // accept, drop, stolen, queue, repeat, stop, reject
+	Queue   *uint16 `json:"queue,omitempty"`   // its number, where the verdict is queue and it is known
+	Rules   []Rule  `json:"rules,omitempty"`   // those that matched, in order
 	// RuleSource says how Rules were found; RulesUnknown why they are not known.
 	RuleSource   RuleSource `json:"rule_source,omitempty"`
 	RulesUnknown string     `json:"rules_unknown,omitempty"`
@@ -199,6 +200,7 @@ type Drop struct {
 	// Unevaluated lists conditions on the way to an inferred rule that could not
 	// be evaluated; whatever they say, the rule is the same.
 	Unevaluated []string   `json:"unevaluated,omitempty"`
+	Queue       *uint16    `json:"queue,omitempty"`      // the queue it was sent to, where it died of that
 	Candidates  Candidates `json:"candidates,omitempty"` // tables of which one dropped it, where the backend cannot tell which
 	Interface   string     `json:"interface,omitempty"`
 	IfIndex     uint32     `json:"ifindex,omitempty"`
