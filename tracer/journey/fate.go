@@ -71,7 +71,9 @@ func judge(c *copyState, e *Record, d *model.Drop) judgement {
 	if c.delivered && d.Reason == "NO_SOCKET" && echoReply(e) {
 		return afterDelivery // the same, where symbols are hidden
 	}
-	unread := d.Reason == "QUEUE_PURGE" // the socket closed with it unread: it had arrived
+	// the socket closed with it unread: it had arrived. UDP's gives no reason since
+	// it frees by itself (net/ipv4/udp.c: udp_destruct_common, 5.18 to 7.3)
+	unread := d.Reason == "QUEUE_PURGE" || fn == "udp_destruct_common"
 	if e.Flags&bpf.FlagICMPError != 0 && (c.delivered || unread) || c.delivered && unread {
 		return afterDelivery
 	}
@@ -238,6 +240,18 @@ func placeQueued(c *copyState, d *model.Drop) {
 	nameRuling(c, d, c.ruling)
 }
 
+// ownRedirect tells an ICMP redirect of a node that died in that node's own
+// hooks. It would have told the sender of a shorter way, no more: nothing of the
+// flow is lost with it. NAT refuses those about connections that it translates
+// (net/netfilter/nf_nat_proto.c: nf_nat_icmp_reply_translation, 5.17 to 7.3).
+func (j *journey) ownRedirect(d *model.Drop) bool {
+	f := &j.first
+	icmp := f.T.Proto == unix.IPPROTO_ICMP || f.T.Proto == unix.IPPROTO_ICMPV6
+	redirect := icmp && icmpName(f.T.Family == 6, f.IcmpType, f.IcmpCode) == "redirect"
+	sent := slices.ContainsFunc(j.hops, func(h model.Hop) bool { return h.Stage == model.StageTransmit || h.Stage == model.StageReceive })
+	return redirect && d.Stage == model.StageNetfilter && !sent
+}
+
 // nameRule names the rule that the table decided by: as it was seen, else as
 // the rule set has it.
 func nameRule(w *world, c *copyState, e *Record, d *model.Drop, verdict string) {
@@ -254,6 +268,12 @@ func nameRule(w *world, c *copyState, e *Record, d *model.Drop, verdict string) 
 
 // nameRuling takes over what is known of the rules that ended a packet.
 func nameRuling(c *copyState, d *model.Drop, r Ruling) {
+	if r.NotAsked {
+		// it died in NAT itself, which has no rules for that
+		d.Table, d.Chain, d.Backend, d.Family = "", "", "", ""
+		d.RuleUnknown = r.Unknown + "; NAT itself refused it"
+		return
+	}
 	d.Rule, d.RuleUnknown, d.RuleCandidates = r.Decided, r.Unknown, r.Candidates
 	if r.Decided != nil {
 		d.RuleSource, d.Unevaluated = r.Source, r.Open

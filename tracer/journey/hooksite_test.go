@@ -219,3 +219,43 @@ func wantQueueDeath(t *testing.T, p *model.Packet, hop string) {
 		t.Errorf("told %+v", d)
 	}
 }
+
+// A redirect that the node's own NAT refuses is no loss; one that died on its way
+// to the client, or another ICMP error of the node, is a death.
+func TestOwnRedirect(t *testing.T) {
+	type seen func(*packet)
+	redirect := func(s *story, typ uint8, opts ...with) *packet {
+		return s.send(unix.IPPROTO_ICMP, "10.244.1.1", "10.244.1.5", append([]with{icmp(typ, 1, 0, 0), returning}, opts...)...)
+	}
+	dies := func(p *packet) {
+		p.kfree("NETFILTER_DROP", "nf_hook_slow+0x1", calicl, in(unix.NFPROTO_IPV4, output), index(1))
+	}
+	for _, c := range []struct {
+		name string
+		typ  uint8
+		see  seen
+		want model.Outcome
+	}{
+		{"in its own OUTPUT", 5, func(p *packet) { p.pass(1, calicl, output); dies(p) }, model.Consumed},
+		{"sent before", 5, func(p *packet) { p.xmit(calicl); dies(p) }, model.Dropped},
+		{"an error", 3, func(p *packet) { p.pass(1, calicl, output); dies(p) }, model.Dropped},
+	} {
+		s := newStory(t)
+		s.bracketed(1, output, between(otherEntry("nf_nat_ipv4_local_fn"), legacyTable("nat")), nil)
+		s.asm.w.rules = ruleSet{": drop": {Unknown: "the packet asked no NAT rule", NotAsked: true}}
+		c.see(redirect(s, c.typ))
+		got := s.one()
+		wantOutcome(t, got, c.want)
+		if d := got.Drop; d != nil && (d.Table != "" || d.Rule != nil || c.typ == 3 && !strings.Contains(d.RuleUnknown, "NAT itself")) {
+			t.Errorf("%s: told table %q: %q", c.name, d.Table, d.RuleUnknown)
+		}
+	}
+}
+
+// A datagram that lay in a socket's buffer when that closed had arrived.
+func TestUnreadDatagram(t *testing.T) {
+	s := newStory(t)
+	p := s.send(unix.IPPROTO_UDP, "10.244.1.5 4000", "10.244.1.6 53").fromClient().toServer(bpf.FentryFnFN_udpQueueRcvSkb)
+	p.kfree("NOT_SPECIFIED", "udp_destruct_common+0xb9", serverEth)
+	wantOutcome(t, s.one(), model.Delivered)
+}

@@ -230,6 +230,8 @@ func icmp6Name(typ, code uint8) string {
 		return "neighbour-solicitation"
 	case 136:
 		return "neighbour-advertisement"
+	case 137:
+		return "redirect"
 	}
 	return fmt.Sprintf("type-%d-code-%d", typ, code)
 }

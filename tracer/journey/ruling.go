@@ -23,6 +23,8 @@ type Ruling struct {
 	// Queue is the number of the queue that the deciding rule sends packets to; nil:
 	// none, or one of several.
 	Queue *uint16
+	// NotAsked: inferred: they are NAT rules, and the packet asked none.
+	NotAsked bool
 }
 
 // drops tells that the rules themselves end the packet.

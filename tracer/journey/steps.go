@@ -355,6 +355,15 @@ func stepDrop(j *journey, w *world, c *copyState, e *Record) {
 		j.push(e, h)
 		return
 	}
+	if j.ownRedirect(d) {
+		h := j.hop(w, c, e, model.StageNetfilter)
+		h.Function, h.Hook, h.Verdict = d.Function, d.Hook, "drop"
+		h.Backend, h.Family, h.Table, h.Chain = d.Backend, d.Family, d.Table, d.Chain
+		h.Rules, h.RuleSource = c.dropRules, c.dropSource
+		j.push(e, h)
+		c.ended = true
+		return
+	}
 	if e.drop.DstError != 0 && !j.lastStage(model.StageRoute) {
 		h := j.hop(w, c, e, model.StageRoute)
 		h.Route = &model.Route{Type: routeType(e.drop.DstType), Error: ErrnoName(-abs32(e.drop.DstError))}

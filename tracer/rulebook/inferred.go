@@ -110,7 +110,7 @@ func inferred[T any](b *Book, s *space, h *history[T], p passed, q question, rul
 
 // rulingOf is what the rules say of a packet as it is told.
 func rulingOf(got infer.Ruling) ruling {
-	r := ruling{Source: model.RuleInferred, Rules: got.Rules, Decided: got.Decided, Unknown: got.Unknown, Ends: got.Verdict, Open: got.Unevaluated}
+	r := ruling{Source: model.RuleInferred, Rules: got.Rules, Decided: got.Decided, Unknown: got.Unknown, Ends: got.Verdict, Open: got.Unevaluated, NotAsked: got.NotAsked}
 	if got.Verdict == "reject" || got.Verdict == "queue" {
 		r.Verdict = got.Verdict
 	}
