@@ -242,6 +242,9 @@ func wayTo(rules []model.Rule) string {
 			b.WriteString(" >" + glue)
 		}
 		b.WriteString(shortRule(r))
+		if r.Inferred {
+			b.WriteString(glue + "(inferred)")
+		}
 	}
 	return b.String()
 }

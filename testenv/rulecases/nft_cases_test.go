@@ -159,9 +159,12 @@ func nftCases() []ruleCase {
 		{name: "reply-reject", packet: packet{way: ret}, ends: rejects, want: []int{1}, rules: []string{"inet rc forward udp sport {echo} udp dport {p} reject"}},
 		{name: "v6-reply", packet: packet{way: ret, v6: true}, want: []int{1}, rules: []string{"ip6 rc6 forward udp sport {echo} udp dport {p} drop"}},
 		{name: "accept", packet: f, ends: passes, want: []int{1}, rules: []string{"inet rc forward udp dport {p} accept", "inet rc forward udp dport {p} drop"}},
-		// a rule that only compares has no effect, and no expression that could
-		// be listened to (nft_cmp_fast_eval and its like are inlined)
-		{name: "comparison-only", packet: f, want: []int{1, 2}, unseen: []int{1}, rules: []string{"inet rc forward udp dport {p}", "inet rc forward udp dport {p} drop"}},
+		// a rule that only compares has no expression that could be listened to
+		{name: "comparison-only", packet: f, want: []int{1, 2}, rules: []string{"inet rc forward udp dport {p}", "inet rc forward udp dport {p} drop"}},
+		{name: "comparison-then-jump", packet: f, setup: []string{"add chain inet rc {c}a"}, want: []int{1, 2, 3, 4, 6}, rules: []string{
+			"inet rc forward ip saddr {client} udp dport {p}", "inet rc forward udp dport {p} jump {c}a", "inet rc {c}a meta mark 0 udp dport >= {p}",
+			"inet rc {c}a udp dport {p} ct state new", "inet rc {c}a udp dport {p} ct state established", "inet rc forward udp dport {p} drop"}},
+		{name: "comparison-no-match", packet: f, want: []int{2}, rules: []string{"inet rc forward udp dport {q}", "inet rc forward udp dport {p} drop"}},
 	}
 }
 

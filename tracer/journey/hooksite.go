@@ -35,6 +35,7 @@ const (
 )
 
 const (
+	inetIngress   = 5 // NF_INET_INGRESS, include/uapi/linux/netfilter.h: so nft has it for inet chains
 	BridgeForward = 2 // NF_BR_FORWARD, include/uapi/linux/netfilter_bridge.h
 	notKnown      = 0xff
 )
@@ -210,6 +211,18 @@ func (c *copyState) beside(e *Record, t Table, s HookSite) Passage {
 		p.PF = unix.NFPROTO_IPV6
 	}
 	return p
+}
+
+// within is the packet's way through a chain that told itself, as it came out of
+// it. A bridge's hooks show the other device then: they are left out.
+func (c *copyState) within(e *Record, t Table) Passage {
+	if e.Pf == unix.NFPROTO_NETDEV {
+		return c.beside(e, t, HookSite{PF: e.Pf, Hook: e.Hook - 1})
+	}
+	if e.Hook-1 == inetIngress {
+		return c.beside(e, t, HookSite{PF: unix.NFPROTO_NETDEV, Hook: NetdevIngress})
+	}
+	return Passage{At: e.Event, After: true, Before: c.last, Netns: e.Netns, PF: e.Pf, Hook: e.Hook, Out: c.out, CT: c.ct, Invalid: c.invalid, Table: t}
 }
 
 // HookName is the hook's name for rules.

@@ -23,7 +23,8 @@ func (ruleSet) Ruling(*Record) Ruling { return Ruling{} }
 func (r ruleSet) Infer(p Passage, verdict string) Ruling {
 	return r[p.Table.Chain+": "+verdict]
 }
-func (ruleSet) Explain(*model.Packet) {}
+func (ruleSet) Compared(_ Passage, _ *Record, r Ruling) Ruling { return r }
+func (ruleSet) Explain(*model.Packet)                          {}
 
 // ruled is a ruling by one rule.
 func ruled(text, ends string) Ruling {

@@ -137,6 +137,9 @@ type Rules interface {
 	Ruling(e *Record) Ruling
 	// Infer tells what rules it would have met where they were not seen.
 	Infer(p Passage, verdict string) Ruling
+	// Compared adds to the rules seen in an nft table those that only compare,
+	// which nobody can see.
+	Compared(p Passage, e *Record, r Ruling) Ruling
 	// Explain says what the rule that ended a packet is for.
 	Explain(p *model.Packet)
 }

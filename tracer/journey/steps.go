@@ -106,6 +106,9 @@ func stepTable(j *journey, w *world, c *copyState, e *Record) {
 			r = asked
 		}
 	}
+	if h.Backend == "nft" && r.Source == model.RuleExact && r.Unknown == "" && e.Pf != unix.NFPROTO_BRIDGE {
+		r = w.rules.Compared(c.within(e, Table{Backend: h.Backend, Family: h.Family, Table: h.Table, Chain: h.Chain}), e, r)
+	}
 	if e.Fn == FnLink && h.Verdict == "drop" && !r.drops() {
 		// died between two brackets, but not in this table
 		if r.Unknown != "" || len(r.Rules) == 0 {

@@ -75,6 +75,9 @@ type Rule struct {
 	Comment string `json:"comment,omitempty"`
 	Element string `json:"element,omitempty"` // of a verdict map or set the rule asked: the element that matched
 	Meaning string `json:"meaning,omitempty"` // what the rule is for, in the words of the program that wrote it
+	// Inferred: it only compares, which the kernel does unseen. That it matched was
+	// read off the rule set, though the rules beside it were seen to match.
+	Inferred bool `json:"inferred,omitempty"`
 }
 
 // RuleSource says how a rule was found.
