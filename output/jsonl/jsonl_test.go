@@ -95,9 +95,9 @@ func filled(v reflect.Value, n *int) {
 		v.SetFloat(float64(*n) + 0.5)
 	default:
 		if v.CanInt() {
-			v.SetInt(int64(*n % 100))
+			v.SetInt(int64(*n%99 + 1))
 		} else {
-			v.SetUint(uint64(*n % 100))
+			v.SetUint(uint64(*n%99 + 1))
 		}
 	}
 }

@@ -7,6 +7,7 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -204,6 +205,9 @@ func tableWords(h *model.Hop) string {
 	}
 	if h.Verdict != "" && h.Verdict != "accept" {
 		words += " " + h.Verdict
+	}
+	if h.Queue != nil {
+		words += fmt.Sprintf(" %d", *h.Queue)
 	}
 	return words
 }

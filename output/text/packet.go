@@ -242,6 +242,9 @@ func wayTo(rules []model.Rule) string {
 			b.WriteString(" >" + glue)
 		}
 		b.WriteString(shortRule(r))
+		if r.Inferred {
+			b.WriteString(glue + "(inferred)")
+		}
 	}
 	return b.String()
 }
@@ -271,6 +274,9 @@ func filterWords(d *model.Drop) string {
 	}
 	if d.Backend != "" {
 		parts = append(parts, "backend "+d.Backend)
+	}
+	if d.Queue != nil {
+		parts = append(parts, fmt.Sprintf("queue %d", *d.Queue))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -128,6 +128,9 @@ func bridgePhrase(h *model.Hop) phrase {
 
 func netfilterPhrase(h *model.Hop) phrase {
 	p := phrase{hook: h.Hook, verdict: h.Verdict}
+	if h.Queue != nil {
+		p.verdict += fmt.Sprintf("%s%d", glue, *h.Queue)
+	}
 	if p.hook == "" {
 		p.hook = "hook"
 	}

@@ -29,7 +29,7 @@ var modules = []string{
 	"nf_tables", "nft_compat", "nft_chain_nat", "nft_ct", "nft_masq", "nft_nat", "nft_numgen", "nft_log",
 	"nft_fib_ipv4", "nft_fib_ipv6", "nft_reject_ipv4", "nft_reject_ipv6", "nft_counter",
 	"xt_comment", "xt_mark", "xt_conntrack", "xt_multiport", "xt_addrtype", "xt_MASQUERADE", "xt_nat", "xt_CT",
-	"xt_NFLOG", "xt_LOG", "nf_log_syslog", "xt_statistic", "xt_recent", "xt_nfacct", "xt_tcpudp", "nfnetlink_acct",
+	"xt_NFLOG", "xt_NFQUEUE", "nfnetlink_queue", "xt_LOG", "nf_log_syslog", "xt_statistic", "xt_recent", "xt_nfacct", "xt_tcpudp", "nfnetlink_acct",
 	"cls_bpf", "sch_ingress", "ipt_rpfilter", "ipt_REJECT", "ip6t_REJECT", "ip6t_rpfilter", "xt_physdev", "nf_conntrack_netlink",
 }
 

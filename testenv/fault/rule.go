@@ -25,6 +25,8 @@ func ruleFaults() []Fault {
 			Doc: "a rule at the head of the node's FORWARD rejects the request", Apply: dropForward("REJECT")},
 		{Name: "rule-drop-return", Code: "rule-drop", Kinds: anyKind,
 			Doc: "a rule at the head of the node's FORWARD drops the reply", Apply: dropReturn},
+		{Name: "queue-no-listener", Code: "queue-no-listener", Kinds: anyKind,
+			Doc: "a rule at the head of the node's FORWARD sends the request to a queue that no program listens on", Apply: queueForward},
 		{Name: "split-rulesets", Code: "split-rulesets", Kinds: anyKind,
 			Doc: "a stale rule in the iptables backend that the node does not use drops the request", Apply: splitRulesets},
 		{Name: "pod-input-drop", Code: "rule-drop", Kinds: anyKind,
@@ -96,6 +98,18 @@ func dropForward(verdict string) func(context.Context, *cluster.Env, flow) (*App
 		}
 		return apply("node1", write(ctx, e, e.Node(1).Netns, e.Dataplane.Form(), s))
 	}
+}
+
+// Queue is the one that the fault queue-no-listener sends packets to.
+const Queue = 7
+
+func queueForward(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {
+	s, err := requestRule(e, f, "traffic-inspection", "FORWARD", "NFQUEUE")
+	if err != nil {
+		return nil, err
+	}
+	s.queue = Queue
+	return apply("node1", write(ctx, e, e.Node(1).Netns, e.Dataplane.Form(), s))
 }
 
 func dropReturn(ctx context.Context, e *cluster.Env, f flow) (*Applied, error) {

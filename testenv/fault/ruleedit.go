@@ -33,7 +33,8 @@ type ruleSpec struct {
 	proto    string // icmp, icmpv6, tcp, udp
 	dport    int
 	sport    int
-	verdict  string // DROP, REJECT
+	verdict  string // DROP, REJECT, NFQUEUE
+	queue    int    // NFQUEUE's
 }
 
 func (s ruleSpec) v6() bool { return s.src.Is6() || s.dst.Is6() }
@@ -87,6 +88,9 @@ func (s ruleSpec) iptablesArgs() []string {
 	if s.verdict == "REJECT" {
 		args = append(args, "--reject-with", map[bool]string{false: "icmp-port-unreachable", true: "icmp6-port-unreachable"}[s.v6()])
 	}
+	if s.verdict == "NFQUEUE" {
+		args = append(args, "--queue-num", strconv.Itoa(s.queue))
+	}
 	return args
 }
 
@@ -130,6 +134,6 @@ func (s ruleSpec) nftText(family string) string {
 	default:
 		parts = append(parts, "ip protocol", s.proto)
 	}
-	verdict := map[string]string{"DROP": "drop", "REJECT": "reject"}[s.verdict]
+	verdict := map[string]string{"DROP": "drop", "REJECT": "reject", "NFQUEUE": fmt.Sprintf("queue to %d", s.queue)}[s.verdict]
 	return strings.Join(append(parts, verdict, fmt.Sprintf("comment %q", s.name)), " ")
 }

@@ -36,6 +36,7 @@ type ruleCase struct {
 	unseen []int    // those of want that pathtrace is known not to tell, by the kernel's TRACE neither compared
 	ends   string   // "": drops
 	chain  string   // policy: where, as rules say it
+	hook   string   // "FAMILY HOOK": a hook of a device or bridge, which has to be told with its rule by any backend
 	module string   // that not every kernel without modules has: without it the case is left out there
 }
 

@@ -103,11 +103,17 @@ func (g *gallery) verdictProblems(f form, c placedCase, p *model.Packet, rules l
 	if p.Outcome != outcome && !likewise || d == nil {
 		note("outcome %s, want %s", p.Outcome, outcome)
 	}
-	if d == nil || c.ends == queues {
+	if d == nil {
 		return wrong
 	}
+	if c.hook != "" && d.Family+" "+d.Hook != c.hook {
+		note("died in hook %s %s, want %s", d.Family, d.Hook, c.hook)
+	}
+	if c.ends == queues && (d.Queue == nil || *d.Queue != deafQueue) {
+		note("died of queue %v, want %d", d.Queue, deafQueue)
+	}
 	if d.Rule == nil {
-		if g.mustName(f, d) {
+		if g.mustName(f, d) || c.hook != "" || c.ends == queues {
 			note("the deciding rule is not told: %q", d.RuleUnknown)
 		}
 		return wrong
@@ -117,6 +123,9 @@ func (g *gallery) verdictProblems(f form, c placedCase, p *model.Packet, rules l
 	}
 	return append(wrong, deciding(f, c, d, rules)...)
 }
+
+// deafQueue is the queue of the cases that end in one.
+const deafQueue = 9
 
 // mustName tells whether this backend sees the deciding rule in the kernel:
 // fentry always, tracepoint where its links stand around a legacy filter table.

@@ -28,6 +28,7 @@ func nftTables() []string {
 		"add chain ip6 rc6 forward { type filter hook forward priority 7; }",
 		"add chain bridge rcb pre { type filter hook prerouting priority -300; }",
 		"add chain bridge rcb forward { type filter hook forward priority 0; }",
+		"add chain bridge rcb forward2 { type filter hook forward priority 10; }",
 		"add chain bridge rcb post { type filter hook postrouting priority 300; }",
 	}
 }
@@ -63,13 +64,15 @@ func nftCases() []ruleCase {
 		{name: "ip6-pre", packet: v6, want: []int{1}, rules: []string{"ip6 rc6 pre udp dport {p} drop"}},
 		{name: "inet-v6", packet: v6, want: []int{1}, rules: []string{"inet rc forward udp dport {p} drop"}},
 		{name: "inet-v6-output", packet: packet{way: out, v6: true}, want: []int{1}, rules: []string{"inet rc output udp dport {p} drop"}},
-		{name: "bridge-pre", packet: packet{way: bridged}, want: []int{1}, rules: []string{"bridge rcb pre udp dport {p} drop"}},
-		{name: "bridge-forward", packet: packet{way: bridged}, want: []int{1}, rules: []string{"bridge rcb forward iifname {br} ip protocol udp udp dport {p} drop"}},
-		{name: "bridge-post", packet: packet{way: bridged}, want: []int{1}, rules: []string{"bridge rcb post udp dport {p} drop"}},
-		{name: "netdev-ingress", packet: f, want: []int{1}, rules: []string{"netdev rcn ingress udp dport {p} drop"}},
-		{name: "netdev-egress", packet: f, want: []int{1}, rules: []string{"netdev rcn egress udp dport {p} drop"}},
-		{name: "inet-ingress", packet: f, want: []int{1}, rules: []string{"inet rc ingress udp dport {p} drop"}},
-		{name: "netdev-ingress-jump", packet: f, setup: []string{"add chain netdev rcn {c}a"}, want: []int{1, 2}, rules: []string{
+		{name: "bridge-pre", packet: packet{way: bridged}, hook: "bridge PREROUTING", want: []int{1}, rules: []string{"bridge rcb pre udp dport {p} drop"}},
+		{name: "bridge-forward", packet: packet{way: bridged}, hook: "bridge FORWARD", want: []int{1}, rules: []string{"bridge rcb forward iifname {br} ip protocol udp udp dport {p} drop"}},
+		{name: "bridge-second", packet: packet{way: bridged}, hook: "bridge FORWARD", want: []int{2}, rules: []string{
+			"bridge rcb forward ip protocol tcp drop", "bridge rcb forward2 ip protocol udp udp dport {p} drop"}},
+		{name: "bridge-post", packet: packet{way: bridged}, hook: "bridge POSTROUTING", want: []int{1}, rules: []string{"bridge rcb post udp dport {p} drop"}},
+		{name: "netdev-ingress", packet: f, hook: "netdev INGRESS", want: []int{1}, rules: []string{"netdev rcn ingress udp dport {p} drop"}},
+		{name: "netdev-egress", packet: f, hook: "netdev EGRESS", want: []int{1}, rules: []string{"netdev rcn egress udp dport {p} drop"}},
+		{name: "inet-ingress", packet: f, hook: "inet INGRESS", want: []int{1}, rules: []string{"inet rc ingress udp dport {p} drop"}},
+		{name: "netdev-ingress-jump", packet: f, hook: "netdev INGRESS", setup: []string{"add chain netdev rcn {c}a"}, want: []int{1, 2}, rules: []string{
 			"netdev rcn ingress udp dport {p} jump {c}a", "netdev rcn {c}a meta l4proto udp drop"}},
 
 		// nat
@@ -156,9 +159,12 @@ func nftCases() []ruleCase {
 		{name: "reply-reject", packet: packet{way: ret}, ends: rejects, want: []int{1}, rules: []string{"inet rc forward udp sport {echo} udp dport {p} reject"}},
 		{name: "v6-reply", packet: packet{way: ret, v6: true}, want: []int{1}, rules: []string{"ip6 rc6 forward udp sport {echo} udp dport {p} drop"}},
 		{name: "accept", packet: f, ends: passes, want: []int{1}, rules: []string{"inet rc forward udp dport {p} accept", "inet rc forward udp dport {p} drop"}},
-		// a rule that only compares has no effect, and no expression that could
-		// be listened to (nft_cmp_fast_eval and its like are inlined)
-		{name: "comparison-only", packet: f, want: []int{1, 2}, unseen: []int{1}, rules: []string{"inet rc forward udp dport {p}", "inet rc forward udp dport {p} drop"}},
+		// a rule that only compares has no expression that could be listened to
+		{name: "comparison-only", packet: f, want: []int{1, 2}, rules: []string{"inet rc forward udp dport {p}", "inet rc forward udp dport {p} drop"}},
+		{name: "comparison-then-jump", packet: f, setup: []string{"add chain inet rc {c}a"}, want: []int{1, 2, 3, 4, 6}, rules: []string{
+			"inet rc forward ip saddr {client} udp dport {p}", "inet rc forward udp dport {p} jump {c}a", "inet rc {c}a meta mark 0 udp dport >= {p}",
+			"inet rc {c}a udp dport {p} ct state new", "inet rc {c}a udp dport {p} ct state established", "inet rc forward udp dport {p} drop"}},
+		{name: "comparison-no-match", packet: f, want: []int{2}, rules: []string{"inet rc forward udp dport {q}", "inet rc forward udp dport {p} drop"}},
 	}
 }
 

@@ -123,6 +123,9 @@ var (
 	told     = []model.Outcome{model.Rejected}
 	forwards = []Role{RoleSrcHost, RoleDstHost, RoleTunnel, RoleBridge}
 	silent   = []traffic.Outcome{traffic.TimedOut}
+	// iptablesForms are the nodes whose rules iptables wrote. The machine's own
+	// kernel may have no queue for native ones (nft_queue).
+	iptablesForms = []cluster.Dataplane{cluster.CalicoLegacy, cluster.CalicoNFT, cluster.FlannelLegacy, cluster.FlannelNFT}
 )
 
 func scenarioCases() []scenarioCase {
@@ -150,6 +153,9 @@ func ruleCases() []scenarioCase {
 	rejected.Outcomes, rejected.Sender = told, []traffic.Outcome{traffic.Refused}
 	inPod := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleDst}, Interface: []Role{RoleDstPod}, Sender: silent}
 	outPod := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleSrc}, Interface: []Role{RoleSrcPod}, Sender: []traffic.Outcome{traffic.TimedOut, traffic.NotSent}}
+	queued := forward
+	queued.Hook, queued.Table, queued.Stages = "FORWARD", "filter", []model.Stage{model.StageNetfilter}
+	queued.Reasons, queued.Functions = []string{"NETFILTER_DROP", "NOT_SPECIFIED"}, []string{"nf_queue", "__nf_queue"}
 	return []scenarioCase{
 		{name: "rule-drop", fault: "rule-drop", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("FORWARD", "site-maintenance-window", forward)},
 		{name: "rule-drop-ipv6", fault: "rule-drop", kinds: anyKind, protos: allProtos, way: same,
@@ -158,6 +164,7 @@ func ruleCases() []scenarioCase {
 		{name: "rule-reject", fault: "rule-reject", kinds: anyKind, protos: transports, way: same, expect: inFilter("FORWARD", "site-maintenance-window", rejected)},
 		{name: "rule-drop-return", fault: "rule-drop-return", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("FORWARD", "site-egress-lockdown", back)},
 		{name: "rule-drop-return-out", fault: "rule-drop-return", kinds: anyKind, protos: allProtos, way: out, expect: inFilter("FORWARD", "site-egress-lockdown", back)},
+		{name: "queue-no-listener", fault: "queue-no-listener", kinds: anyKind, only: iptablesForms, protos: transports, way: same, expect: always(queued)},
 		{name: "split-rulesets", fault: "split-rulesets", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("FORWARD", "filter", forward)},
 		{name: "pod-input-drop", fault: "pod-input-drop", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("INPUT", "site-pod-firewall", inPod)},
 		{name: "pod-output-drop", fault: "pod-output-drop", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("OUTPUT", "site-pod-firewall", outPod)},

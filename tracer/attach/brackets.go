@@ -3,12 +3,14 @@
 package attach
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -32,8 +34,8 @@ import (
 // process; they are no rules and change no verdict.
 
 const (
-	numberedBrackets = 8  // pass_0 to pass_7 of tracepoint.bpf.c
-	lastBracket      = 32 // event.index of pass_last: its number + 1
+	numberedBrackets = 8 // pass_0 to pass_7 of tracepoint.bpf.c
+	lastBracket      = journey.LastBracket
 	// The two extreme priorities are refused by the kernel (net/netfilter/
 	// nf_bpf_link.c: bpf_nf_check_pf_and_hooks), and so is any that is taken
 	// (net/netfilter/core.c: nf_hook_entries_grow): conntrack confirms at
@@ -67,6 +69,7 @@ type Brackets struct {
 	use    bool     // this backend has brackets
 	ns     *node.Namespaces
 	now    map[uint32]hookListing // what hangs there now, asked for after a drop
+	first  map[uint32][]node.Hook // what hung there when the links were placed
 	// tables names what stands alone behind a link, for the kernel half to look
 	// at its rules; "": nothing any more.
 	tables map[bpf.BracketKey]string
@@ -80,7 +83,7 @@ type hookListing struct {
 }
 
 func newBrackets(ns *node.Namespaces, use bool) *Brackets {
-	return &Brackets{ns: ns, links: make(map[uint32][]link.Link), groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing), tables: make(map[bpf.BracketKey]string)}
+	return &Brackets{ns: ns, links: make(map[uint32][]link.Link), groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing), first: make(map[uint32][]node.Hook), tables: make(map[bpf.BracketKey]string)}
 }
 
 // Reached notes that the flow got to a namespace of this node.
@@ -127,6 +130,7 @@ func (b *Brackets) add(inode uint32, progs map[string]*ebpf.Program) error {
 	if err != nil {
 		return fmt.Errorf("netfilter hooks of %s: %w", ns.Place(inode), err)
 	}
+	b.first[inode] = hooks
 	return ns.Do(inode, func() error {
 		for _, f := range []struct {
 			name string
@@ -162,15 +166,7 @@ func listHooks(ns *node.Namespaces, inode uint32) ([]node.Hook, error) {
 // were there and those that are: one that came or went since the packet died may
 // have been there when it did. A rule added to a table changes nothing here.
 func (b *Brackets) Changed(netns uint32, pf, hook uint8) ([]journey.Table, bool) {
-	if !b.use {
-		return nil, false
-	}
-	l, ok := b.now[netns]
-	if !ok || time.Since(l.at) >= listingValid {
-		l = hookListing{at: time.Now()}
-		l.hooks, l.err = listHooks(b.ns, netns)
-		b.now[netns] = l
-	}
+	l := b.listed(netns)
 	if l.err != nil {
 		return nil, false // the namespace went: what was there at the start is all that is known
 	}
@@ -187,6 +183,62 @@ func (b *Brackets) Changed(netns uint32, pf, hook uint8) ([]journey.Table, bool)
 		}
 	}
 	return either, !slices.Equal(is, was)
+}
+
+var errNotListed = errors.New("no netfilter hooks were listed")
+
+// listed is what hangs at a namespace's hooks by now, or did a moment ago.
+func (b *Brackets) listed(netns uint32) hookListing {
+	if !b.use {
+		return hookListing{err: errNotListed}
+	}
+	l, ok := b.now[netns]
+	if !ok || time.Since(l.at) >= listingValid {
+		l = hookListing{at: time.Now()}
+		l.hooks, l.err = listHooks(b.ns, netns)
+		b.now[netns] = l
+	}
+	return l
+}
+
+// Beside gives the chains at a hook of a device or bridge, those that were there
+// when the links were placed and those that are now, in the order they run, and
+// whether that is not the same. pf 0 asks for those of all such hooks.
+func (b *Brackets) Beside(netns uint32, pf, hook uint8, dev string) ([]journey.Table, bool) {
+	l, was := b.listed(netns), besides(b.first[netns], pf, hook, dev)
+	if l.err != nil {
+		return was, false
+	}
+	is := besides(l.hooks, pf, hook, dev)
+	either := slices.Clone(is)
+	for _, e := range was {
+		if !slices.Contains(either, e) {
+			either = append(either, e)
+		}
+	}
+	return either, !slices.Equal(is, was)
+}
+
+// besides picks what drops at a hook of a device or bridge. A chain whose devices
+// are not known may be on any.
+func besides(all []node.Hook, pf, hook uint8, dev string) (found []journey.Table) {
+	for _, h := range all {
+		device := h.Family == besideFamily(unix.NFPROTO_NETDEV)
+		if !device && h.Family != besideFamily(unix.NFPROTO_BRIDGE) || h.Backend == "" && !strings.HasPrefix(h.Function, "ebt_") {
+			continue
+		}
+		if pf != 0 && (h.Family != besideFamily(pf) || h.HookNum != int(hook) || device && h.Device != "" && h.Device != dev) {
+			continue
+		}
+		e := journey.Table{Backend: h.Backend, Family: cmp.Or(h.TableFamily, h.Family), Table: h.Table, Chain: h.Chain, Function: h.Function}
+		found = append(found, e)
+	}
+	return found
+}
+
+// besideFamily names the families of devices and bridges as a listing does.
+func besideFamily(pf uint8) string {
+	return map[uint8]string{unix.NFPROTO_NETDEV: "netdev", unix.NFPROTO_BRIDGE: "bridge"}[pf]
 }
 
 // listingValid is how long a listing of hooks serves further drops.
@@ -399,6 +451,7 @@ func (b *Brackets) release(inode uint32) error {
 	delete(b.links, inode)
 	delete(b.done, inode)
 	delete(b.now, inode)
+	delete(b.first, inode)
 	for key, g := range b.groups {
 		if key.netns != inode {
 			continue

@@ -88,6 +88,11 @@ func (l *Live) Sockets(netns uint32) ([]node.Socket, error) {
 	return ask(l, "sockets", netns, func() ([]node.Socket, error) { return l.ns.Sockets(netns) })
 }
 
+// PacketQueues implements State.
+func (l *Live) PacketQueues(netns uint32) ([]node.PacketQueue, error) {
+	return ask(l, "queues", netns, func() ([]node.PacketQueue, error) { return l.ns.PacketQueues(netns) })
+}
+
 // Sysctl implements State. /proc/sys/net shows the namespace of the thread that
 // looks (proc_sys_lookup, fs/proc/proc_sysctl.c; net_ctl_header_lookup,
 // net/sysctl_net.c, 6.12).

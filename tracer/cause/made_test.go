@@ -103,6 +103,12 @@ func TestMade(t *testing.T) {
 	inPrerouting := func(p *model.Packet) {
 		p.Drop.Hook, p.Drop.Candidates = "PREROUTING", model.Candidates{{Function: "nf_conntrack_in"}, {Backend: "legacy", Family: "ip", Table: "raw"}}
 	}
+	toQueue := func(options string) func(*model.Packet) {
+		return byRule("FORWARD", "-A FORWARD -p udp -j NFQUEUE "+options, "")
+	}
+	listens := func(queues ...node.PacketQueue) func(*recorded) {
+		return func(r *recorded) { r.Places[nodeNS].Queues = queues }
+	}
 	for name, tc := range map[string]struct {
 		packet *model.Packet
 		node   func(*recorded)
@@ -120,6 +126,25 @@ func TestMade(t *testing.T) {
 			"conntrack-full", "nf_conntrack_count = 262144", Likely},
 		"rule not known": {dead("NETFILTER_DROP", "nf_hook_slow+0x1", inPrerouting), nil,
 			"rule-drop", "which of these tables it was", Likely},
+		"queue without a listener": {dead("NOT_SPECIFIED", "nf_queue+0x1", toQueue("--queue-num 7")), listens(node.PacketQueue{Number: 8}),
+			"queue-no-listener", "no program listens on queue 7 of this node", Likely},
+		"queue by its number": {dead("NOT_SPECIFIED", "nf_queue+0x1", func(p *model.Packet) {
+			number := uint16(2)
+			toQueue("--queue-balance 1:3")(p)
+			p.Drop.Queue = &number
+		}), listens(node.PacketQueue{Number: 1}, node.PacketQueue{Number: 3}), "queue-no-listener", "no program listens on queue 2 of this node", Likely},
+		"some queues have one": {dead("NOT_SPECIFIED", "nf_queue+0x1", toQueue("--queue-balance 1:3")), listens(node.PacketQueue{Number: 1, Dropped: 4}),
+			"queue-no-listener", "of the queues 1 to 3 of this node, programs listen on 1", Likely},
+		"slow listener": {dead("NOT_SPECIFIED", "nf_queue+0x1", toQueue("--queue-num 7")), listens(node.PacketQueue{Number: 7, Port: 4711, Dropped: 5}),
+			"queue-full", "netlink port 4711", Likely},
+		"listener that came since": {dead("NOT_SPECIFIED", "nf_queue+0x1", toQueue("--queue-num 7")), listens(node.PacketQueue{Number: 7}),
+			"rule-drop", "its listener is there by now", Likely},
+		"listener that drops": {dead("NOT_SPECIFIED", "nf_reinject+0x1", toQueue("--queue-num 7")), listens(node.PacketQueue{Number: 7, Port: 4711}),
+			"rule-drop", "program that listens on queue 7 dropped it", Likely},
+		"listener that ended": {dead("NOT_SPECIFIED", "nfqnl_flush+0x1", toQueue("--queue-num 7")), nil,
+			"rule-drop", "What waits in a queue is dropped when its listener ends", Likely},
+		"table behind a queue": {dead("NOT_SPECIFIED", "nf_reinject+0x1", byRule("FORWARD", "-A FORWARD -j DROP", "")), listens(node.PacketQueue{Number: 7}),
+			"rule-drop", "-A FORWARD -j DROP", Certain},
 		"socket buffer": {dead("SOCKET_RCVBUFF", "__udp_enqueue_schedule_skb+0x1", nil), nil, "queue-full", "application reads too slowly", Certain},
 		"accept queue":  {dead("TCP_LISTEN_OVERFLOW", "tcp_conn_request+0x1", nil), nil, "queue-full", "accept queue is full", Certain},
 		"qdisc":         {dead("QDISC_OVERLIMIT", "__dev_queue_xmit+0x1", nil), nil, "queue-full", "tc -s qdisc show dev calia", Certain},

@@ -28,12 +28,13 @@ type recorded struct {
 }
 
 type recordedPlace struct {
-	Links     []node.Link       `json:",omitempty"`
-	Routes    []node.Route      `json:",omitempty"`
-	Neighbors []node.Neighbor   `json:",omitempty"`
-	Sockets   []node.Socket     `json:",omitempty"`
-	Sysctls   map[string]string `json:",omitempty"`
-	Rules     *RuleSets         `json:",omitempty"`
+	Links     []node.Link        `json:",omitempty"`
+	Routes    []node.Route       `json:",omitempty"`
+	Neighbors []node.Neighbor    `json:",omitempty"`
+	Sockets   []node.Socket      `json:",omitempty"`
+	Queues    []node.PacketQueue `json:",omitempty"`
+	Sysctls   map[string]string  `json:",omitempty"`
+	Rules     *RuleSets          `json:",omitempty"`
 }
 
 func readRecorded(path string) (*recorded, error) {
@@ -119,6 +120,15 @@ func (r *recorded) Sockets(netns uint32) ([]node.Socket, error) {
 	return p.Sockets, nil
 }
 
+// PacketQueues implements State.
+func (r *recorded) PacketQueues(netns uint32) ([]node.PacketQueue, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	return p.Queues, nil
+}
+
 // Sysctl implements State.
 func (r *recorded) Sysctl(netns uint32, name string) (string, error) {
 	p, err := r.place(netns)
@@ -182,6 +192,9 @@ func capture(s State) (*recorded, error) {
 			return nil, err
 		}
 		if p.Sockets, err = s.Sockets(netns); err != nil {
+			return nil, err
+		}
+		if p.Queues, err = s.PacketQueues(netns); err != nil {
 			return nil, err
 		}
 		rules, err := s.Rules(netns)

@@ -58,7 +58,11 @@ func (q *inquiry) rulesChanged(e *model.NodeEvent) bool {
 
 // where is the evidence of a death in netfilter.
 func (q *inquiry) where() string {
-	return strings.TrimSpace(fmt.Sprintf("it died in %s at %s", strings.Join(nonEmpty("hook "+q.d.Hook, q.d.Backend), ", "), at(q.d.Place, q.d.Interface)))
+	hook := "hook " + q.d.Hook
+	if q.d.Family == "bridge" {
+		hook += " of the bridge family" // IP's hooks have the same names
+	}
+	return strings.TrimSpace(fmt.Sprintf("it died in %s at %s", strings.Join(nonEmpty(hook, q.d.Backend), ", "), at(q.d.Place, q.d.Interface)))
 }
 
 func nonEmpty(words ...string) (out []string) {

@@ -14,6 +14,9 @@ import (
 
 var causes = []cause{
 	// a packet filter killed it
+	{"queue-no-listener", queueNoListener},
+	{"queue-full", queueTooSlow},
+	{"rule-drop", queueVerdict},
 	{"vxlan-blocked", vxlanBlocked},
 	{"split-rulesets", splitRuleSets},
 	{"unknown-interface", ofKind(endpointFix, meaning.UnknownInterface)},

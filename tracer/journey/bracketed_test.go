@@ -68,6 +68,23 @@ func (l laidOut) At(netns uint32, pf, hook, index uint8) []Table {
 func (l laidOut) Changed(uint32, uint8, uint8) ([]Table, bool) { return nil, false }
 func (l laidOut) Reached(uint32)                               {}
 
+// besideKey is where laidOut keeps the chains of a hook of a device or bridge.
+func besideKey(netns uint32, pf, hook uint8) [2]uint32 {
+	return [2]uint32{netns, uint32(pf)<<16 | uint32(hook)}
+}
+
+func (l laidOut) Beside(netns uint32, pf, hook uint8, _ string) (all []Table, changed bool) {
+	if pf != 0 {
+		return slices.Concat(l[besideKey(netns, pf, hook)]...), false
+	}
+	for key, groups := range l {
+		if key[0] == netns && key[1]>>16 != 0 {
+			all = append(all, slices.Concat(groups...)...)
+		}
+	}
+	return all, false
+}
+
 // pass tells one bracket: event.index is its number plus one.
 func (p *packet) pass(i uint8, at wire, hook uint8, o ...with) *packet {
 	last := int32(0)

@@ -71,7 +71,9 @@ func judge(c *copyState, e *Record, d *model.Drop) judgement {
 	if c.delivered && d.Reason == "NO_SOCKET" && echoReply(e) {
 		return afterDelivery // the same, where symbols are hidden
 	}
-	unread := d.Reason == "QUEUE_PURGE" // the socket closed with it unread: it had arrived
+	// the socket closed with it unread: it had arrived. UDP's gives no reason since
+	// it frees by itself (net/ipv4/udp.c: udp_destruct_common, 5.18 to 7.3)
+	unread := d.Reason == "QUEUE_PURGE" || fn == "udp_destruct_common"
 	if e.Flags&bpf.FlagICMPError != 0 && (c.delivered || unread) || c.delivered && unread {
 		return afterDelivery
 	}
@@ -93,9 +95,23 @@ func newDrop(w *world, c *copyState, e *Record) *model.Drop {
 	}
 	d.Stack = stackOf(w, e.drop.Stack[:], d.Function)
 	d.Stage = stageAt(d.Function, d.Stack)
-	if e.Hook != 0 && inNetfilter(d) {
-		placeInHook(w, c, e, d)
-		nameRule(w, c, e, d)
+	if !inNetfilter(w, c, e, d) {
+		return d
+	}
+	verdict := c.deathVerdict(w, e, d)
+	seen := e.drop.Chain[0] != 0 || c.toldDeath(e, verdict)
+	site, atSite := siteOf(d)
+	switch {
+	case !seen && atSite:
+		placeAtSite(w, c, e, d, site, verdict)
+	case !seen && c.maybeAtSite(w, e):
+		d.Stage = model.StageNetfilter
+		d.RuleUnknown = "the kernel hides its symbols, so whether a chain of a device or bridge did it is not known"
+	case e.Hook != 0:
+		placeInHook(w, c, e, d, verdict)
+		nameRule(w, c, e, d, verdict)
+	case c.queued(e):
+		placeQueued(c, d)
 	}
 	return d
 }
@@ -133,20 +149,43 @@ func stackOf(w *world, addrs []uint64, location string) []string {
 // inNetfilter tells whether a hook's verdict freed the packet. What a hook's
 // continuation frees (br_nf_dev_queue_xmit, say) has nf_hook_slow on its stack
 // as well, so only the freeing function and the reason count.
-func inNetfilter(d *model.Drop) bool {
+func inNetfilter(w *world, c *copyState, e *Record, d *model.Drop) bool {
 	fn, _, _ := strings.Cut(d.Function, "+")
-	return fn == "nf_hook_slow" || fn == "nft_do_chain" || d.Reason == "NETFILTER_DROP"
+	switch {
+	case d.Reason == "NETFILTER_DROP", fn == "nf_hook_slow", fn == "nft_do_chain", ofQueue(fn):
+		return true
+	case fn == "br_handle_frame": // it runs PREROUTING of a bridge by itself
+		return c.toldDeath(e, "drop")
+	}
+	return w.Hidden() && d.Reason == "NOT_SPECIFIED" && c.toldDeath(e, "queue")
+}
+
+// ofQueue tells the functions that free what a rule sent to a queue: nobody took
+// it (nf_queue), or who did dropped it (net/netfilter/nf_queue.c and
+// nfnetlink_queue.c, 5.17 to 7.3: nf_reinject, nfqnl_reinject, nfqnl_recv_verdict).
+func ofQueue(fn string) bool {
+	return fn == "nf_queue" || fn == "__nf_queue" || fn == "nf_reinject" || strings.HasPrefix(fn, "nfqnl_")
+}
+
+// deathVerdict is the verdict of the table that the packet died of.
+func (c *copyState) deathVerdict(w *world, e *Record, d *model.Drop) string {
+	fn, _, _ := strings.Cut(d.Function, "+")
+	// what a program let go on may die of a later table, all within nf_reinject
+	if ofQueue(fn) && !c.toldDeath(e, "drop") || w.Hidden() && c.toldDeath(e, "queue") {
+		return "queue"
+	}
+	return "drop"
 }
 
 // placeInHook names hook and table: by what the kernel told (nft chain, last
 // table's verdict), else by the brackets around it.
-func placeInHook(w *world, c *copyState, e *Record, d *model.Drop) {
+func placeInHook(w *world, c *copyState, e *Record, d *model.Drop, verdict string) {
 	d.Hook, d.Stage = hookOf(e), model.StageNetfilter
 	if chain := CString(e.drop.Chain[:]); chain != "" {
 		d.Backend, d.Table, d.Chain, d.Family = "nft", CString(e.drop.Table[:]), chain, nfnetlink.Family(e.drop.Family)
 		return
 	}
-	if c.toldDrop(e) {
+	if c.toldDeath(e, verdict) {
 		// nft too, where it does not free by itself
 		d.Backend, d.Table, d.Chain, d.Family = c.table.Backend, c.table.Table, c.table.Chain, c.table.Family
 		return
@@ -170,32 +209,79 @@ func placeInHook(w *world, c *copyState, e *Record, d *model.Drop) {
 		d.Backend, d.Table, d.Chain, d.Family = t.Backend, t.Table, t.Chain, t.Family
 		return
 	}
-	for _, t := range tables {
-		d.Candidates = append(d.Candidates, model.Candidate(t))
+	if verdict == "queue" && !changed {
+		// only a rule sends to a queue: the rules are asked which table it was
+		tables, _ = decidingTable(w, tables, func(t Table) Passage { return c.passage(e, t) }, verdict)
+		if t, ok := onlyTable(tables); ok {
+			d.Backend, d.Table, d.Chain, d.Family = t.Backend, t.Table, t.Chain, t.Family
+			return
+		}
 	}
+	d.Candidates = candidates(tables)
 }
 
-// toldDrop tells that the last thing seen of the packet was a table of this
-// hook that dropped it.
-func (c *copyState) toldDrop(e *Record) bool {
-	return c.last.Kind == bpf.KindTable && c.last.Hook == e.Hook && (c.table.Verdict == "drop" || c.table.Verdict == "reject")
+// toldDeath tells that the last thing seen of the packet was a table of this
+// hook that ended it so.
+func (c *copyState) toldDeath(e *Record, verdict string) bool {
+	return c.last.Kind == bpf.KindTable && c.last.Hook == e.Hook && (c.table.Verdict == verdict || verdict == "drop" && c.table.Verdict == "reject")
+}
+
+// queued tells that the last table that told its verdict sent it to a queue: the
+// hook is over then, until a program has said what is to become of it.
+func (c *copyState) queued(e *Record) bool {
+	return c.table.Verdict == "queue" && c.table.Netns == c.last.Netns
+}
+
+// placeQueued names the table that sent the packet to a queue.
+func placeQueued(c *copyState, d *model.Drop) {
+	t := &c.table
+	d.Stage, d.Hook, d.Backend, d.Table, d.Chain, d.Family = model.StageNetfilter, t.Hook, t.Backend, t.Table, t.Chain, t.Family
+	d.Queue = t.Queue
+	nameRuling(c, d, c.ruling)
+}
+
+// ownRedirect tells an ICMP redirect of a node that died in that node's own
+// hooks. It would have told the sender of a shorter way, no more: nothing of the
+// flow is lost with it. NAT refuses those about connections that it translates
+// (net/netfilter/nf_nat_proto.c: nf_nat_icmp_reply_translation, 5.17 to 7.3).
+func (j *journey) ownRedirect(d *model.Drop) bool {
+	f := &j.first
+	icmp := f.T.Proto == unix.IPPROTO_ICMP || f.T.Proto == unix.IPPROTO_ICMPV6
+	redirect := icmp && icmpName(f.T.Family == 6, f.IcmpType, f.IcmpCode) == "redirect"
+	sent := slices.ContainsFunc(j.hops, func(h model.Hop) bool { return h.Stage == model.StageTransmit || h.Stage == model.StageReceive })
+	return redirect && d.Stage == model.StageNetfilter && !sent
 }
 
 // nameRule names the rule that the table decided by: as it was seen, else as
 // the rule set has it.
-func nameRule(w *world, c *copyState, e *Record, d *model.Drop) {
+func nameRule(w *world, c *copyState, e *Record, d *model.Drop, verdict string) {
 	var r Ruling
 	switch {
-	case c.toldDrop(e) && c.table.Table == d.Table && c.table.Chain == d.Chain:
+	case c.toldDeath(e, verdict) && c.table.Table == d.Table && c.table.Chain == d.Chain:
 		r = c.ruling
+		d.Queue = c.table.Queue
 	case d.Table != "" && e.Index != 0:
-		r = w.rules.Infer(c.passage(e, Table{Backend: d.Backend, Family: d.Family, Table: d.Table, Chain: d.Chain}), "drop")
+		r = w.rules.Infer(c.passage(e, Table{Backend: d.Backend, Family: d.Family, Table: d.Table, Chain: d.Chain}), verdict)
+	}
+	nameRuling(c, d, r)
+}
+
+// nameRuling takes over what is known of the rules that ended a packet.
+func nameRuling(c *copyState, d *model.Drop, r Ruling) {
+	if r.NotAsked {
+		// it died in NAT itself, which has no rules for that
+		d.Table, d.Chain, d.Backend, d.Family = "", "", "", ""
+		d.RuleUnknown = r.Unknown + "; NAT itself refused it"
+		return
 	}
 	d.Rule, d.RuleUnknown, d.RuleCandidates = r.Decided, r.Unknown, r.Candidates
 	if r.Decided != nil {
 		d.RuleSource, d.Unevaluated = r.Source, r.Open
 	} else if r.Source == model.RuleExact && r.Unknown == "" {
 		d.RuleUnknown = "dropped inside a match or target: no rule counted it"
+	}
+	if d.Queue == nil {
+		d.Queue = r.Queue
 	}
 	c.dropRules, c.dropSource = r.Rules, r.Source
 }

@@ -55,6 +55,9 @@ type Tables interface {
 	At(netns uint32, pf, hook, index uint8) []Table
 	// Changed lists a hook's tables if they are not those known at the start.
 	Changed(netns uint32, pf, hook uint8) ([]Table, bool)
+	// Beside lists what hangs at a hook of a device or bridge, and whether that
+	// changed since the start; pf 0: at all of them.
+	Beside(netns uint32, pf, hook uint8, dev string) ([]Table, bool)
 	// Reached notes that the flow got to a namespace.
 	Reached(netns uint32)
 }
@@ -68,6 +71,7 @@ type copyState struct {
 	segment bool      // carries a part of the packet: if it dies, the packet did not arrive whole
 	fib     *bpf.EventRoute
 	out     string // interface its last route leads to
+	came    string // interface it came in by last
 	hookState
 	tableState
 	connection
@@ -133,6 +137,9 @@ type Rules interface {
 	Ruling(e *Record) Ruling
 	// Infer tells what rules it would have met where they were not seen.
 	Infer(p Passage, verdict string) Ruling
+	// Compared adds to the rules seen in an nft table those that only compare,
+	// which nobody can see.
+	Compared(p Passage, e *Record, r Ruling) Ruling
 	// Explain says what the rule that ended a packet is for.
 	Explain(p *model.Packet)
 }

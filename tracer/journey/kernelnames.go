@@ -59,10 +59,13 @@ func HookName(hook uint8) string { return nfnetlink.Hook("ip", int(hook)) }
 
 // hookOf names the hook that an event was in; it has to be in one. Only the netdev
 // family counts its hooks anew.
-func hookOf(e *Record) string {
-	hook := e.Hook - 1
-	if e.Pf == unix.NFPROTO_NETDEV && int(hook) < len(nfnetlink.Hooks("netdev")) {
-		return nfnetlink.Hook("netdev", int(hook))
+func hookOf(e *Record) string { return hookOfFamily(e.Pf, e.Hook-1) }
+
+// hookOfFamily names a hook of a family of packets (NFPROTO_*).
+func hookOfFamily(pf, hook uint8) string {
+	switch pf {
+	case unix.NFPROTO_NETDEV, unix.NFPROTO_BRIDGE:
+		return nfnetlink.Hook(nfnetlink.Family(pf), int(hook))
 	}
 	return HookName(hook)
 }
@@ -227,6 +230,8 @@ func icmp6Name(typ, code uint8) string {
 		return "neighbour-solicitation"
 	case 136:
 		return "neighbour-advertisement"
+	case 137:
+		return "redirect"
 	}
 	return fmt.Sprintf("type-%d-code-%d", typ, code)
 }

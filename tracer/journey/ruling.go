@@ -20,6 +20,11 @@ type Ruling struct {
 	Open    []string // inferred: what could not be evaluated on the way
 	// Candidates are the rules of which one decided, where it is not known which.
 	Candidates []model.Rule
+	// Queue is the number of the queue that the deciding rule sends packets to; nil:
+	// none, or one of several.
+	Queue *uint16
+	// NotAsked: inferred: they are NAT rules, and the packet asked none.
+	NotAsked bool
 }
 
 // drops tells that the rules themselves end the packet.
@@ -43,4 +48,12 @@ type Passage struct {
 	// Contents names what a legacy table held, where the table's own event tells;
 	// nil: it does not.
 	Contents *bpf.EventTable
+	// After tells that At is the packet as it came out of the table, or died there;
+	// Before is then the sighting before it: what is the same in both the table saw.
+	After  bool
+	Before bpf.Event
+	// Site is set in a hook of a device or bridge, and Hook is not then; Came is the
+	// interface it came in by last.
+	Site *HookSite
+	Came string
 }

@@ -56,6 +56,7 @@ func stepReceive(j *journey, w *world, c *copyState, e *Record) {
 	w.tables.Reached(e.Netns)
 	c.index, c.hook, c.left = 0, 0, false
 	c.ct, c.invalid, c.out, c.bracket = nil, false, "", bpf.Event{}
+	c.came = CString(e.Ifname[:])
 	j.push(e, j.hop(w, c, e, model.StageReceive))
 }
 
@@ -76,6 +77,9 @@ func stepHook(j *journey, w *world, c *copyState, e *Record) {
 	h := j.hop(w, c, e, model.StageNetfilter)
 	h.Hook = hookOf(e)
 	h.Verdict = hookVerdict(e.Result)
+	if e.Result == 0 && c.queued(e) && c.table.Hook == h.Hook {
+		h.Verdict = "queue" // nf_queue() took it, which the hook tells as "taken"
+	}
 	if h.Verdict == "drop" {
 		h.Result = ErrnoName(e.Result)
 	}
@@ -102,6 +106,9 @@ func stepTable(j *journey, w *world, c *copyState, e *Record) {
 			r = asked
 		}
 	}
+	if h.Backend == "nft" && r.Source == model.RuleExact && r.Unknown == "" && e.Pf != unix.NFPROTO_BRIDGE {
+		r = w.rules.Compared(c.within(e, Table{Backend: h.Backend, Family: h.Family, Table: h.Table, Chain: h.Chain}), e, r)
+	}
 	if e.Fn == FnLink && h.Verdict == "drop" && !r.drops() {
 		// died between two brackets, but not in this table
 		if r.Unknown != "" || len(r.Rules) == 0 {
@@ -109,10 +116,16 @@ func stepTable(j *journey, w *world, c *copyState, e *Record) {
 		}
 		r.Verdict = "accept"
 	}
+	if e.Fn == FnLink && r.Ends == "queue" {
+		r.Verdict = "queue" // whatever a program made of it then
+	}
 	c.ruling = r
 	h.Rules, h.RuleSource, h.RulesUnknown = c.ruling.Rules, c.ruling.Source, c.ruling.Unknown
 	if c.ruling.Verdict != "" {
 		h.Verdict = c.ruling.Verdict
+	}
+	if h.Verdict == "queue" {
+		h.Queue = queueOfVerdict(e, r)
 	}
 	c.table = h
 	if e.Fn == FnLink {
@@ -147,6 +160,9 @@ func stepPass(j *journey, w *world, c *copyState, e *Record) {
 		h.Hook, h.Table, h.Chain, h.Backend, h.Family, h.Verdict = hookOf(e), t.Table, t.Chain, t.Backend, t.Family, "accept"
 		r := w.rules.Infer(c.passage(e, t), "accept")
 		h.Rules, h.RuleSource, h.RulesUnknown = r.Rules, r.Source, r.Unknown
+		if r.Verdict == "queue" {
+			h.Verdict, h.Queue = r.Verdict, r.Queue
+		}
 		j.place(w, c, e, tables[i+1:], h)
 	}
 	c.told = nil
@@ -251,7 +267,7 @@ func stepRoute(j *journey, w *world, c *copyState, e *Record) {
 	j.push(e, h)
 }
 
-// passage is the packet's way through a table that lies between the bracket
+// Passage is the packet's way through a table that lies between the bracket
 // passed last and the one that e tells of.
 func (c *copyState) passage(e *Record, t Table) Passage {
 	at := c.last
@@ -340,6 +356,15 @@ func stepDrop(j *journey, w *world, c *copyState, e *Record) {
 		h := j.hop(w, c, e, model.StageDeliver)
 		h.Function, h.Result = d.Function, d.Reason
 		j.push(e, h)
+		return
+	}
+	if j.ownRedirect(d) {
+		h := j.hop(w, c, e, model.StageNetfilter)
+		h.Function, h.Hook, h.Verdict = d.Function, d.Hook, "drop"
+		h.Backend, h.Family, h.Table, h.Chain = d.Backend, d.Family, d.Table, d.Chain
+		h.Rules, h.RuleSource = c.dropRules, c.dropSource
+		j.push(e, h)
+		c.ended = true
 		return
 	}
 	if e.drop.DstError != 0 && !j.lastStage(model.StageRoute) {

@@ -432,6 +432,9 @@ func hopLine(h *model.Hop) string {
 	add(h.Hook)
 	add(strings.TrimSpace(strings.Join([]string{h.Backend, h.Family, h.Table, h.Chain}, " ")))
 	add(h.Verdict)
+	if h.Queue != nil {
+		add(fmt.Sprint(*h.Queue))
+	}
 	if h.CTState != "" {
 		add("ct=" + h.CTState)
 	}
@@ -480,6 +483,7 @@ func wantOutcome(t *testing.T, p *model.Packet, want model.Outcome) {
 // noRules knows no rule set.
 type noRules struct{}
 
-func (noRules) Ruling(*Record) Ruling        { return Ruling{} }
-func (noRules) Infer(Passage, string) Ruling { return Ruling{} }
-func (noRules) Explain(*model.Packet)        {}
+func (noRules) Ruling(*Record) Ruling                          { return Ruling{} }
+func (noRules) Infer(Passage, string) Ruling                   { return Ruling{} }
+func (noRules) Compared(_ Passage, _ *Record, r Ruling) Ruling { return r }
+func (noRules) Explain(*model.Packet)                          {}

@@ -29,3 +29,7 @@ func (h Table) IsConntrack(seen bool) bool {
 
 // AssumedConntrack names a conntrack hook that nobody listed.
 const AssumedConntrack = "nf_conntrack_in"
+
+// LastBracket is event.index of pass_last, the link behind all tables of a hook:
+// its number + 1 (bpf/tracepoint.bpf.c).
+const LastBracket = 32

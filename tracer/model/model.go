@@ -75,6 +75,9 @@ type Rule struct {
 	Comment string `json:"comment,omitempty"`
 	Element string `json:"element,omitempty"` // of a verdict map or set the rule asked: the element that matched
 	Meaning string `json:"meaning,omitempty"` // what the rule is for, in the words of the program that wrote it
+	// Inferred: it only compares, which the kernel does unseen. That it matched was
+	// read off the rule set, though the rules beside it were seen to match.
+	Inferred bool `json:"inferred,omitempty"`
 }
 
 // RuleSource says how a rule was found.
@@ -138,13 +141,14 @@ type Hop struct {
 	Function  string `json:"function,omitempty"` // kernel function, or tracepoint as group:name
 
 	// Netfilter.
-	Hook    string `json:"hook,omitempty"` // PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING, INGRESS, EGRESS
-	Family  string `json:"family,omitempty"`
-	Table   string `json:"table,omitempty"`
-	Chain   string `json:"chain,omitempty"` // the base chain, where the kernel named it
-	Backend string `json:"backend,omitempty"`
-	Verdict string `json:"verdict,omitempty"` // accept, drop, stolen, queue, repeat, stop, reject
-	Rules   []Rule `json:"rules,omitempty"`   // those that matched, in order
+	Hook    string  `json:"hook,omitempty"` // PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING, INGRESS, EGRESS
+	Family  string  `json:"family,omitempty"`
+	Table   string  `json:"table,omitempty"`
+	Chain   string  `json:"chain,omitempty"` // the base chain, where the kernel named it
+	Backend string  `json:"backend,omitempty"`
+	Verdict string  `json:"verdict,omitempty"` // accept, drop, stolen, queue, repeat, stop, reject
+	Queue   *uint16 `json:"queue,omitempty"`   // its number, where the verdict is queue and it is known
+	Rules   []Rule  `json:"rules,omitempty"`   // those that matched, in order
 	// RuleSource says how Rules were found; RulesUnknown why they are not known.
 	RuleSource   RuleSource `json:"rule_source,omitempty"`
 	RulesUnknown string     `json:"rules_unknown,omitempty"`
@@ -199,6 +203,7 @@ type Drop struct {
 	// Unevaluated lists conditions on the way to an inferred rule that could not
 	// be evaluated; whatever they say, the rule is the same.
 	Unevaluated []string   `json:"unevaluated,omitempty"`
+	Queue       *uint16    `json:"queue,omitempty"`      // the queue it was sent to, where it died of that
 	Candidates  Candidates `json:"candidates,omitempty"` // tables of which one dropped it, where the backend cannot tell which
 	Interface   string     `json:"interface,omitempty"`
 	IfIndex     uint32     `json:"ifindex,omitempty"`

@@ -103,6 +103,7 @@ func orderRuling(t *legacy.Table, e *journey.Record) ruling {
 		r.Decided = &r.Rules[decided]
 	}
 	r.Ends = path.Verdict
+	r.Queue = queueOf(r)
 	kernel := journey.VerdictName(uint32(e.Result))
 	if path.Verdict == "reject" && kernel == "drop" {
 		r.Verdict = "reject"

@@ -155,24 +155,29 @@ func keyOfMatch(t *bpf.EventTable, i int) *bpf.MapKey {
 // element is the element of the rule's verdict map that was found with the
 // registers as they were; "" if the map has none such any more.
 func element(n *nftRules, at ruleAt, regs *bpf.MapKey) string {
-	for _, x := range slices.Backward(at.rule.Exprs) {
+	if set, e := at.found(regs); e != nil {
+		return n.set.ElementText(set, e)
+	}
+	return ""
+}
+
+// found is the same, as the map has it; nil if it has none.
+func (r ruleAt) found(regs *bpf.MapKey) (*nft.Set, *nft.Element) {
+	for _, x := range slices.Backward(r.rule.Exprs) {
 		look, ok := x.(nft.Lookup)
 		if !ok || look.Dst != nft.RegVerdict {
 			continue
 		}
-		set := at.table.Set(look.Set)
+		set := r.table.Set(look.Set)
 		if set == nil || look.Src < 0 || 4*int(look.Src)+int(set.KeyLen) > 4*len(regs.Reg) {
-			return ""
+			return nil, nil
 		}
 		var raw []byte
 		for _, word := range regs.Reg {
 			raw = binary.NativeEndian.AppendUint32(raw, word)
 		}
 		key := raw[4*int(look.Src):]
-		if e := set.Find(key[:set.KeyLen]); e != nil {
-			return n.set.ElementText(set, e)
-		}
-		return ""
+		return set, set.Find(key[:set.KeyLen])
 	}
-	return ""
+	return nil, nil
 }

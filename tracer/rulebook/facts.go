@@ -5,6 +5,7 @@ package rulebook
 // This file says what is known of a packet at a hook, for rules to be asked about.
 
 import (
+	"net/netip"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -17,9 +18,18 @@ import (
 
 // factsOf is what is known of the packet for rules to be asked about.
 func factsOf(p journey.Passage) *facts.Packet {
+	q := shown(p)
+	if p.After {
+		unchanged(p, q)
+	}
+	return q
+}
+
+// shown is the packet as the sighting shows it.
+func shown(p journey.Passage) *facts.Packet {
 	e := &p.At
 	ends := journey.EndpointsOf(&e.T)
-	q := &facts.Packet{Family: nfnetlink.Family(p.PF), Hook: journey.HookName(p.Hook - 1), Src: ends.Src, Dst: ends.Dst, Proto: e.T.Proto,
+	q := &facts.Packet{Family: nfnetlink.Family(p.PF), Hook: p.HookName(), Src: ends.Src, Dst: ends.Dst, Proto: e.T.Proto,
 		Length: facts.Known(e.L3len), TTL: facts.Known(e.Ttl), Mark: facts.Known(e.Mark),
 		Fragment: facts.Known(e.Flags&bpf.FlagFragment != 0)}
 	if e.Flags&bpf.FlagEncap != 0 {
@@ -55,6 +65,10 @@ func outer(p journey.Passage, q *facts.Packet) {
 
 // interfaces: the hook's own device is the one it came by, or leaves by.
 func interfaces(p journey.Passage, q *facts.Packet) {
+	if p.Site != nil {
+		besideDevices(p, q)
+		return
+	}
 	own := facts.Known(journey.CString(p.At.Ifname[:]))
 	none := facts.Known("")
 	switch p.Hook - 1 {
@@ -93,4 +107,41 @@ func conntrack(p journey.Passage, q *facts.Packet) {
 func tupleFact(t *bpf.Tuple) facts.Tuple {
 	e := journey.EndpointsOf(t)
 	return facts.Tuple{Src: e.Src, Dst: e.Dst, SrcPort: e.SrcPort, DstPort: e.DstPort}
+}
+
+// unchanged leaves of the packet what the table surely saw so: what is the same
+// before and behind it. Of one that was not seen before, the table may have set
+// the mark.
+func unchanged(p journey.Passage, q *facts.Packet) {
+	first := p.Before.Id == 0
+	if first || p.Before.Mark != p.At.Mark {
+		q.Mark = facts.Fact[uint32]{}
+	}
+	if first {
+		return
+	}
+	if p.Before.Ttl != p.At.Ttl {
+		q.TTL = facts.Fact[uint8]{}
+	}
+	if p.Before.T != p.At.T || p.At.Flags&bpf.FlagEncap != 0 && p.Before.Tun != p.At.Tun {
+		q.Src, q.Dst = netip.Addr{}, netip.Addr{}
+		q.SrcPort, q.DstPort = facts.Fact[uint16]{}, facts.Fact[uint16]{}
+	}
+}
+
+// besideDevices are the devices that a hook of a device or bridge shows (net/core/
+// dev.c, net/bridge/br_{input,forward}.c).
+func besideDevices(p journey.Passage, q *facts.Packet) {
+	own, none := facts.Known(journey.CString(p.At.Ifname[:])), facts.Known("")
+	came := facts.Fact[string]{Value: p.Came, Known: p.Came != ""}
+	switch {
+	case p.Site.PF == unix.NFPROTO_NETDEV && p.Site.Hook == journey.NetdevIngress, p.Site.PF == unix.NFPROTO_BRIDGE && p.Site.Hook == journey.PreRouting:
+		q.In, q.Out = own, none
+	case p.Site.PF == unix.NFPROTO_BRIDGE && p.Site.Hook == journey.LocalIn:
+		q.In, q.Out = came, none
+	case p.Site.PF == unix.NFPROTO_BRIDGE && p.Site.Hook == journey.BridgeForward:
+		q.In, q.Out = came, own
+	default:
+		q.In, q.Out = none, own
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/infer"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 	facts "github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 )
 
@@ -46,7 +47,7 @@ func (b *Book) Infer(p journey.Passage, verdict string) journey.Ruling {
 		return ruling{}
 	}
 	q := question{
-		target: infer.Target{Backend: p.Table.Backend, Family: p.Table.Family, Table: p.Table.Table, Chain: p.Table.Chain, Hook: journey.HookName(p.Hook - 1)},
+		target: infer.Target{Backend: p.Table.Backend, Family: p.Table.Family, Table: p.Table.Table, Chain: p.Table.Chain, Hook: p.HookName()},
 		packet: factsOf(p), verdict: verdict,
 		world: &world{World: b.world(p.Netns), sets: b.sets.in(p.Netns), passed: b.passedBy(p)},
 	}
@@ -100,6 +101,14 @@ func (w *world) rulingOf(ask func() infer.Ruling) ruling {
 // passedBy is the packet's way through a table as the sightings before and behind
 // it tell.
 func (b *Book) passedBy(p journey.Passage) passed {
+	if p.After {
+		// it came out where it was seen, and went in behind the sighting before
+		w := passed{begin: p.At.Ts, end: p.At.Ts, first: nftStamp(p.At.Nft), final: nftStamp(p.At.Nft)}
+		if p.Before.Id != 0 && p.Before.Netns == p.At.Netns {
+			w.begin, w.first = p.Before.Ts, nftStamp(p.Before.Nft)
+		}
+		return w
+	}
 	w := passed{begin: p.At.Ts, end: max(p.At.Ts, p.Until.Ts)}
 	switch {
 	case p.Table.Backend != node.BackendLegacy:
@@ -135,10 +144,11 @@ func inferred[T any](b *Book, s *space, h *history[T], p passed, q question, rul
 
 // rulingOf is what the rules say of a packet as it is told.
 func rulingOf(got infer.Ruling) ruling {
-	r := ruling{Source: model.RuleInferred, Rules: got.Rules, Decided: got.Decided, Unknown: got.Unknown, Ends: got.Verdict, Open: got.Unevaluated}
-	if got.Verdict == "reject" {
-		r.Verdict = "reject"
+	r := ruling{Source: model.RuleInferred, Rules: got.Rules, Decided: got.Decided, Unknown: got.Unknown, Ends: got.Verdict, Open: got.Unevaluated, NotAsked: got.NotAsked}
+	if got.Verdict == "reject" || got.Verdict == "queue" {
+		r.Verdict = got.Verdict
 	}
+	r.Queue = queueOf(r)
 	if r.Decided == nil {
 		r.Candidates = candidates(ruling{Candidates: got.Alternatives})
 	}
@@ -149,6 +159,19 @@ func rulingOf(got infer.Ruling) ruling {
 		return ruling{}
 	}
 	return r
+}
+
+// queueOf is the number of the queue that a ruling ends in, nil if the rule names
+// none or several.
+func queueOf(r ruling) *uint16 {
+	if r.Ends != "queue" || r.Decided == nil {
+		return nil
+	}
+	first, last, ok := meaning.Queues(r.Decided.Text)
+	if !ok || first != last {
+		return nil
+	}
+	return &first
 }
 
 // world is what rules of a namespace ask about the node.

@@ -60,6 +60,8 @@ type nftRules struct {
 	names ipset.Names
 	told  map[*nft.Rule]model.Rule
 	rules map[ruleHandle]ruleAt // nil until a handle is asked for
+	// compared are the chains that have rules which only compare; nil until asked.
+	compared map[*nft.Chain]bool
 }
 
 // ruleHandle names a rule for good: the handle of a table is used once in a

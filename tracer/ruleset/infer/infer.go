@@ -59,6 +59,9 @@ type Ruling struct {
 	Alternatives []model.Rule
 	// Unknown says why no deciding rule is named; "" when it is.
 	Unknown string
+	// NotAsked: the target's rules are NAT's, and none of them was asked about the
+	// packet (Unknown says why).
+	NotAsked bool
 	// Mark is the packet's mark behind the table, where it follows.
 	Mark packet.Fact[uint32]
 }
@@ -75,7 +78,9 @@ func Ask(rules Rules, target Target, p *packet.Packet, verdict string) Ruling {
 	}
 	nat, why := asked(rules, target, p)
 	if why != "" {
-		return unknown("%s", why)
+		r := unknown("%s", why)
+		r.NotAsked = true
+		return r
 	}
 	w, err := rules.walk(p, target)
 	if err != nil {

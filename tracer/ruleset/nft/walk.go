@@ -51,11 +51,36 @@ func (rs *Ruleset) Walk(p *packet.Packet, sets xt.SetNames, family, table, chain
 	case !c.Base():
 		return Walk{}, fmt.Errorf("chain %s of table %s %s has no hook: packets come there from other chains only", chain, family, table)
 	}
+	return rs.walk(p, sets, t, c), nil
+}
+
+// Matches tells whether all expressions of one rule of a table hold for a packet,
+// whatever comes before it.
+func (rs *Ruleset) Matches(p *packet.Packet, t *Table, r *Rule) packet.Answer {
+	alone := &Chain{Family: r.Family, Table: r.Table, Name: r.Chain, Rules: []*Rule{r}}
+	w := rs.walk(p, nil, t, alone)
+	if !w.Complete || len(w.Outcomes) != 1 {
+		return packet.Unknown
+	}
+	for _, s := range w.Outcomes[0].Steps {
+		switch {
+		case s.Match.Rule != r:
+		case s.Certain:
+			return packet.Yes
+		default:
+			return packet.Unknown
+		}
+	}
+	return packet.No
+}
+
+// walk follows a packet through a chain.
+func (rs *Ruleset) walk(p *packet.Packet, sets xt.SetNames, t *Table, c *Chain) Walk {
 	w := &walker{
-		rs: rs, table: t, base: c, proto: hookFamily(family, p.Family), xt: xt.Context{Family: family, Sets: sets},
+		rs: rs, table: t, base: c, proto: hookFamily(t.Family, p.Family), xt: xt.Context{Family: t.Family, Sets: sets},
 	}
 	first := state{Way: walk.From[Matched](p), chain: c, mark: number(p.Mark), ctMark: number(p.CT.Mark)}
-	return w.Follow(first, w.step, (*state).key), nil
+	return w.Follow(first, w.step, (*state).key)
 }
 
 // hookFamily is the family of the hook a packet passes (nft_pf): that of the
