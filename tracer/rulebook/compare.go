@@ -78,7 +78,7 @@ func (b *Book) Compared(p journey.Passage, e *journey.Record, r journey.Ruling) 
 		return r
 	}
 	q := factsOf(p)
-	q.World = b.world(p.Netns)
+	q.World = b.seenBy(p)
 	w := way{table: t, named: t.Chain, matches: func(x *nft.Rule) bool {
 		return n.set.Matches(q, t, x) == packet.Yes
 	}, tell: func(x *nft.Rule) model.Rule { return n.tell(ruleAt{t, x}) }}

@@ -49,7 +49,7 @@ func (b *Book) Infer(p journey.Passage, verdict string) journey.Ruling {
 	q := question{
 		target: infer.Target{Backend: p.Table.Backend, Family: p.Table.Family, Table: p.Table.Table, Chain: p.Table.Chain, Hook: p.HookName()},
 		packet: factsOf(p), verdict: verdict,
-		world: &world{World: b.world(p.Netns), sets: b.sets.in(p.Netns), passed: b.passedBy(p)},
+		world: b.seenBy(p),
 	}
 	q.packet.World = q.world
 	s := b.space(p.Netns)
@@ -77,6 +77,11 @@ type world struct {
 }
 
 var _ facts.World = (*world)(nil)
+
+// seenBy is what rules ask about the node for a packet on its way through a table.
+func (b *Book) seenBy(p journey.Passage) *world {
+	return &world{World: b.world(p.Netns), sets: b.sets.in(p.Netns), passed: b.passedBy(p)}
+}
 
 // IPSet implements facts.World.
 func (w *world) IPSet(set string, dirs []bool, p *facts.Packet) facts.Answer {

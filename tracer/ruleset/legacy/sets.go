@@ -16,7 +16,7 @@ func (t *Table) IPSets() (asked []xt.SetUse, filled []string) {
 				asked = append(asked, t.match(ext).Set())
 			}
 		}
-		if t.Entries[i].Name == "SET" {
+		if t.Entries[i].Action == Extend && t.targetName(i) == "SET" {
 			filled = append(filled, t.target(i).Fills()...)
 		}
 	}
