@@ -155,7 +155,7 @@ func TestNothingTellsOfReplacements(t *testing.T) {
 	for name, k := range map[string]played{"nothing at all": {}, "the address of what stands": {looked: bpf.Looked{Content: 4096}}} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, node.BackendLegacy, &k)
-			s.unknown("between two reads", s.met(s.now(), "drop"), "between", "A")
+			s.unknown("between two reads", s.met(s.now(), "drop"), "may have been replaced between", "A")
 		})
 	}
 }

@@ -77,8 +77,12 @@ func (d doubt[T]) why() string {
 	case d.first.named():
 		return "the rules that it met were replaced before they could be read"
 	case d.before != nil && d.after != nil:
-		return fmt.Sprintf("the rules were replaced between %s and %s, and it met them at %s",
-			d.clock(d.before.until), d.clock(d.after.from), d.clock(d.begin))
+		replaced := "were replaced"
+		if !d.before.stamp.named() || !d.after.stamp.named() {
+			replaced = "may have been replaced" // and put back: nothing would tell
+		}
+		return fmt.Sprintf("the rules %s between %s and %s, and it met them at %s",
+			replaced, d.clock(d.before.until), d.clock(d.after.from), d.clock(d.begin))
 	case d.late != nil:
 		return fmt.Sprintf("whether the rules were still those read before is not known: %v", d.late)
 	case d.before != nil:

@@ -30,7 +30,7 @@ COMMIT
 // newSetStage is a node with ipsets, rules and a flow from 10.1.0.2 to 10.2.0.2.
 func newSetStage(t *testing.T, backend, sets, rules string, flow Flow) *stage {
 	t.Helper()
-	s := &stage{t: t, c: nodetest.New(t), kernel: &played{}, backend: backend}
+	s := &stage{t: t, c: nodetest.New(t), kernel: &played{replacement: true}, backend: backend}
 	s.kernel.looked.Content, s.kernel.looked.Generation = 4096, 1
 	s.c.Add("n")
 	s.c.InStdin("n", sets, "ipset", "restore")
