@@ -26,7 +26,10 @@ func (b *Book) legacyRuling(e *journey.Record) ruling {
 	s := b.space(e.Netns)
 	key := tableKey{nfnetlink.Family(e.Pf), journey.CString(e.Table.Table[:])}
 	t := s.table(key)
-	t.address = e.Table.Address
+	if t.address != e.Table.Address {
+		// a module that came after the start is not found by its functions
+		t.address, s.looked = e.Table.Address, 0
+	}
 	p := b.passedLegacy(e)
 	m := t.at(p)
 	var late error

@@ -96,6 +96,7 @@ func (s *space) table(k tableKey) *legacyTable {
 	if t == nil {
 		t = &legacyTable{}
 		s.legacy[k] = t
+		s.looked = 0 // what was looked at before does not hold it
 	}
 	return t
 }
