@@ -74,21 +74,21 @@ func New(cfg Config) *Book {
 		handles: cfg.Handles, wall: cfg.Wall, verbose: cfg.Survey.verbose}
 	b.sets = newSetBook(b.read, cfg.Flow, b.verbose)
 	self := read.ns.Node().Inode
-	for _, in := range append([]uint32{self}, cfg.Ends...) {
+	watched := append([]uint32{self}, cfg.Ends...)
+	for _, in := range watched {
 		b.space(in).pinned = true
 	}
 	for _, s := range b.spaces {
 		if err := read.all(s); err != nil {
 			b.tell(s, err)
 		}
+		s.unhear() // another book may have been made of the survey
 		b.hear(s)
 	}
 	b.count(b.spaces[self])
 	until := time.Now().Add(aheadStart)
-	for in, s := range b.spaces {
-		if s.pinned {
-			b.sets.prepare(in, until)
-		}
+	for _, in := range watched {
+		b.sets.prepare(in, until)
 	}
 	b.read.leave = newLeave()
 	b.listens.mark()

@@ -140,8 +140,13 @@ func (h *ahead) use(asked []xt.SetUse) {
 	}
 }
 
-// follow has other packets asked about.
-func (h *ahead) follow(packets []*facts.Packet) { h.packets, h.done = packets, 0 }
+// follow has other packets asked about, and those before no more.
+func (m *setMemory) follow(packets []*facts.Packet) {
+	for _, q := range m.round {
+		m.kept[q].ahead = false
+	}
+	m.ahead = ahead{uses: m.uses, packets: packets}
+}
 
 // forget: the set is gone. Where it is another one now, that is asked anew.
 func (h *ahead) forget(set string) {
@@ -191,14 +196,17 @@ func (v *setVisit) askAhead(a setAsk) error {
 		return err
 	}
 	q, formed := v.question(a)
-	if formed != facts.Yes || q.whole != "" || v.kept[q] != nil {
+	if formed != facts.Yes || q.whole != "" {
 		return nil
 	}
-	if err := v.ask(a); err != nil {
-		return err
+	if v.kept[q] == nil {
+		if err := v.ask(a); err != nil {
+			return err
+		}
 	}
-	v.kept[q].ahead = true
-	v.round = append(v.round, q)
+	if r := v.kept[q]; !r.ahead {
+		r.ahead, v.round = true, append(v.round, q)
+	}
 	return nil
 }
 
