@@ -12,7 +12,8 @@
 //	exact_legacy.go  counters that rose -> rules
 //	exact_nft.go     handles that were seen -> rules; listening.go what was not
 //	inferred.go      packet -> rules, where the kernel half could not see them
-//	sets.go          ipsets over time; sets_ahead.go what is asked before a packet is
+//	sets.go          ipsets over time; sets_node.go namespace -> ipsets
+//	sets_ahead.go    packets that may come -> ipsets, before they do
 //	meaning.go       what a rule is for
 package rulebook
 
