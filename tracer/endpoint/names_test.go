@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,11 @@ func TestNames(t *testing.T) {
 	for addr, want := range map[string]string{"172.30.0.1": "node", "127.0.0.1": "", "8.8.8.8": "", "::ffff:192.168.166.131": "prod/db"} {
 		if got := addressName(n, addr); got != want {
 			t.Errorf("%s: %q, want %q", addr, got, want)
+		}
+	}
+	for _, a := range []string{"172.30.0.1", calicoPods[0].addr4} {
+		if all := n.Addresses(); !slices.Contains(all, netip.MustParseAddr(a)) {
+			t.Errorf("%s is not among the addresses %v", a, all)
 		}
 	}
 	if got := n.Place(c.Inode("n1")); got != "node" {

@@ -12,7 +12,8 @@
 //	exact_legacy.go  counters that rose -> rules
 //	exact_nft.go     handles that were seen -> rules; listening.go what was not
 //	inferred.go      packet -> rules, where the kernel half could not see them
-//	sets.go          ipsets over time; sets_ahead.go what is asked before a packet is
+//	sets.go          ipsets over time; sets_node.go namespace -> ipsets
+//	sets_ahead.go    packets that may come -> ipsets, before they do
 //	meaning.go       what a rule is for
 package rulebook
 
@@ -74,21 +75,21 @@ func New(cfg Config) *Book {
 		handles: cfg.Handles, wall: cfg.Wall, verbose: cfg.Survey.verbose}
 	b.sets = newSetBook(b.read, cfg.Flow, b.verbose)
 	self := read.ns.Node().Inode
-	for _, in := range append([]uint32{self}, cfg.Ends...) {
+	watched := append([]uint32{self}, cfg.Ends...)
+	for _, in := range watched {
 		b.space(in).pinned = true
 	}
 	for _, s := range b.spaces {
 		if err := read.all(s); err != nil {
 			b.tell(s, err)
 		}
+		s.unhear() // another book may have been made of the survey
 		b.hear(s)
 	}
 	b.count(b.spaces[self])
 	until := time.Now().Add(aheadStart)
-	for in, s := range b.spaces {
-		if s.pinned {
-			b.sets.prepare(in, until)
-		}
+	for _, in := range watched {
+		b.sets.prepare(in, until)
 	}
 	b.read.leave = newLeave()
 	b.listens.mark()

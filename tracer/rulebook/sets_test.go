@@ -245,6 +245,14 @@ func TestSetsAskedAhead(t *testing.T) {
 	if len(m.kept) != before {
 		t.Error("asked ahead although that was done")
 	}
+	moved := Flow{Src: []netip.Addr{netip.MustParseAddr("10.1.0.9")}, Dst: flow.Src}
+	m.follow(moved.packets())
+	s.wait(freshEvery)
+	m.tick()
+	packet := &facts.Packet{Family: "ip", Src: moved.Src[0]}
+	if got := m.answer(setAsk{"ips", []bool{true}, packet}, s.met()); got != facts.No || len(m.round) != 2 {
+		t.Errorf("an end has moved: %s, %d questions asked ahead; want no, 2", got, len(m.round))
+	}
 }
 
 func TestPacketsExpected(t *testing.T) {

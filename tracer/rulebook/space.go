@@ -101,6 +101,16 @@ func (s *space) table(k tableKey) *legacyTable {
 	return t
 }
 
+// unhear has the rules heard again.
+func (s *space) unhear() {
+	s.heard = nil
+	for _, t := range s.legacy {
+		if v := t.newest(); v != nil {
+			v.rules.heard = false
+		}
+	}
+}
+
 // reader reads rule sets.
 type reader struct {
 	ctx    context.Context
