@@ -34,6 +34,9 @@ func (d doubt[T]) ruling() ruling {
 	if d.only && before.Decided != nil && after.Decided != nil && sameRule(*before.Decided, *after.Decided) && len(before.Rules) == len(after.Rules) {
 		return after
 	}
+	if d.before != nil && d.after != nil && before.NotAsked && after.NotAsked {
+		return after // whatever stood: it asked none of them
+	}
 	r := ruling{Unknown: d.words(before, after), Source: after.Source}
 	r.Open = append(before.Open, after.Open...)
 	if !d.first.named() || d.changed {
