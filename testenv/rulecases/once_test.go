@@ -82,7 +82,11 @@ func (a *attack) oneShot(t *testing.T, p pair, w *swapper, after time.Duration) 
 	packet := &told[0]
 	unknown, problem := p.told(packet, truth)
 	if unknown != "" && problem == "" && packet.Drop != nil {
-		problem = bothSides(packet.Drop.RuleUnknown)
+		if one := oneSide(packet.Drop.RuleUnknown); one != "" && a.p.exact() {
+			t.Log(one) // an emulated CPU may not have had the time to read A
+		} else {
+			problem = one
+		}
 	}
 	a.report(t, tallyRow{tool: a.tool, differs: p.differs, after: after}, packet, unknown, problem)
 	return truth, sent
@@ -90,9 +94,9 @@ func (a *attack) oneShot(t *testing.T, p pair, w *swapper, after time.Duration) 
 
 var sides = regexp.MustCompile(`; before: .+; after: .+`)
 
-// bothSides: whoever reads that a rule is not known, because the rules were
+// oneSide: whoever reads that a rule is not known, because the rules were
 // replaced, must read what it was before and after.
-func bothSides(unknown string) (problem string) {
+func oneSide(unknown string) (problem string) {
 	if !sides.MatchString(unknown) {
 		return fmt.Sprintf("rule unknown: %q: not told what it was before and after", unknown)
 	}
