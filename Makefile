@@ -22,7 +22,7 @@ export PATH := $(wildcard /usr/lib/llvm-$(CLANG)/bin):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help build generate check-generated fmt-check vet staticcheck check \
-	test test-short test-vm test-apiserver scenarios demo deps-demo deps-test clean FORCE
+	test test-short test-vm test-apiserver scenarios attacks demo deps-demo deps-test clean FORCE
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -86,6 +86,9 @@ test-apiserver: deps-test ## only names from a real kube-apiserver, which is bui
 
 scenarios: deps-test ## the matrix of causes: code x kernel x kind of node, from real runs here and on KERNELS="..."
 	@.ci/test --scenarios $(KERNELS)
+
+attacks: deps-test build build/vm build/rulecases.test ## rules replaced under traces, at length: wrong and unknown rules; natively, or with fentry on KERNELS="..."
+	@.ci/attacks $(if $(filter file,$(origin KERNELS)),,$(KERNELS))
 
 demo: deps-demo build build/demo ## break a small cluster and watch pathtrace find out; SCENARIO=name, LIST=1
 	@.ci/as-root env PATHTRACE_BIN=$(CURDIR)/build/pathtrace build/demo $(if $(LIST),--list,$(if $(SCENARIO),--scenario '$(SCENARIO)'))

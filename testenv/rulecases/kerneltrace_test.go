@@ -2,8 +2,8 @@
 
 // The kernel's own TRACE, read where xtables-monitor and `nft monitor trace`
 // read it: legacy TRACE by nfnetlink_log (the test's node has it as its logger),
-// nft's by nfnetlink's group for traces. Both only ever in the test's own
-// namespace.
+// nft's by nfnetlink's group for traces. Also what rules log by NFLOG. All only
+// ever in the test's own namespace.
 
 package rulecases
 
@@ -54,6 +54,7 @@ const (
 // kernelTrace collects what the kernel tells.
 type kernelTrace struct {
 	fd      int
+	group   uint16 // of nfnetlink_log
 	decode  func([]byte) []tracedRule
 	records []tracedRule
 	ended   chan error
@@ -69,18 +70,36 @@ type tracedRule struct {
 	number        int    // legacy: within the chain
 	handle        uint64 // nft
 	kind          string // rule, policy, return
+	prefix        string // of NFLOG
 }
 
 // listen begins to collect; what is told from now on is not missed.
 func listen(t *testing.T, ns *netns.Namespace, backend string) *kernelTrace {
 	t.Helper()
-	k := &kernelTrace{ended: make(chan error, 1), quit: make(chan struct{}), decode: decodeNFT}
-	groups := uint32(1) << (nftTraceGroup - 1)
+	k := &kernelTrace{decode: decodeNFT}
 	if backend == "legacy" {
-		// built in, or for modprobe to load; a logger that is missing shows below
-		_ = exec.CommandContext(t.Context(), "modprobe", "-q", "nfnetlink_log").Run()
-		k.decode, groups = decodeULOG, 0
+		k.decode = decodeULOG
+		k.begin(t, ns, 0, func() error { return errors.Join(k.bindFamilies(ns), k.bindLog()) })
+		return k
 	}
+	k.begin(t, ns, 1<<(nftTraceGroup-1), func() error { return nil })
+	return k
+}
+
+// listenLog begins to collect what rules send to a group of NFLOG.
+func listenLog(t *testing.T, ns *netns.Namespace, group uint16) *kernelTrace {
+	t.Helper()
+	k := &kernelTrace{decode: decodeNFLOG, group: group}
+	k.begin(t, ns, 0, k.bindLog)
+	return k
+}
+
+// begin opens the socket, for the multicast groups that are told, and reads it.
+func (k *kernelTrace) begin(t *testing.T, ns *netns.Namespace, groups uint32, bind func() error) {
+	t.Helper()
+	k.ended, k.quit = make(chan error, 1), make(chan struct{})
+	// built in, or for modprobe to load; a logger that is missing shows below
+	_ = exec.CommandContext(t.Context(), "modprobe", "-q", "nfnetlink_log").Run()
 	err := ns.Do(func() (err error) {
 		k.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 		if err != nil {
@@ -91,35 +110,39 @@ func listen(t *testing.T, ns *netns.Namespace, backend string) *kernelTrace {
 		}
 		return unix.SetsockoptInt(k.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
 	})
-	if err == nil && backend == "legacy" {
-		err = k.bindLog(ns)
+	if err == nil {
+		err = bind()
 	}
 	if err == nil {
 		wait := unix.NsecToTimeval(int64(50 * time.Millisecond))
 		err = unix.SetsockoptTimeval(k.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait)
 	}
 	if err != nil {
-		t.Fatalf("listen to the kernel's TRACE: %v", err)
+		t.Fatalf("listen to what the kernel tells: %v", err)
 	}
 	go func() { k.ended <- k.read() }()
-	return k
 }
 
-// bindLog makes this socket the reader of log group 0 of the namespace, and
-// nfnetlink_log the logger of both families: TRACE has no group of its own.
-func (k *kernelTrace) bindLog(ns *netns.Namespace) error {
+// bindFamilies makes nfnetlink_log the logger of both families: TRACE has no
+// group of its own.
+func (k *kernelTrace) bindFamilies(ns *netns.Namespace) error {
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		if err := k.configure(family, attribute(ulogCfgCmd, []byte{ulogCmdPFBind})); err != nil {
 			return err
 		}
 	}
+	return ns.Sysctl(netns.Setting{Path: "netfilter/nf_log/2", Value: "nfnetlink_log"}, netns.Setting{Path: "netfilter/nf_log/10", Value: "nfnetlink_log"})
+}
+
+// bindLog makes this socket the reader of its log group of the namespace.
+func (k *kernelTrace) bindLog() error {
 	copyAll := []byte{0, 0, 0xff, 0xff, ulogCopyPacket, 0}
 	for _, a := range [][]byte{attribute(ulogCfgCmd, []byte{ulogCmdBind}), attribute(ulogCfgMode, copyAll), attribute(ulogCfgThresh, []byte{0, 0, 0, 1})} {
 		if err := k.configure(0, a); err != nil {
 			return err
 		}
 	}
-	return ns.Sysctl(netns.Setting{Path: "netfilter/nf_log/2", Value: "nfnetlink_log"}, netns.Setting{Path: "netfilter/nf_log/10", Value: "nfnetlink_log"})
+	return nil
 }
 
 // attribute is one netlink attribute, padded.
@@ -134,7 +157,8 @@ func (k *kernelTrace) configure(family byte, attr []byte) error {
 	b := binary.NativeEndian.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+4+len(attr)))
 	b = binary.NativeEndian.AppendUint16(b, subsysULOG<<8|ulogConfig)
 	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
-	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0, family, 0, 0, 0)
+	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0, family, 0)
+	b = binary.BigEndian.AppendUint16(b, k.group)
 	if err := unix.Sendto(k.fd, append(b, attr...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
 	}
@@ -221,6 +245,16 @@ func decodeULOG(b []byte) (records []tracedRule) {
 			table: words[0], chain: words[1], kind: words[2], number: number}
 		r.packet = packetKey(attrs[ulogPayload], nil)
 		records = append(records, r)
+	})
+	return records
+}
+
+// decodeNFLOG reads what NFLOG sends: its prefix and the packet.
+func decodeNFLOG(b []byte) (records []tracedRule) {
+	messages(b, func(kind uint16, _ byte, attrs map[uint16][]byte) {
+		if kind == subsysULOG<<8|ulogPacket {
+			records = append(records, tracedRule{kind: "log", packet: packetKey(attrs[ulogPayload], nil), prefix: strings.TrimRight(string(attrs[ulogPrefix]), "\x00 ")})
+		}
 	})
 	return records
 }

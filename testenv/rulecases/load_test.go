@@ -48,7 +48,7 @@ func (g *gallery) loadTrace(t *testing.T) *scenario.Trace {
 		g.end(t)
 		g.tr = g.s.trace(g.ctx, t, g.p, "--src", "if:"+g.s.client.HostInterface, "--dst", "any", "--proto", "udp", "--port", fmt.Sprint(loadPort))
 	} else {
-		time.Sleep(g.lateFunctions(true))
+		time.Sleep(g.p.lateFunctions(true))
 	}
 	return g.tr
 }

@@ -6,12 +6,8 @@
 package rulecases
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -40,7 +36,7 @@ func (g *gallery) whileReplaced(t *testing.T, f form) {
 	if err := g.s.clear(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w, err := g.startSwapping(t.Context(), f)
+	w, err := startSwapper(t.Context(), g.s.node, restoreCommand(f.name), f.swapText)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +46,7 @@ func (g *gallery) whileReplaced(t *testing.T, f form) {
 	if g.p.exact() {
 		every, pace = swapEveryEmulated, swapPacketsSpread
 	}
-	go w.run(every)
+	w.run(every)
 	err = g.s.client.Netns.Do(func() error {
 		for i := range swapPackets {
 			if err := sendLoad(swapFirst+uint16(i*7%swapPorts), g.s.server.IPv4, loadPort); err != nil {
@@ -60,8 +56,8 @@ func (g *gallery) whileReplaced(t *testing.T, f form) {
 		}
 		return nil
 	})
-	n, rate, swapErr := w.stop()
-	if err := errors.Join(err, swapErr); err != nil {
+	n, rate, swapErr := w.halt()
+	if err := errors.Join(err, swapErr, w.stop()); err != nil {
 		t.Fatal(err)
 	}
 	g.checkSwapped(t, f, awaitCount(tr, already, swapPackets), n, rate)
@@ -94,69 +90,6 @@ func (g *gallery) checkSwapped(t *testing.T, f form, told []model.Packet, n int,
 		most = mostUnknownSwapped
 	}
 	g.fewUnknown(t, f, unknown, len(told), most)
-}
-
-// swapper is another process that replaces the rules: iptables-restore does at
-// every COMMIT it reads, `nft -i` at every line. Starting one for each
-// replacement would take longer than there is time, where the CPU is emulated.
-type swapper struct {
-	form   form
-	cmd    *exec.Cmd
-	stdin  io.WriteCloser
-	stderr bytes.Buffer
-	quit   chan struct{}
-	ended  chan error
-	n      int // replacements so far
-	begun  time.Time
-}
-
-// startSwapping installs the first set.
-func (g *gallery) startSwapping(ctx context.Context, f form) (*swapper, error) {
-	w := &swapper{form: f, quit: make(chan struct{}), ended: make(chan error, 1)}
-	w.cmd = exec.CommandContext(ctx, f.name+"-restore")
-	if f.name == "nft" {
-		w.cmd = exec.CommandContext(ctx, "nft", "-i")
-	}
-	w.cmd.Stderr = &w.stderr
-	var err error
-	if w.stdin, err = w.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	if err := g.s.node.Start(w.cmd); err != nil {
-		return nil, fmt.Errorf("start %s: %w", w.cmd, err)
-	}
-	_, err = io.WriteString(w.stdin, f.swapText(0))
-	return w, err
-}
-
-// run replaces them until stop.
-func (w *swapper) run(every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	w.begun = time.Now()
-	for {
-		select {
-		case <-w.quit:
-			w.ended <- nil
-			return
-		case <-tick.C:
-		}
-		w.n++
-		if _, err := io.WriteString(w.stdin, w.form.swapText(w.n)); err != nil {
-			w.ended <- err
-			return
-		}
-	}
-}
-
-// stop tells how many replacements there were, and how many a second.
-func (w *swapper) stop() (n int, rate float64, err error) {
-	close(w.quit)
-	err = errors.Join(<-w.ended, w.stdin.Close(), w.cmd.Wait())
-	if text := strings.TrimSpace(w.stderr.String()); err != nil || text != "" {
-		return w.n, 0, fmt.Errorf("replace the rules with %s: %w: %s", w.cmd, err, text)
-	}
-	return w.n, float64(w.n) / time.Since(w.begun).Seconds(), nil
 }
 
 // swapText installs set A or B: the same ports in another order, B's behind
@@ -212,10 +145,10 @@ func swapProblem(p *model.Packet) (set, unknown, problem string) {
 	}
 	m := swapComment.FindStringSubmatch(r.Comment)
 	if m == nil || m[2] != fmt.Sprint(p.SrcPort) || m[3] != fmt.Sprint(r.Number) {
-		return "", "", fmt.Sprintf("told rule %d with comment %q: neither set has that for port %d", r.Number, r.Comment, p.SrcPort)
+		return "", "", fmt.Sprintf("%s: %d with comment %q, neither set has that for port %d", wrongRule, r.Number, r.Comment, p.SrcPort)
 	}
 	if r.Text != "" && !strings.Contains(r.Text, fmt.Sprint(p.SrcPort)) {
-		return "", "", fmt.Sprintf("told rule %q for a packet from port %d", r.Text, p.SrcPort)
+		return "", "", fmt.Sprintf("%s: %q for a packet from port %d", wrongRule, r.Text, p.SrcPort)
 	}
 	return m[1], "", ""
 }

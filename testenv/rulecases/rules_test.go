@@ -111,9 +111,9 @@ func (g *gallery) end(t *testing.T) {
 
 // lateFunctions is how long the trace may take to listen to expressions that
 // came with a new rule set: they are attached one by one.
-func (g *gallery) lateFunctions(first bool) time.Duration {
+func (p plan) lateFunctions(first bool) time.Duration {
 	switch {
-	case !g.p.exact():
+	case !p.exact():
 		return 0
 	case first:
 		return 4 * time.Second
@@ -131,7 +131,7 @@ func (g *gallery) trace(t *testing.T, first bool) {
 		g.tr = g.s.trace(g.ctx, t, g.p, "--src", "if:"+g.s.client.HostInterface, "--dst", "any")
 		return
 	}
-	time.Sleep(g.lateFunctions(first))
+	time.Sleep(g.p.lateFunctions(first))
 }
 
 // tries bounds how often a set's packets are sent where the kernel leaves programs
