@@ -39,7 +39,7 @@ func (d doubt[T]) ruling() ruling {
 	}
 	r := ruling{Unknown: d.words(before, after), Source: after.Source}
 	r.Open = append(before.Open, after.Open...)
-	if !d.first.named() || d.changed {
+	if d.only { // else it may have been a rule that nobody has read
 		r.Candidates = candidates(before, after)
 	}
 	return r
