@@ -212,8 +212,11 @@ func (a *attack) report(t *testing.T, row tallyRow, packet *model.Packet, unknow
 		c.unknown = 1
 	}
 	if problem != "" {
-		if strings.HasPrefix(problem, wrongRule) {
+		switch {
+		case strings.HasPrefix(problem, wrongRule):
 			c.wrong = 1
+		case strings.HasPrefix(problem, wrongCandidates):
+			c.misled, c.unknown = 1, 1
 		}
 		b, err := json.Marshal(packet)
 		if err != nil {
@@ -239,8 +242,8 @@ type tallyRow struct {
 
 // counts of a row.
 type counts struct {
-	packets, wrong, unknown, replaced int
-	took                              time.Duration
+	packets, wrong, unknown, misled, replaced int
+	took                                      time.Duration
 }
 
 func (a *tally) add(row tallyRow, c counts) {
@@ -250,7 +253,7 @@ func (a *tally) add(row tallyRow, c counts) {
 		a.rows = map[tallyRow]counts{}
 	}
 	sum := a.rows[row]
-	a.rows[row] = counts{sum.packets + c.packets, sum.wrong + c.wrong, sum.unknown + c.unknown, sum.replaced + c.replaced, sum.took + c.took}
+	a.rows[row] = counts{sum.packets + c.packets, sum.wrong + c.wrong, sum.unknown + c.unknown, sum.misled + c.misled, sum.replaced + c.replaced, sum.took + c.took}
 }
 
 // table draws it up, Markdown.
@@ -258,14 +261,15 @@ func (a *tally) table() string {
 	rows := slices.SortedFunc(maps.Keys(a.rows), func(x, y tallyRow) int {
 		return cmp.Or(strings.Compare(x.tool, y.tool), cmp.Compare(x.rate, y.rate), cmp.Compare(x.after, y.after), strings.Compare(y.differs, x.differs))
 	})
-	b := "| rules by | sets differ by | replaced | packets | wrong | unknown |\n| --- | --- | --- | --- | --- | --- |\n"
+	b := "| rules by | sets differ by | replaced | packets | wrong | unknown | wrong candidates |\n| --- | --- | --- | --- | --- | --- | --- |\n"
 	for _, r := range rows {
 		c := a.rows[r]
 		when := fmt.Sprintf("once, %v after", r.after)
 		if r.rate > 0 {
 			when = fmt.Sprintf("%g a second (%.1f)", r.rate, float64(c.replaced)/c.took.Seconds())
 		}
-		b += fmt.Sprintf("| %s | %s | %s | %d | %d | %.1f%% |\n", r.tool, r.differs, when, c.packets, c.wrong, 100*float64(c.unknown)/float64(max(1, c.packets)))
+		b += fmt.Sprintf("| %s | %s | %s | %d | %d | %.1f%% | %d |\n",
+			r.tool, r.differs, when, c.packets, c.wrong, 100*float64(c.unknown)/float64(max(1, c.packets)), c.misled)
 	}
 	return b
 }

@@ -159,9 +159,12 @@ func (p pair) list() []string {
 	return []string{p.tool + "-save", "-c", "-t", "filter"}
 }
 
-// wrongRule begins what is told of a wrong rule: .ci/test does not run again what
-// says so.
-const wrongRule = "wrong rule told"
+// How it begins what is told of a wrong rule, or of rules of which one is said to
+// have done it and none did: .ci/test does not run again what says so.
+const (
+	wrongRule       = "wrong rule told"
+	wrongCandidates = "wrong candidates told"
+)
 
 // told is what comes of holding a packet that was told against the set that
 // dropped it: why its rule is not known, and what is wrong with it.
@@ -184,7 +187,7 @@ func (p pair) told(packet *model.Packet, truth string) (unknown, problem string)
 	case d.Rule != nil && (p.setOf(d.Rule) != truth || !strings.Contains(strings.ToLower(d.Rule.Text), "drop")):
 		return "", fmt.Sprintf("%s: %+v dropped it, it was %s's", wrongRule, *d.Rule, truth)
 	case d.Rule == nil && len(d.RuleCandidates) > 0 && !p.among(d.RuleCandidates, truth):
-		return "", fmt.Sprintf("%s: one of %+v dropped it, it was %s's", wrongRule, d.RuleCandidates, truth)
+		return "", fmt.Sprintf("%s: one of %+v dropped it, it was %s's", wrongCandidates, d.RuleCandidates, truth)
 	case d.Rule == nil:
 		return reasonOf(packet), ""
 	}

@@ -12,7 +12,7 @@ const (
 	// Reading rule sets takes no more than one part in readShare of the time, but
 	// for so much that is saved up: on a node whose rules are replaced all the time
 	// versions are left out, and what packets met of those is unknown.
-	readShare  = 4
+	readShare  = 3
 	readSaved  = 500 * time.Millisecond
 	readPaused = 10 * time.Second // at most
 )
