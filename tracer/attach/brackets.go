@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -77,7 +76,7 @@ type Brackets struct {
 
 // hookListing is what hung at a namespace's hooks at some time.
 type hookListing struct {
-	at    time.Time
+	at    uint64 // when it began (kernel clock)
 	hooks []node.Hook
 	err   error
 }
@@ -165,8 +164,8 @@ func listHooks(ns *node.Namespaces, inode uint32) ([]node.Hook, error) {
 // brackets were placed around: then no bracket proves anything. It lists those that
 // were there and those that are: one that came or went since the packet died may
 // have been there when it did. A rule added to a table changes nothing here.
-func (b *Brackets) Changed(netns uint32, pf, hook uint8) ([]journey.Table, bool) {
-	l := b.listed(netns)
+func (b *Brackets) Changed(netns uint32, pf, hook uint8, at uint64) ([]journey.Table, bool) {
+	l := b.listed(netns, at)
 	if l.err != nil {
 		return nil, false // the namespace went: what was there at the start is all that is known
 	}
@@ -187,14 +186,15 @@ func (b *Brackets) Changed(netns uint32, pf, hook uint8) ([]journey.Table, bool)
 
 var errNotListed = errors.New("no netfilter hooks were listed")
 
-// listed is what hangs at a namespace's hooks by now, or did a moment ago.
-func (b *Brackets) listed(netns uint32) hookListing {
+// listed is what hangs at a namespace's hooks, as it was found later than a time
+// of the kernel's clock: what was listed before a packet died says nothing of then.
+func (b *Brackets) listed(netns uint32, at uint64) hookListing {
 	if !b.use {
 		return hookListing{err: errNotListed}
 	}
 	l, ok := b.now[netns]
-	if !ok || time.Since(l.at) >= listingValid {
-		l = hookListing{at: time.Now()}
+	if !ok || l.at <= at {
+		l = hookListing{at: journey.Clock{}.Now()}
 		l.hooks, l.err = listHooks(b.ns, netns)
 		b.now[netns] = l
 	}
@@ -204,8 +204,8 @@ func (b *Brackets) listed(netns uint32) hookListing {
 // Beside gives the chains at a hook of a device or bridge, those that were there
 // when the links were placed and those that are now, in the order they run, and
 // whether that is not the same. pf 0 asks for those of all such hooks.
-func (b *Brackets) Beside(netns uint32, pf, hook uint8, dev string) ([]journey.Table, bool) {
-	l, was := b.listed(netns), besides(b.first[netns], pf, hook, dev)
+func (b *Brackets) Beside(netns uint32, pf, hook uint8, dev string, at uint64) ([]journey.Table, bool) {
+	l, was := b.listed(netns, at), besides(b.first[netns], pf, hook, dev)
 	if l.err != nil {
 		return was, false
 	}
@@ -240,9 +240,6 @@ func besides(all []node.Hook, pf, hook uint8, dev string) (found []journey.Table
 func besideFamily(pf uint8) string {
 	return map[uint8]string{unix.NFPROTO_NETDEV: "netdev", unix.NFPROTO_BRIDGE: "bridge"}[pf]
 }
-
-// listingValid is how long a listing of hooks serves further drops.
-const listingValid = time.Second
 
 // tables are the entries that have rules, in the order they run.
 func (g hookGroups) tables() []journey.Table {

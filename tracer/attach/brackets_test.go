@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -193,8 +192,8 @@ func TestTablesThatCameOrWent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBrackets(nil, true)
 			b.groups[key], _ = groupByPriority(tc.was)
-			b.now[key.netns] = hookListing{at: time.Now(), hooks: tc.is}
-			tables, changed := b.Changed(key.netns, key.pf, key.hook)
+			b.now[key.netns] = hookListing{at: 2, hooks: tc.is}
+			tables, changed := b.Changed(key.netns, key.pf, key.hook, 1)
 			if got := entryNames(tables); got != tc.want || changed != tc.changed {
 				t.Errorf("%q, %v; want %q, %v", got, changed, tc.want, tc.changed)
 			}

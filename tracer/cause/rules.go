@@ -139,7 +139,7 @@ func anyRule(q *inquiry) *claim {
 		c.fix = q.ruleFix(m)
 		return c
 	}
-	if q.d.Hook == "" || q.d.Table == "" && len(q.d.Candidates) == 0 {
+	if q.d.Hook == "" || q.d.Table == "" && len(q.d.Candidates) == 0 && q.d.RuleUnknown == "" {
 		return nil
 	}
 	c := &claim{evidence: []string{q.where()}, summary: fmt.Sprintf("a rule of %s in hook %s drops it", tableWords(q.d), q.d.Hook)}
@@ -160,7 +160,10 @@ func anyRule(q *inquiry) *claim {
 }
 
 func tableWords(d *model.Drop) string {
-	if d.Table == "" {
+	switch {
+	case d.Table == "" && len(d.Candidates) == 0:
+		return "a table that is not known"
+	case d.Table == "":
 		return "one of several tables"
 	}
 	return "table " + d.Table + " (" + backendWords(d) + ")"

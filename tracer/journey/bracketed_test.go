@@ -65,7 +65,7 @@ func (l laidOut) At(netns uint32, pf, hook, index uint8) []Table {
 	return groups[min(int(index), len(groups))-1]
 }
 
-func (l laidOut) Changed(uint32, uint8, uint8) ([]Table, bool) { return nil, false }
+func (l laidOut) Changed(uint32, uint8, uint8, uint64) ([]Table, bool) { return nil, false }
 func (l laidOut) Reached(uint32)                               {}
 
 // besideKey is where laidOut keeps the chains of a hook of a device or bridge.
@@ -73,7 +73,7 @@ func besideKey(netns uint32, pf, hook uint8) [2]uint32 {
 	return [2]uint32{netns, uint32(pf)<<16 | uint32(hook)}
 }
 
-func (l laidOut) Beside(netns uint32, pf, hook uint8, _ string) (all []Table, changed bool) {
+func (l laidOut) Beside(netns uint32, pf, hook uint8, _ string, _ uint64) (all []Table, changed bool) {
 	if pf != 0 {
 		return slices.Concat(l[besideKey(netns, pf, hook)]...), false
 	}

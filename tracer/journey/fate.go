@@ -193,7 +193,7 @@ func placeInHook(w *world, c *copyState, e *Record, d *model.Drop, verdict strin
 	if e.Index == 0 {
 		return
 	}
-	tables, changed := w.tables.Changed(e.Netns, e.Pf, e.Hook-1)
+	tables, changed := w.tables.Changed(e.Netns, e.Pf, e.Hook-1, e.Ts)
 	if !changed {
 		tables = w.tables.At(e.Netns, e.Pf, e.Hook-1, e.Index)
 	}
@@ -262,6 +262,12 @@ func nameRule(w *world, c *copyState, e *Record, d *model.Drop, verdict string) 
 		d.Queue = c.table.Queue
 	case d.Table != "" && e.Index != 0:
 		r = w.rules.Infer(c.passage(e, Table{Backend: d.Backend, Family: d.Family, Table: d.Table, Chain: d.Chain}), verdict)
+		if r.Unread && d.Backend == "nft" {
+			// the table was the only one there that anybody read; another may have come and gone
+			d.Table, d.Chain, d.Family = "", "", ""
+		}
+	case d.Table == "" && len(d.Candidates) == 0 && e.Index != 0 && e.Index != LastBracket:
+		r.Unknown = "nothing is known to hang there that ends packets so: it came, or was gone, about then"
 	}
 	nameRuling(c, d, r)
 }

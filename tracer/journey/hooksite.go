@@ -127,7 +127,7 @@ func (c *copyState) maybeAtSite(w *world, e *Record) bool {
 	if !w.Hidden() || e.Index != LastBracket {
 		return false
 	}
-	tables, _ := w.tables.Beside(e.Netns, 0, 0, "")
+	tables, _ := w.tables.Beside(e.Netns, 0, 0, "", e.Ts)
 	return len(tables) > 0
 }
 
@@ -144,7 +144,7 @@ func placeAtSite(w *world, c *copyState, e *Record, d *model.Drop, s HookSite, v
 		d.RuleUnknown = "no nft chain freed it: ebtables or a flow table may have"
 		return
 	}
-	tables, changed := w.tables.Beside(e.Netns, s.PF, s.Hook, d.Interface)
+	tables, changed := w.tables.Beside(e.Netns, s.PF, s.Hook, d.Interface, e.Ts)
 	tables = slices.DeleteFunc(tables, func(t Table) bool {
 		return t.Backend == "" && inChain || t.Backend != "" && s.family != "" && t.Family != s.family
 	})
@@ -222,7 +222,7 @@ func (c *copyState) within(e *Record, t Table) Passage {
 	if e.Hook-1 == inetIngress {
 		return c.beside(e, t, HookSite{PF: unix.NFPROTO_NETDEV, Hook: NetdevIngress})
 	}
-	return Passage{At: e.Event, After: true, Before: c.last, Netns: e.Netns, PF: e.Pf, Hook: e.Hook, Out: c.out, CT: c.ct, Invalid: c.invalid, Table: t}
+	return Passage{At: e.Event, After: true, Before: c.last, Netns: e.Netns, PF: e.Pf, Hook: e.Hook, Out: c.out, OutIndex: c.outIndex, CT: c.ct, Invalid: c.invalid, Table: t}
 }
 
 // HookName is the hook's name for rules.

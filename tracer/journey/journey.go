@@ -53,11 +53,12 @@ type Tables interface {
 	Passed(netns uint32, pf, hook, after, upto uint8) []Table
 	// At gives what lies right behind a bracket.
 	At(netns uint32, pf, hook, index uint8) []Table
-	// Changed lists a hook's tables if they are not those known at the start.
-	Changed(netns uint32, pf, hook uint8) ([]Table, bool)
+	// Changed lists a hook's tables if they are not those known at the start, as
+	// they were found later than a time of the kernel's clock.
+	Changed(netns uint32, pf, hook uint8, at uint64) ([]Table, bool)
 	// Beside lists what hangs at a hook of a device or bridge, and whether that
 	// changed since the start; pf 0: at all of them.
-	Beside(netns uint32, pf, hook uint8, dev string) ([]Table, bool)
+	Beside(netns uint32, pf, hook uint8, dev string, at uint64) ([]Table, bool)
 	// Reached notes that the flow got to a namespace.
 	Reached(netns uint32)
 }
@@ -65,13 +66,14 @@ type Tables interface {
 // copyState is one skb that carried the packet: the original, a clone, a
 // segment. Its fate is its own; the packet's is drawn from all of them.
 type copyState struct {
-	number  int
-	last    bpf.Event // last sighting
-	foreign bool      // last sighting was outside this node
-	segment bool      // carries a part of the packet: if it dies, the packet did not arrive whole
-	fib     *bpf.EventRoute
-	out     string // interface its last route leads to
-	came    string // interface it came in by last
+	number   int
+	last     bpf.Event // last sighting
+	foreign  bool      // last sighting was outside this node
+	segment  bool      // carries a part of the packet: if it dies, the packet did not arrive whole
+	fib      *bpf.EventRoute
+	out      string // interface its last route leads to
+	outIndex uint32
+	came     string // interface it came in by last
 	hookState
 	tableState
 	connection

@@ -18,6 +18,8 @@ type Ruling struct {
 	Unknown string       // why the rules are not known; "" when they are
 	Source  model.RuleSource
 	Open    []string // inferred: what could not be evaluated on the way
+	// Unread: the packet met rules that nobody has read.
+	Unread bool
 	// Candidates are the rules of which one decided, where it is not known which.
 	Candidates []model.Rule
 	// Queue is the number of the queue that the deciding rule sends packets to; nil:
@@ -34,12 +36,13 @@ func (r Ruling) drops() bool {
 
 // Passage is a packet on its way through one table: as it was seen last before.
 type Passage struct {
-	At    bpf.Event
-	Netns uint32
-	PF    uint8
-	Hook  uint8  // netfilter hook + 1
-	Out   string // the interface its route leads to; "" not known
-	CT    *bpf.EventCt
+	At       bpf.Event
+	Netns    uint32
+	PF       uint8
+	Hook     uint8  // netfilter hook + 1
+	Out      string // the interface its route leads to; "" not known
+	OutIndex uint32 // of Out; 0: not known
+	CT       *bpf.EventCt
 	// Invalid: conntrack looked at it and gave it no entry.
 	Invalid bool
 	Table   Table

@@ -55,7 +55,7 @@ func stepTransmit(j *journey, w *world, c *copyState, e *Record) {
 func stepReceive(j *journey, w *world, c *copyState, e *Record) {
 	w.tables.Reached(e.Netns)
 	c.index, c.hook, c.left = 0, 0, false
-	c.ct, c.invalid, c.out, c.bracket = nil, false, "", bpf.Event{}
+	c.ct, c.invalid, c.out, c.outIndex, c.bracket = nil, false, "", 0, bpf.Event{}
 	c.came = CString(e.Ifname[:])
 	j.push(e, j.hop(w, c, e, model.StageReceive))
 }
@@ -263,7 +263,7 @@ func stepRoute(j *journey, w *world, c *copyState, e *Record) {
 	if h.Route.Error != "" || h.Result != "" {
 		h.Route.Interface, h.Route.IfIndex, h.Route.Gateway = "", 0, ""
 	}
-	c.out = h.Route.Interface
+	c.out, c.outIndex = h.Route.Interface, h.Route.IfIndex
 	j.push(e, h)
 }
 
@@ -274,9 +274,9 @@ func (c *copyState) passage(e *Record, t Table) Passage {
 	if c.bracket.Id != 0 && c.bracket.Hook == e.Hook && c.bracket.Netns == e.Netns {
 		at = c.bracket // what a table told since was told at its death
 	}
-	p := Passage{At: at, Netns: e.Netns, PF: e.Pf, Hook: e.Hook, Out: c.out, CT: c.ct, Invalid: c.invalid, Table: t, Until: e.Event, Contents: e.Table}
+	p := Passage{At: at, Netns: e.Netns, PF: e.Pf, Hook: e.Hook, Out: c.out, OutIndex: c.outIndex, CT: c.ct, Invalid: c.invalid, Table: t, Until: e.Event, Contents: e.Table}
 	if e.Ifname[0] != 0 {
-		p.At.Ifname = e.Ifname
+		p.At.Ifname, p.At.Ifindex = e.Ifname, e.Ifindex
 	}
 	return p
 }

@@ -8,6 +8,7 @@ package rulebook
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,13 +32,13 @@ type doubt[T any] struct {
 // ruling is what the versions in question have in common, or why nothing is named.
 func (d doubt[T]) ruling() ruling {
 	before, after := d.side(d.before), d.side(d.after)
-	if d.only && before.Decided != nil && after.Decided != nil && sameRule(*before.Decided, *after.Decided) && len(before.Rules) == len(after.Rules) {
+	if d.only && before.Decided != nil && after.Decided != nil && sameRule(*before.Decided, *after.Decided) && slices.EqualFunc(before.Rules, after.Rules, sameRule) {
 		return after
 	}
 	if d.before != nil && d.after != nil && before.NotAsked && after.NotAsked {
 		return after // whatever stood: it asked none of them
 	}
-	r := ruling{Unknown: d.words(before, after), Source: after.Source}
+	r := ruling{Unknown: d.words(before, after), Source: after.Source, Unread: !d.only}
 	r.Open = append(before.Open, after.Open...)
 	if d.only { // else it may have been a rule that nobody has read
 		r.Candidates = candidates(before, after)

@@ -69,19 +69,20 @@ func interfaces(p journey.Passage, q *facts.Packet) {
 		besideDevices(p, q)
 		return
 	}
-	own := facts.Known(journey.CString(p.At.Ifname[:]))
+	own, index := facts.Known(journey.CString(p.At.Ifname[:])), facts.Known(p.At.Ifindex)
 	none := facts.Known("")
 	switch p.Hook - 1 {
 	case journey.PreRouting, journey.LocalIn:
-		q.In, q.Out = own, none
+		q.In, q.InIndex, q.Out = own, index, none
 	case journey.LocalOut:
-		q.In, q.Out = none, own
+		q.In, q.Out, q.OutIndex = none, own, index
 	case journey.PostRouting:
-		q.Out = own
+		q.Out, q.OutIndex = own, index
 	default: // FORWARD
-		q.In = own
+		q.In, q.InIndex = own, index
 		if p.Out != "" {
 			q.Out = facts.Known(p.Out)
+			q.OutIndex = facts.Fact[uint32]{Value: p.OutIndex, Known: p.OutIndex != 0}
 		}
 	}
 }

@@ -6,6 +6,7 @@ package nft
 
 import (
 	"bytes"
+	"slices"
 )
 
 // buildIndex makes exact sets quick to search.
@@ -46,6 +47,19 @@ func (s *Set) all() []span {
 		return s.ranges
 	}
 	return s.spans(nil)
+}
+
+// mayBreak tells that the element has a statement of its own (a limit, a quota)
+// that may say no though the key is there (nft_set_elem_update_expr,
+// include/net/netfilter/nf_tables.h, 5.17 to 7.3).
+func (e *Element) mayBreak() bool {
+	return slices.ContainsFunc(e.Exprs, func(x Expr) bool {
+		switch x.(type) {
+		case Counter, Last:
+			return false
+		}
+		return true
+	})
 }
 
 // Contains tells whether a key is in the set.

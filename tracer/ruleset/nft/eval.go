@@ -7,6 +7,7 @@ package nft
 import (
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/xt"
+	"slices"
 )
 
 // eval does one expression.
@@ -111,6 +112,9 @@ func (w *walker) lookup(s *state, e Lookup) next {
 		return w.answer(s, packet.Unknown, "look-up in "+e.Set)
 	}
 	found, answer := set.candidates(key)
+	if answer == packet.Yes && slices.ContainsFunc(found, (*Element).mayBreak) {
+		answer = packet.Unknown
+	}
 	if set.Flags&(SetEval|SetTimeout) != 0 && answer != packet.Unknown { // its elements come and go by themselves
 		answer = packet.Unknown
 	}

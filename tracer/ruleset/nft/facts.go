@@ -190,9 +190,9 @@ func (w *walker) property(s *state, key MetaKey) datum {
 	case MetaOifname:
 		return name(p.Out)
 	case MetaIif:
-		return w.index(p.In)
+		return w.index(p.In, p.InIndex)
 	case MetaOif:
-		return w.index(p.Out)
+		return w.index(p.Out, p.OutIndex)
 	case MetaLen:
 		if w.proto == protoIPv4 || w.proto == protoIPv6 {
 			return number(p.Length)
@@ -205,10 +205,12 @@ func (w *walker) property(s *state, key MetaKey) datum {
 	return hidden(int(f.bits+bitsPerByte-1) / bitsPerByte)
 }
 
-// index is the index of an interface, as of when the rule set was read; 0 for a
-// hook that has none.
-func (w *walker) index(f packet.Fact[string]) datum {
+// index is the index of an interface: the packet's own, or where that was not
+// seen, as of when the rule set was read; 0 for a hook that has none.
+func (w *walker) index(f packet.Fact[string], index packet.Fact[uint32]) datum {
 	switch {
+	case index.Known:
+		return native(index.Value)
 	case !f.Known:
 		return hidden(4)
 	case f.Value == "":

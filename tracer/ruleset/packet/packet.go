@@ -121,6 +121,8 @@ type Packet struct {
 	Fragment         Fact[bool]   // a fragment that is not the first one
 
 	In, Out         Fact[string] // interface names; known and "": the hook has none
+	InIndex         Fact[uint32] // of In; a name may be given to another interface later
+	OutIndex        Fact[uint32]
 	PhysIn, PhysOut Fact[string] // bridge ports
 	Mark            Fact[uint32]
 	CT              Conntrack
