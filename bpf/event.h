@@ -157,6 +157,7 @@ struct event {
 	u8 pad[2];
 	u32 frame; /* number of the frame that holds its bytes, 0: none */
 	u64 nft; /* inside a netfilter hook: nft_stamp() then */
+	u64 routes; /* and routes_stamp() of its family */
 	struct tuple t;
 	struct tunnel tun;
 };
@@ -214,6 +215,7 @@ struct looked {
 	u64 generation; /* legacy: as event_table has it */
 	u64 print; /* the same */
 	u64 nft; /* nft_stamp() */
+	u64 routes; /* routes_stamp() of the family asked about */
 };
 
 struct event_route {

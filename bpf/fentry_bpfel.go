@@ -86,6 +86,7 @@ type FentryEvent struct {
 	Pad      [2]uint8
 	Frame    uint32
 	Nft      uint64
+	Routes   uint64
 	T        FentryTuple
 	Tun      FentryTunnel
 }
@@ -277,6 +278,7 @@ type FentryLooked struct {
 	Generation uint64
 	Print      uint64
 	Nft        uint64
+	Routes     uint64
 }
 
 type FentryMapKey struct {

@@ -167,6 +167,20 @@ struct netns_nftables {
 	u8 gencursor;
 } CORE;
 
+/* include/net/netns/ipv4.h */
+struct netns_ipv4 {
+	struct {
+		int counter;
+	} rt_genid; /* atomic_t */
+} CORE;
+
+/* include/net/netns/ipv6.h */
+struct netns_ipv6 {
+	struct {
+		int counter;
+	} fib6_sernum; /* atomic_t */
+} CORE;
+
 /* include/net/netfilter/nf_tables.h; base_seq is here before 6.17 */
 struct nftables_pernet {
 	unsigned int base_seq;
@@ -180,6 +194,8 @@ struct nftables_pernet {
 struct net___hooks {
 	struct netns_nf nf;
 	struct netns_nftables nft;
+	struct netns_ipv4 ipv4;
+	struct netns_ipv6 ipv6;
 	void *gen;
 } CORE;
 

@@ -160,6 +160,7 @@ int look(struct bpf_raw_tracepoint_args *ctx)
 	if (found)
 		table = found;
 	seen_now.nft = nft_stamp((u64)net);
+	seen_now.routes = routes_stamp((u64)net, pf);
 	seen_now.generation = generation_of(table);
 	if (table && private)
 		bpf_probe_read_kernel(&content, sizeof(content), (void *)(table + private));

@@ -56,4 +56,24 @@ static __always_inline u64 nft_stamp(u64 net_addr)
 	return NFT_STAMP_KNOWN | (u64)BPF_CORE_READ(net, nft.gencursor) << 32 | seq;
 }
 
+#define ROUTES_STAMP_KNOWN (1ULL << 40)
+
+/*
+ * The name of the routes that stand in a namespace: what addresses, routes, devices
+ * and policy rules count up when they change (rt_genid_bump_ipv4 by rt_cache_flush,
+ * net/ipv4/route.c; fib6_new_sernum, net/ipv6/ip6_fib.c). 0: not to be had.
+ */
+static __always_inline u64 routes_stamp(u64 net_addr, u8 pf)
+{
+	struct net___hooks *net = (void *)net_addr;
+
+	if (!net)
+		return 0;
+	if (pf != PF_INET6)
+		return ROUTES_STAMP_KNOWN | (u32)BPF_CORE_READ(net, ipv4.rt_genid.counter);
+	if (!bpf_core_field_exists(net->ipv6))
+		return 0;
+	return ROUTES_STAMP_KNOWN | (u32)BPF_CORE_READ(net, ipv6.fib6_sernum.counter);
+}
+
 #endif

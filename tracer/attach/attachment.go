@@ -94,11 +94,11 @@ func (a *Attachment) NotOurs(tuple bpf.Tuple, until uint64) error {
 
 // Look asks the kernel half what the rule sets of the calling thread's network
 // namespace are now (bpf/rules_find.h): nft's, and of the legacy table with that
-// name and family ("ip", "ip6"; "" for none): found by its name, else at its address
-// if that is known.
+// name and family ("ip", "ip6"): found by its name, else at its address if that is
+// known; "" asks for none. The routes are that family's.
 func (a *Attachment) Look(family, table string, address uint64) (bpf.Looked, error) {
 	var l bpf.Looked
-	if family != "" && a.private == 0 && !a.unreadable { // struct xt_table begins with a list head: 0 is no offset of it
+	if table != "" && a.private == 0 && !a.unreadable { // struct xt_table begins with a list head: 0 is no offset of it
 		var err error
 		if a.private, err = a.cfg.Kernel.FieldOffset("xt_table", "private", "x_tables"); err != nil {
 			a.unreadable = true

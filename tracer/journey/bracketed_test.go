@@ -66,7 +66,7 @@ func (l laidOut) At(netns uint32, pf, hook, index uint8) []Table {
 }
 
 func (l laidOut) Changed(uint32, uint8, uint8, uint64) ([]Table, bool) { return nil, false }
-func (l laidOut) Reached(uint32)                               {}
+func (l laidOut) Reached(uint32)                                       {}
 
 // besideKey is where laidOut keeps the chains of a hook of a device or bridge.
 func besideKey(netns uint32, pf, hook uint8) [2]uint32 {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/tracer/journey"
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/nfnetlink"
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/infer"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
@@ -74,13 +75,17 @@ type world struct {
 	sets   *setMemory
 	passed passed
 	unsure []string // ipsets of which it is not known what they held
+	routes routesMet
+	now    func() uint64 // names the routes that stand
+	moved  bool          // they are not those that the packet met
 }
 
 var _ facts.World = (*world)(nil)
 
 // seenBy is what rules ask about the node for a packet on its way through a table.
 func (b *Book) seenBy(p journey.Passage) *world {
-	return &world{World: b.world(p.Netns), sets: b.sets.in(p.Netns), passed: b.passedBy(p)}
+	return &world{World: b.world(p.Netns), sets: b.sets.in(p.Netns), passed: b.passedBy(p),
+		routes: routesOf(p), now: func() uint64 { return b.routesNow(p.Netns, nfnetlink.Family(p.PF)) }}
 }
 
 // IPSet implements facts.World.
@@ -95,10 +100,13 @@ func (w *world) IPSet(set string, dirs []bool, p *facts.Packet) facts.Answer {
 // rulingOf is what the rules say of a packet as it is told, with what of the node
 // was not known.
 func (w *world) rulingOf(ask func() infer.Ruling) ruling {
-	w.unsure = nil
+	w.unsure, w.moved = nil, false
 	r := rulingOf(ask())
 	if r.Decided == nil && r.Unknown != "" && len(w.unsure) > 0 {
 		r.Unknown += "; not known: what ipset " + strings.Join(w.unsure, ", ") + " held then"
+	}
+	if r.Decided == nil && r.Unknown != "" && w.moved {
+		r.Unknown += "; not known: the routes then, which have changed since"
 	}
 	return r
 }

@@ -24,8 +24,8 @@ import (
 // Kernel is what the kernel half tells of rule sets.
 type Kernel interface {
 	// Look tells what the rule sets of the calling thread's network namespace are
-	// now: nft's, and of the legacy table with that name and family ("ip", "ip6";
-	// "" for none), which may be known by its address already.
+	// now: nft's, and of the legacy table with that name ("" for none) and family,
+	// which may be known by its address already; and what that family's routes are.
 	Look(family, table string, address uint64) (bpf.Looked, error)
 	// What a generation of legacy tables counts now: those that were made, wherever
 	// on the machine; or how often that one was replaced; or, where neither can be

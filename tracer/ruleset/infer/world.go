@@ -36,12 +36,26 @@ type World struct {
 	mu      sync.Mutex
 	answers *recall.Memory[any]
 	trouble error // the last question that failed
+	under   uint64
 }
 
 // NewWorld asks about the namespace of that inode number. Nothing is asked yet.
 func NewWorld(ns *node.Namespaces, netns uint32) *World {
+	return &World{ns: ns, netns: netns, answers: newAnswers()}
+}
+
+func newAnswers() *recall.Memory[any] {
 	until := func(asked, _ time.Time) time.Time { return asked.Add(answerValid) }
-	return &World{ns: ns, netns: netns, answers: recall.New[any](recall.Config{Most: keptAnswers, Until: until})}
+	return recall.New[any](recall.Config{Most: keptAnswers, Until: until})
+}
+
+// Under forgets what was answered under another name of the routes.
+func (w *World) Under(routes uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.under != routes {
+		w.under, w.answers = routes, newAnswers()
+	}
 }
 
 // Trouble is why the last question that failed did; nil: none has.
