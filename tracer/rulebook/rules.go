@@ -60,6 +60,9 @@ type nftRules struct {
 	names ipset.Names
 	told  map[*nft.Rule]model.Rule
 	rules map[ruleHandle]ruleAt // nil until a handle is asked for
+	// settles is when it is to be read once more (kernel clock), as sets of it may
+	// have been read before they were what the commit made of them; 0: never.
+	settles uint64
 	// compared are the chains that have rules which only compare; nil until asked.
 	compared map[*nft.Chain]bool
 }

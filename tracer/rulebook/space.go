@@ -52,6 +52,10 @@ const (
 	keptVersions = 16
 	keptRules    = 20_000
 	keptBytes    = 16 << 20
+	// When a commit that was seen has surely ended: it takes less than a microsecond
+	// for each element that it changes.
+	settlesIn        = 2 * time.Second
+	settlesByElement = 20 * time.Microsecond
 )
 
 // space is what is known of the rule sets of one network namespace.
@@ -335,21 +339,28 @@ func (r *reader) nft(s *space) error {
 			return err
 		}
 		s.nft.rename(first.stamp)
-		if s.nft.still(first) {
+		still := s.nft.still(first)
+		if still && !s.nft.settles(first.after) {
 			return nil
 		}
 		if !r.leave.given() {
+			if still {
+				return nil
+			}
 			return errTooOften
 		}
-		rules, last, err := r.readNFT(s.nft.newest())
+		rules, last, err := r.readNFT(s.nft.newest(), still)
 		switch {
 		case errors.Is(err, nft.ErrBusy):
 			return errChanging
 		case err != nil:
 			return err
 		case first.stamp == last.stamp && rules.set.Generation == first.stamp.commits():
-			v := s.nft.newest()
-			s.nft.read(first, last, rules, v != nil && last.stamp.commits() == v.stamp.commits()+1, false)
+			if still {
+				s.nft.settle(first, last, rules)
+			} else {
+				s.nft.came(first, last, rules)
+			}
 			s.nft.forget(min(keptVersions, max(2, keptRules/max(1, rules.set.Count()))))
 			return nil
 		case try+1 == readTries:
@@ -358,14 +369,38 @@ func (r *reader) nft(s *space) error {
 	}
 }
 
-func (r *reader) readNFT(was *version[*nftRules]) (*nftRules, moment, error) {
+// came notes a version that was not read before. What its commit changed last may
+// not be in it yet.
+func (h *nftHistory) came(first, last moment, rules *nftRules) {
+	v := h.newest()
+	next := v != nil && last.stamp.commits() == v.stamp.commits()+1
+	if v != nil {
+		before := v.rules.set
+		if !next {
+			before = nil
+		}
+		if n := rules.set.Unsettle(before); n >= 0 {
+			rules.settles = first.after + uint64(settlesIn+time.Duration(n)*settlesByElement)
+		}
+	}
+	h.read(first, last, rules, next, false)
+}
+
+// settles tells that the newest version is to be read once more.
+func (h *nftHistory) settles(now uint64) bool {
+	at := h.newest().rules.settles
+	return at != 0 && now > at
+}
+
+// readNFT reads the rule set; anew though there was no commit, if that is asked.
+func (r *reader) readNFT(was *version[*nftRules], anew bool) (*nftRules, moment, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, readTime)
 	defer cancel()
 	began := time.Now()
 	defer func() { r.leave.spent(time.Since(began)) }()
 	var set *nft.Ruleset
 	var err error
-	if was == nil {
+	if was == nil || anew {
 		set, err = nft.Read(ctx)
 	} else {
 		set, err = was.rules.set.Refresh(ctx)

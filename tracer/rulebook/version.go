@@ -130,14 +130,14 @@ func (h *history[T]) at(p passed) met[T] {
 	}
 	if p.first.named() && p.final.named() {
 		if p.first == p.final {
-			if v := h.called(p.first); v != nil {
+			if v := h.called(p.first, p.begin); v != nil {
 				return met[T]{sure: v}
 			}
 			m := h.around(p)
 			m.only = false // it was none of those that were read
 			return m
 		}
-		m := met[T]{before: h.called(p.first), after: h.called(p.final), changed: true}
+		m := met[T]{before: h.called(p.first, p.begin), after: h.called(p.final, p.end), changed: true}
 		m.only = m.before != nil && m.after != nil && m.after.follows && h.next(m.before) == m.after
 		return m
 	}
@@ -149,14 +149,24 @@ func (h *history[T]) at(p passed) met[T] {
 	return h.around(p)
 }
 
-// called finds the version of a name.
-func (h *history[T]) called(s stamp) *version[T] {
+// called finds the version of a name; of several readings of one the last that was
+// made before a time, else the first.
+func (h *history[T]) called(s stamp, at uint64) (found *version[T]) {
 	for _, v := range slices.Backward(h.versions) {
 		if v.stamp == s {
-			return v
+			if found = v; v.from <= at {
+				return v
+			}
 		}
 	}
-	return nil
+	return found
+}
+
+// settle notes the newest version as it was read once more, under the same name.
+func (h *history[T]) settle(first, last moment, rules T) {
+	h.looked = last.after
+	h.newest().until = max(h.newest().until, first.after)
+	h.versions = append(h.versions, &version[T]{stamp: first.stamp, print: first.print, from: first.before, until: max(first.before, last.after), rules: rules})
 }
 
 // next gives the version that was read after another one.

@@ -115,7 +115,7 @@ func (w *walker) lookup(s *state, e Lookup) next {
 	if answer == packet.Yes && slices.ContainsFunc(found, (*Element).mayBreak) {
 		answer = packet.Unknown
 	}
-	if set.Flags&(SetEval|SetTimeout) != 0 && answer != packet.Unknown { // its elements come and go by themselves
+	if (set.Flags&(SetEval|SetTimeout) != 0 || !set.settled(key, found, answer)) && answer != packet.Unknown { // its elements come and go by themselves
 		answer = packet.Unknown
 	}
 	if e.Dst == RegNone {

@@ -118,6 +118,11 @@ type Set struct {
 	// padded to four in the key; empty where the kernel does not tell.
 	FieldLens []uint32
 	Elements  []Element
+	// Unsettled: the commit that changed it may not have ended yet when it was read,
+	// nor when packets of that generation came by (see Unsettle); until then it was
+	// as Former, if that is known.
+	Unsettled bool
+	Former    *Set
 
 	userData []byte
 	index    map[string]int // exact sets: key to its place in Elements
