@@ -201,3 +201,41 @@ func TestDropBetweenBrackets(t *testing.T) {
 		})
 	}
 }
+
+// Rules that nobody has read may have been those of a table that came and went: the
+// only one that is known there is not named. A hook where nothing known ends
+// packets so is told as such.
+func TestDropByRulesNobodyRead(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		group    []Table
+		location string
+		ruling   Ruling
+		want     string // backend, table and why
+	}{
+		{"an nft table", between(nftChain("t", "c")), "nft_do_chain+0x1", Ruling{Unknown: "replaced", Unread: true}, "nft  replaced"},
+		{"its rules were read", between(nftChain("t", "c")), "nft_do_chain+0x1", Ruling{Unknown: "one of two"}, "nft t one of two"},
+		{"a legacy table stays", between(legacyTable("filter")), "nf_hook_slow+0x1", Ruling{Unknown: "replaced", Unread: true}, "legacy filter replaced"},
+		{"no such table is known there", between(nftChain("t", "c")), "nf_hook_slow+0x1", Ruling{}, "  nothing is known to hang there that ends packets so: it came, or was gone, about then"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStory(t)
+			s.names.inChain = true
+			s.asm.w.rules = alike{ruling: c.ruling}
+			s.bracketed(1, forwardHook, c.group)
+			syn(s).fromClient().kfree("NETFILTER_DROP", c.location, calicl, in(unix.NFPROTO_IPV4, forwardHook), index(1))
+			d := s.one().Drop
+			if got := strings.Join([]string{d.Backend, d.Table, d.RuleUnknown}, " "); got != c.want || d.Rule != nil {
+				t.Errorf("told %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// alike says the same of every packet.
+type alike struct {
+	noRules
+	ruling Ruling
+}
+
+func (a alike) Infer(Passage, string) Ruling { return a.ruling }

@@ -98,6 +98,26 @@ func TestNamelessVersions(t *testing.T) {
 	}
 }
 
+// A version may have been read before it was what it came to be: packets are told by
+// the reading that was made before them.
+func TestVersionThatSettles(t *testing.T) {
+	var m made
+	one := stamp{1, 0}
+	m.readAt(10, one, "early", false)
+	m.settle(moment{100, 101, one, 0}, moment{102, 103, one, 0}, "settled")
+	for at, want := range map[uint64]string{5: "early", 50: "early", 99: "early", 110: "settled", 1000: "settled"} {
+		if got := m.told(passed{begin: at, end: at, first: one, final: one}); got != want {
+			t.Errorf("at %d: %s, want %s", at, got, want)
+		}
+	}
+	if got := m.told(passed{begin: 50, end: 51}); got != "early" {
+		t.Errorf("by time: %s", got)
+	}
+	if !m.look(200, one) || m.told(passed{begin: 150, end: 150}) != "settled" {
+		t.Error("the settled version is not looked at on")
+	}
+}
+
 func TestForgottenVersions(t *testing.T) {
 	var m made
 	for i := uint64(1); i <= 20; i++ {
