@@ -210,8 +210,7 @@ struct event_table {
 
 /* What a namespace's rule sets are at a moment: answers user space, see look(). */
 struct looked {
-	u64 table; /* legacy: struct xt_table, 0: there is none by that name */
-	u64 content; /* legacy: its xt_table_info */
+	u64 content; /* legacy: the table's xt_table_info; 0: there is none by that name */
 	u64 generation; /* legacy: as event_table has it */
 	u64 print; /* the same */
 	u64 nft; /* nft_stamp() */

@@ -273,7 +273,6 @@ const (
 
 type FentryLooked struct {
 	_          structs.HostLayout
-	Table      uint64
 	Content    uint64
 	Generation uint64
 	Print      uint64

@@ -165,7 +165,6 @@ int look(struct bpf_raw_tracepoint_args *ctx)
 	if (table && private)
 		bpf_probe_read_kernel(&content, sizeof(content), (void *)(table + private));
 	seen_now.print = content && have_x_tables() ? print_now(content, pf == PF_INET6) : 0;
-	seen_now.table = table;
 	seen_now.content = content;
 	return 0;
 }

@@ -18,53 +18,15 @@
 #ifndef PATHTRACE_RULES_LEGACY_H
 #define PATHTRACE_RULES_LEGACY_H
 
-#include "rules.h"
-#include "versions.h"
+#include "rules_print.h"
 
-#define BLOCK_RULES 256
-#define MAX_BLOCKS 64 /* 16384 rules */
 #define MAX_NESTING 4
 /* A traversal that is this old has left without being seen. */
 #define STALE_TRAVERSAL_NS 50000000ULL
 
 /* Set by the loader. */
 const volatile u32 blocks_per_cpu = 0; /* room in `snapshots` */
-/* One possible CPU. No constant: 6.1 refuses a program whose loop over blocks
- * it knows to be dead (EFAULT).
- */
-u8 inline_counters = 0;
 const volatile u8 links_tell_rules = 0; /* segments lie between netfilter links: rules_bracket.h */
-
-/* How often each table was replaced since we are here. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, u64); /* struct xt_table */
-	__type(value, u64);
-} replaced SEC(".maps");
-
-static __always_inline u64 generation_of(u64 table)
-{
-	u64 *times = bpf_map_lookup_elem(&replaced, &table);
-
-	return (rules_generation << 32) + (times ? *times : 0);
-}
-
-/* A table gets new contents: from here on it is of another generation. */
-static __always_inline int on_replace(u64 table)
-{
-	u64 *times = bpf_map_lookup_elem(&replaced, &table), one = 1;
-
-	if (times)
-		__sync_fetch_and_add(times, 1);
-	else if (bpf_map_update_elem(&replaced, &table, &one, BPF_NOEXIST))
-		__sync_fetch_and_add(&rules_generation, 1);
-	return 0;
-}
-
-struct counter_block {
-	u64 c[2 * BLOCK_RULES]; /* struct xt_counters: packets, bytes */
-};
 
 /* Sizes set by the loader: possible CPUs times blocks_per_cpu. */
 struct {
@@ -73,34 +35,6 @@ struct {
 	__type(key, u32);
 	__type(value, struct counter_block);
 } snapshots SEC(".maps");
-
-/* The counters as they are at the comparison, for each CPU. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct counter_block);
-} counters_now SEC(".maps");
-
-/* Where a table's counters are. */
-struct layout {
-	u32 number;
-	u32 size;
-	u32 blocks; /* more than MAX_BLOCKS: not covered */
-	u32 pad;
-	u64 print; /* fingerprint of the rules as they were at a generation; 0: not taken */
-	u64 generation;
-	u32 offset[MAX_BLOCKS]; /* of the first rule of each block */
-	u64 block[MAX_BLOCKS]; /* per-CPU pointer */
-};
-
-/* By address of the xt_table_info. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 256);
-	__type(key, u64);
-	__type(value, struct layout);
-} layouts SEC(".maps");
 
 /* One traversal under way. */
 struct traversal {
@@ -142,8 +76,6 @@ struct {
 	__type(value, u64);
 } anchor SEC(".maps");
 
-static const struct layout zero_layout = {};
-
 /*
  * What to add to a per-CPU pointer on this CPU: the address of our own slot in
  * a per-CPU map less the map's per-CPU pointer. Both go through the stack to
@@ -162,160 +94,6 @@ static __always_inline u64 cpu_offset(void)
 	bpf_probe_read_kernel(&base, sizeof(base),
 			      (void *)(array + bpf_core_field_offset(struct bpf_array, pptrs)));
 	return slot - base;
-}
-
-/*
- * False on a kernel that has not loaded x_tables: what reads its structures is
- * dead code then, which a program that runs everywhere may hold.
- */
-static __always_inline int have_x_tables(void)
-{
-	return bpf_core_type_exists(struct xt_table) &&
-	       bpf_core_type_exists(struct xt_table_info);
-}
-
-/* The part of a rule's head that is walked by. */
-struct rule_head {
-	u16 target_offset;
-	u16 next_offset;
-	u32 comefrom;
-	u64 w[2]; /* ipt: packets, bytes; ip6t: the same four bytes later */
-} __attribute__((packed));
-
-static __always_inline int read_rule(struct rule_head *h, u64 *packets, u64 entry, u8 ip6)
-{
-	u32 at = ip6 ? IP6T_TARGET_OFFSET : IPT_TARGET_OFFSET;
-
-	if (bpf_probe_read_kernel(h, sizeof(*h), (void *)(entry + at)))
-		return -1;
-	if (!ip6) {
-		*packets = h->w[0];
-		return 0;
-	}
-	return bpf_probe_read_kernel(packets, sizeof(*packets), (void *)(entry + IP6T_COUNTERS));
-}
-
-struct walk_layout {
-	struct layout *l;
-	u64 entries;
-	u32 offset;
-	u32 rule;
-	u8 ip6;
-};
-
-static long walk_rule(u32 i, struct walk_layout *w)
-{
-	struct rule_head h;
-	u64 packets;
-
-	if (w->offset >= w->l->size ||
-	    read_rule(&h, &packets, w->entries + w->offset, w->ip6))
-		return 1;
-	if (!(w->rule & (BLOCK_RULES - 1))) {
-		u64 k = BELOW(w->rule / BLOCK_RULES, MAX_BLOCKS);
-
-		w->l->offset[k] = w->offset;
-		w->l->block[k] = packets;
-		w->l->blocks = w->rule / BLOCK_RULES + 1;
-	}
-	w->rule++;
-	w->offset += h.next_offset;
-	return !h.next_offset;
-}
-
-static __always_inline u64 entries_of(u64 info)
-{
-	return info + bpf_core_field_offset(struct xt_table_info, entries);
-}
-
-/* Walks a table once for where its counters are. */
-static __always_inline struct layout *new_layout(u64 info, u8 ip6)
-{
-	struct xt_table_info *ti = (void *)info;
-	struct walk_layout w = {};
-	struct layout *l;
-
-	bpf_map_update_elem(&layouts, &info, &zero_layout, BPF_ANY);
-	l = bpf_map_lookup_elem(&layouts, &info);
-	if (!l)
-		return 0;
-	l->size = BPF_CORE_READ(ti, size);
-	l->number = BPF_CORE_READ(ti, number);
-	w.l = l;
-	w.entries = entries_of(info);
-	w.ip6 = ip6;
-	if (l->number > MAX_BLOCKS * BLOCK_RULES) {
-		l->blocks = MAX_BLOCKS + 1;
-		return l;
-	}
-	bpf_loop(MAX_BLOCKS * BLOCK_RULES, walk_rule, &w, 0);
-	if (w.rule != l->number)
-		l->blocks = MAX_BLOCKS + 1; /* not what we take it for: leave it alone */
-	return l;
-}
-
-/*
- * The fingerprint of a table's contents: two with the same hold the same rules.
- * Contents are never changed in place but for counters, which stand elsewhere on a
- * machine with more than one CPU; so it is taken once, and again when a generation
- * has passed in which the memory may have been given to others.
- */
-#define PRINT_PIECE 8 /* words */
-#define PRINT_CHUNK (sizeof(struct counter_block) / 8 / PRINT_PIECE) /* pieces */
-
-struct printing {
-	u64 entries;
-	u64 print;
-	u32 size;
-	u32 cpu;
-	u32 failed;
-};
-
-static long print_piece(u32 i, struct printing *p)
-{
-	u32 cpu = p->cpu, chunk = i / PRINT_CHUNK * sizeof(struct counter_block), left;
-	struct counter_block *b = bpf_map_lookup_elem(&counters_now, &cpu);
-	u64 at = BELOW(i, PRINT_CHUNK) * PRINT_PIECE;
-
-	if (!b || chunk >= p->size)
-		return 1;
-	left = p->size - chunk;
-	if (left > sizeof(*b))
-		left = sizeof(*b);
-	if (!(i & (PRINT_CHUNK - 1)) && bpf_probe_read_kernel(b, left, (void *)(p->entries + chunk))) {
-		p->failed = 1;
-		return 1;
-	}
-	for (u32 k = 0; k < PRINT_PIECE; k++) {
-		u64 word = b->c[BELOW(at + k, 2 * BLOCK_RULES)];
-
-		if ((at + k) * 8 >= left)
-			word = 0;
-		/* splitmix64's step: every bit of a word reaches all of the print */
-		p->print = (p->print ^ word) * 0xbf58476d1ce4e5b9ULL;
-		p->print ^= p->print >> 29;
-	}
-	return 0;
-}
-
-SUBPROG u64 take_print(struct layout *l, u64 entries, u64 generation)
-{
-	struct printing p = {};
-
-	if (!l)
-		return 0;
-	if (l->print && l->generation == generation)
-		return l->print;
-	if (inline_counters || l->blocks > MAX_BLOCKS)
-		return 0;
-	p.entries = entries;
-	p.size = l->size;
-	p.print = l->size;
-	p.cpu = bpf_get_smp_processor_id();
-	bpf_loop(l->size / (8 * PRINT_PIECE) + 1, print_piece, &p, 0);
-	l->print = p.failed ? 0 : p.print;
-	l->generation = generation;
-	return l->print;
 }
 
 struct take {

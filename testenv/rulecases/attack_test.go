@@ -69,7 +69,7 @@ func planAttacks(t *testing.T, p plan) attackPlan {
 	}
 	a.long, a.packets, a.repeats, a.pace, a.rates = true, n, 10, 5*time.Millisecond, []float64{2, 5, 20}
 	if p.exact() {
-		a.repeats, a.pace, a.rates = 2, 50*time.Millisecond, []float64{1, 5}
+		a.pace = 50 * time.Millisecond
 	}
 	return a
 }

@@ -232,6 +232,37 @@ func TestDropByRulesNobodyRead(t *testing.T) {
 	}
 }
 
+// A rule that was seen to match and was gone before it could be read: what stood
+// before and after is told with it. A rule that was read asks nothing.
+func TestRuleGoneUnread(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		ruling     Ruling
+	}{
+		{"gone", "before: A; after: B", Ruling{Unknown: "handle 7: gone", Unread: true}},
+		{"not vouched for", "late", Ruling{Unknown: "late"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStory(t)
+			s.asm.w.rules = seenAnd{alike{ruling: Ruling{Unknown: "before: A; after: B", Unread: true}}, c.ruling}
+			p := syn(s).fromClient()
+			p.see(bpf.KindTable, bpf.FentryFnFN_nftDoChain, calicl, in(unix.NFPROTO_IPV4, forwardHook), table("filter", "FORWARD", unix.NFPROTO_IPV4, 0))
+			p.kfree("NETFILTER_DROP", "nft_do_chain+0x1", calicl, in(unix.NFPROTO_IPV4, forwardHook))
+			if d := s.one().Drop; d.Rule != nil || d.Table != "filter" || d.RuleUnknown != c.want {
+				t.Errorf("told table %q, rule %v, unknown %q, want %q", d.Table, d.Rule, d.RuleUnknown, c.want)
+			}
+		})
+	}
+}
+
+// seenAnd says one thing of what was seen in the kernel, and another when asked.
+type seenAnd struct {
+	alike
+	seen Ruling
+}
+
+func (a seenAnd) Ruling(*Record) Ruling { return a.seen }
+
 // alike says the same of every packet.
 type alike struct {
 	noRules

@@ -99,15 +99,21 @@ func stepTable(j *journey, w *world, c *copyState, e *Record) {
 		h.Chain = h.Hook
 	}
 	r := w.rules.Ruling(e)
-	if e.Table.Rules&(bpf.RulesTooLarge|bpf.RulesTooMany) != 0 {
+	t := Table{Backend: h.Backend, Family: h.Family, Table: h.Table, Chain: h.Chain}
+	switch {
+	case e.Table.Rules&(bpf.RulesTooLarge|bpf.RulesTooMany) != 0:
 		// nothing was in the way but the size: the rule set itself can be asked
-		t := Table{Backend: h.Backend, Family: h.Family, Table: h.Table, Chain: h.Chain}
 		if asked := w.rules.Infer(c.passage(e, t), h.Verdict); asked.Decided != nil {
 			r = asked
 		}
+	case r.Unread && h.Backend == "nft":
+		// gone: what stood before and after can be asked
+		if asked := w.rules.Infer(c.passage(e, t), h.Verdict); asked.Unread {
+			r.Unknown = asked.Unknown
+		}
 	}
 	if h.Backend == "nft" && r.Source == model.RuleExact && r.Unknown == "" && e.Pf != unix.NFPROTO_BRIDGE {
-		r = w.rules.Compared(c.within(e, Table{Backend: h.Backend, Family: h.Family, Table: h.Table, Chain: h.Chain}), e, r)
+		r = w.rules.Compared(c.within(e, t), e, r)
 	}
 	if e.Fn == FnLink && h.Verdict == "drop" && !r.drops() {
 		// died between two brackets, but not in this table

@@ -149,6 +149,16 @@ func (b *Book) catchUp(s *space, since uint64) error {
 	return s.trouble
 }
 
+// meet finds which version of its rules a packet met, looking at what stands if
+// none that is known surely was. late tells why that could not be done.
+func meet[T any](b *Book, s *space, h *history[T], p passed) (m met[T], late error) {
+	if m = h.at(p); m.sure == nil {
+		late = b.catchUp(s, p.end)
+		m = h.at(p)
+	}
+	return m, late
+}
+
 // hear notes what the rules of a namespace may end with now, and which ipsets they
 // name.
 func (b *Book) hear(s *space) {

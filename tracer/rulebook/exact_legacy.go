@@ -31,12 +31,7 @@ func (b *Book) legacyRuling(e *journey.Record) ruling {
 		t.address, s.looked = e.Table.Address, 0
 	}
 	p := b.passedLegacy(e)
-	m := t.at(p)
-	var late error
-	if m.sure == nil {
-		late = b.catchUp(s, e.Ts)
-		m = t.at(p)
-	}
+	m, late := meet(b, s, &t.history, p)
 	if m.sure == nil {
 		return doubt[*legacyRules]{passed: p, met: m, ask: func(l *legacyRules) ruling { return l.ruling(e) }, wall: b.wall, late: late}.ruling()
 	}

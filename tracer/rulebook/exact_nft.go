@@ -26,7 +26,9 @@ func (b *Book) nftRuling(e *journey.Record) ruling {
 	for i := range t.M[:t.Matches] {
 		rules, at, ok := b.byHandle(s, e, ruleHandle{t.Address, t.M[i].Rule})
 		if !ok {
-			return unknownRules("rule with handle %d of table %s: gone before it could be read", t.M[i].Rule, journey.CString(t.Table[:]))
+			gone := unknownRules("rule with handle %d of table %s: gone before it could be read", t.M[i].Rule, journey.CString(t.Table[:]))
+			gone.Unread = true
+			return gone
 		}
 		last = at.rule
 		rule := rules.tell(at)
@@ -114,11 +116,7 @@ func (b *Book) decide(s *space, e *journey.Record, r ruling, last *nft.Rule) rul
 // policy tells the policy of the base chain that a packet met: of the version that
 // stood, or of those on either side of its time, as far as it is the verdict seen.
 func (b *Book) policy(s *space, e *journey.Record, verdict string) (model.Rule, bool) {
-	m := s.nft.at(b.passedNFT(e))
-	if m.sure == nil {
-		b.catchUp(s, e.Ts)
-		m = s.nft.at(b.passedNFT(e))
-	}
+	m, _ := meet(b, s, &s.nft.history, b.passedNFT(e)) // those next to it will do
 	for _, v := range m.either() {
 		if t, c := v.rules.base(e.Table.Address, e.Table.ChainHandle); c != nil && c.Policy == verdict {
 			return v.rules.teller(t).Policy(c), true

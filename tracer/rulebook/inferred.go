@@ -126,6 +126,9 @@ func (b *Book) passedBy(p journey.Passage) passed {
 	switch {
 	case p.Table.Backend != node.BackendLegacy:
 		w.first, w.final = nftStamp(p.At.Nft), nftStamp(p.Until.Nft)
+		if p.Contents != nil && p.Contents.Chain[0] != 0 { // it told itself what it was as the packet came
+			w.first = nftStamp(p.Contents.Generation)
+		}
 	case p.Contents != nil:
 		w.first = b.read.legacyStamp(p.Contents.Content, p.Contents.Generation)
 		w.final, w.print = w.first, p.Contents.Print
@@ -136,12 +139,7 @@ func (b *Book) passedBy(p journey.Passage) passed {
 // inferred holds a packet against the version that it met, or against those that
 // come into question.
 func inferred[T any](b *Book, s *space, h *history[T], p passed, q question, rules func(T) infer.Rules) ruling {
-	m := h.at(p)
-	var late error
-	if m.sure == nil {
-		late = b.catchUp(s, p.end)
-		m = h.at(p)
-	}
+	m, late := meet(b, s, h, p)
 	ask := func(v T) ruling {
 		set := rules(v)
 		if set == nil {

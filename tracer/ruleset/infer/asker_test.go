@@ -83,7 +83,7 @@ func (a *asker) rules(netns uint32, target infer.Target) infer.Rules {
 			}
 			return err
 		}
-		set, err := nft.ReadTable(a.t.Context(), target.Family, target.Table)
+		set, err := nft.Read(a.t.Context())
 		if err != nil {
 			return err
 		}

@@ -7,17 +7,11 @@ package nft
 import "fmt"
 
 // builder gathers the messages of one read.
-type builder struct {
-	rs    *Ruleset
-	scope scope
-}
+type builder struct{ rs *Ruleset }
 
-// table finds the table that something belongs to; nil when it is not wanted.
-// What belongs to a table that was not listed came between two lists.
+// table finds the table that something belongs to. What belongs to a table that was
+// not listed came between two lists.
 func (b *builder) table(family, name string) (*Table, error) {
-	if !b.scope.has(family, name) {
-		return nil, nil
-	}
 	if t := b.rs.Table(family, name); t != nil {
 		return t, nil
 	}
@@ -26,7 +20,7 @@ func (b *builder) table(family, name string) (*Table, error) {
 
 func (b *builder) addTable(msg []byte) error {
 	t, err := decodeTable(msg)
-	if err != nil || !b.scope.has(t.Family, t.Name) {
+	if err != nil {
 		return err
 	}
 	t.chains, t.sets = map[string]*Chain{}, map[string]*Set{}
@@ -40,7 +34,7 @@ func (b *builder) addChain(msg []byte) error {
 		return err
 	}
 	t, err := b.table(c.Family, c.Table)
-	if t == nil || err != nil {
+	if err != nil {
 		return err
 	}
 	t.Chains = append(t.Chains, c)
@@ -54,15 +48,12 @@ func (b *builder) addRule(msg []byte) error {
 		return err
 	}
 	t, err := b.table(r.Family, r.Table)
-	if t == nil || err != nil {
+	if err != nil {
 		return err
 	}
 	c := t.Chain(r.Chain)
 	if c == nil {
 		return fmt.Errorf("chain %s of table %s %s was not listed", r.Chain, r.Family, r.Table)
-	}
-	if b.scope.chain != "" && b.scope.chain != r.Chain {
-		return nil // Linux before 4.8 does not filter by chain
 	}
 	c.Rules = append(c.Rules, r)
 	r.Number = len(c.Rules)
@@ -75,7 +66,7 @@ func (b *builder) addSet(msg []byte) error {
 		return err
 	}
 	t, err := b.table(s.Family, s.Table)
-	if t == nil || err != nil {
+	if err != nil {
 		return err
 	}
 	t.Sets = append(t.Sets, s)
@@ -89,7 +80,7 @@ func (b *builder) addObject(msg []byte) error {
 		return err
 	}
 	t, err := b.table(o.Family, o.Table)
-	if t == nil || err != nil {
+	if err != nil {
 		return err
 	}
 	t.Objects = append(t.Objects, o)
@@ -102,40 +93,9 @@ func (b *builder) addFlowtable(msg []byte) error {
 		return err
 	}
 	t, err := b.table(f.Family, f.Table)
-	if t == nil || err != nil {
+	if err != nil {
 		return err
 	}
 	t.Flowtables = append(t.Flowtables, f)
 	return nil
-}
-
-// found tells whether what was asked for is there, once it has been listed.
-func (b *builder) found(listed uint16) error {
-	s := b.scope
-	if listed == msgNewTable && s.table != "" && b.rs.Table(s.family, s.table) == nil {
-		return fmt.Errorf("table %s %s: %w", s.family, s.table, ErrNotFound)
-	}
-	if listed == msgNewChain && s.chain != "" && b.rs.Chain(s.family, s.table, s.chain) == nil {
-		return fmt.Errorf("chain %s of table %s %s: %w", s.chain, s.family, s.table, ErrNotFound)
-	}
-	return nil
-}
-
-// wanted are the sets whose elements are read; nil for all.
-func (b *builder) wanted(t *Table) map[string]bool {
-	if b.scope.chain == "" {
-		return nil
-	}
-	sets := map[string]bool{}
-	for _, r := range t.Chain(b.scope.chain).Rules {
-		for _, e := range r.Exprs {
-			switch e := e.(type) {
-			case Lookup:
-				sets[e.Set] = true
-			case Objref:
-				sets[e.Set] = true
-			}
-		}
-	}
-	return sets
 }

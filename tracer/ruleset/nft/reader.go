@@ -2,19 +2,16 @@
 
 package nft
 
-// This file asks the kernel for the rule sets: whole, one table, one chain, or
-// only whether anything changed. Cost (BenchmarkRead, kernel 6.18): the
-// generation alone is one question of some 10 us; kube-proxy's 390 rules with 330
-// sets take some 15 ms of processor time, two thirds of it two system calls a
-// set, so that the number of sets counts more than that of rules. Who wants one
-// rule of a table that changes all the time reads its chain (ReadChain): five
-// lists, and the elements of only those sets the chain refers to.
+// This file asks the kernel for the rule sets, or only whether anything changed.
+// Cost (BenchmarkRead, kernel 6.18): the generation alone is one question of some
+// 10 us; kube-proxy's 390 rules with 330 sets take some 15 ms of processor time,
+// two thirds of it two system calls a set, so that the number of sets counts more
+// than that of rules.
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,29 +50,7 @@ const (
 // Read reads all tables of the calling thread's network namespace. It fails
 // with ErrBusy, with the context's error, or with the kernel's.
 func Read(ctx context.Context) (*Ruleset, error) {
-	return withReader(ctx, func(r *reader) (*Ruleset, error) { return r.all(scope{}) })
-}
-
-// ReadTable reads one table. It fails like Read, and with ErrNotFound.
-func ReadTable(ctx context.Context, family, table string) (*Ruleset, error) {
-	return readScope(ctx, scope{family: family, table: table})
-}
-
-// ReadChain reads the rules of one chain, and the sets of its table, of which
-// only those have elements that the rules refer to. For a rule that is wanted
-// after a change this is enough to tell its number and text. It fails like
-// ReadTable.
-func ReadChain(ctx context.Context, family, table, chain string) (*Ruleset, error) {
-	return readScope(ctx, scope{family: family, table: table, chain: chain})
-}
-
-func readScope(ctx context.Context, s scope) (*Ruleset, error) {
-	number, err := familyNumber(s.family)
-	if err != nil {
-		return nil, err
-	}
-	s.number = number
-	return withReader(ctx, func(r *reader) (*Ruleset, error) { return r.all(s) })
+	return withReader(ctx, func(r *reader) (*Ruleset, error) { return r.all() })
 }
 
 // Generation tells the generation of the rule set: it differs after every
@@ -90,10 +65,8 @@ func Generation(ctx context.Context) (uint32, error) {
 }
 
 // Refresh brings a rule set up to date: rs itself when the generation is still
-// the same (one question), and else a new one in which only the tables listed
-// were read again; the others are those of rs, which may be out of date. With
-// no table listed everything is read again. A table that is gone is left out.
-func (rs *Ruleset) Refresh(ctx context.Context, tables ...*Table) (*Ruleset, error) {
+// the same (one question), and else a new one.
+func (rs *Ruleset) Refresh(ctx context.Context) (*Ruleset, error) {
 	return withReader(ctx, func(r *reader) (*Ruleset, error) {
 		gen, err := r.generation()
 		switch {
@@ -101,52 +74,9 @@ func (rs *Ruleset) Refresh(ctx context.Context, tables ...*Table) (*Ruleset, err
 			return nil, err
 		case gen == rs.Generation:
 			return rs, nil
-		case len(tables) == 0:
-			return r.all(scope{})
 		}
-		next := &Ruleset{Tables: slices.Clone(rs.Tables), names: rs.names}
-		for _, t := range tables {
-			number, err := familyNumber(t.Family)
-			if err != nil {
-				return nil, err
-			}
-			part, err := r.all(scope{family: t.Family, number: number, table: t.Name})
-			if err != nil && !errors.Is(err, ErrNotFound) {
-				return nil, err
-			}
-			next.replace(t.Family, t.Name, part)
-		}
-		return next, nil
+		return r.all()
 	})
-}
-
-// replace puts a table read again in the place of the old one; part is nil when
-// it is gone.
-func (rs *Ruleset) replace(family, name string, part *Ruleset) {
-	at := slices.IndexFunc(rs.Tables, func(t *Table) bool { return t.Family == family && t.Name == name })
-	switch {
-	case part == nil && at >= 0:
-		rs.Tables = slices.Delete(rs.Tables, at, at+1)
-	case part == nil:
-	case at >= 0:
-		rs.Tables[at] = part.Tables[0]
-	default:
-		rs.Tables = append(rs.Tables, part.Tables[0])
-	}
-	if part != nil {
-		rs.Generation, rs.names = part.Generation, part.names
-	}
-}
-
-// scope is what is read: everything, a table, or a chain.
-type scope struct {
-	family, table, chain string
-	number               uint8 // of the family; 0: all
-}
-
-// has tells whether something of a table is wanted.
-func (s scope) has(family, table string) bool {
-	return s.table == "" || s.family == family && s.table == table
 }
 
 // reader is one conversation with the kernel.
@@ -186,10 +116,10 @@ func (r *reader) generation() (uint32, error) {
 	return id, nil
 }
 
-// all reads a scope until it did not change under way.
-func (r *reader) all(s scope) (*Ruleset, error) {
+// all reads all tables until they did not change under way.
+func (r *reader) all() (*Ruleset, error) {
 	for try := 1; ; try++ {
-		rs, err := r.once(s)
+		rs, err := r.once()
 		if err == nil || !changed(err) {
 			return rs, err
 		}
@@ -212,14 +142,14 @@ func changed(err error) bool {
 	return errors.Is(err, errChanged) || errors.Is(err, nfnetlink.ErrInterrupted) || errors.Is(err, unix.EINTR)
 }
 
-// once reads a scope. What does not fit together because of a commit in between
+// once reads all tables. What does not fit together because of a commit in between
 // is told as errChanged, not as what it looks like.
-func (r *reader) once(s scope) (*Ruleset, error) {
+func (r *reader) once() (*Ruleset, error) {
 	before, err := r.generation()
 	if err != nil {
 		return nil, err
 	}
-	rs, readErr := r.objects(s)
+	rs, readErr := r.objects()
 	after, err := r.generation()
 	switch {
 	case err != nil:
@@ -234,23 +164,22 @@ func (r *reader) once(s scope) (*Ruleset, error) {
 }
 
 // objects reads one list per kind of object, and the elements of each set.
-func (r *reader) objects(s scope) (*Ruleset, error) {
-	b := &builder{rs: &Ruleset{}, scope: s}
+func (r *reader) objects() (*Ruleset, error) {
+	b := &builder{rs: &Ruleset{}}
 	lists := []struct {
 		what        string
 		ask, answer uint16
-		body        []byte
 		add         func([]byte) error
 	}{
-		{"tables", msgGetTable, msgNewTable, nfnetlink.Header(s.number), b.addTable},
-		{"chains", msgGetChain, msgNewChain, nfnetlink.Header(s.number), b.addChain},
-		{"rules", msgGetRule, msgNewRule, ruleFilter(s), b.addRule},
-		{"sets", msgGetSet, msgNewSet, tableFilter(s), b.addSet},
-		{"objects", msgGetObj, msgNewObj, tableFilter(s), b.addObject},
-		{"flowtables", msgGetFlowtable, msgNewFlowtable, tableFilter(s), b.addFlowtable},
+		{"tables", msgGetTable, msgNewTable, b.addTable},
+		{"chains", msgGetChain, msgNewChain, b.addChain},
+		{"rules", msgGetRule, msgNewRule, b.addRule},
+		{"sets", msgGetSet, msgNewSet, b.addSet},
+		{"objects", msgGetObj, msgNewObj, b.addObject},
+		{"flowtables", msgGetFlowtable, msgNewFlowtable, b.addFlowtable},
 	}
 	for _, l := range lists {
-		msgs, err := r.conn.Dump(r.ctx, l.ask, l.answer, l.body)
+		msgs, err := r.conn.Dump(r.ctx, l.ask, l.answer, nfnetlink.Header(0))
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", l.what, err)
 		}
@@ -258,9 +187,6 @@ func (r *reader) objects(s scope) (*Ruleset, error) {
 			if err := l.add(m); err != nil {
 				return nil, err
 			}
-		}
-		if err := b.found(l.answer); err != nil {
-			return nil, err
 		}
 	}
 	if err := r.elements(b); err != nil {
@@ -274,38 +200,16 @@ func (r *reader) objects(s scope) (*Ruleset, error) {
 	return b.rs, nil
 }
 
-// Attributes that name a table and a chain in a question.
+// Attributes that name a set in a question.
 const (
-	attrTable     = 1 // NFTA_*_TABLE
-	attrRuleChain = 2 // NFTA_RULE_CHAIN
-	attrElemSet   = 2 // NFTA_SET_ELEM_LIST_SET
+	attrTable   = 1 // NFTA_SET_ELEM_LIST_TABLE
+	attrElemSet = 2 // NFTA_SET_ELEM_LIST_SET
 )
 
-func tableFilter(s scope) []byte {
-	body := nfnetlink.Header(s.number)
-	if s.table != "" {
-		body = nfnetlink.PutText(body, attrTable, s.table)
-	}
-	return body
-}
-
-func ruleFilter(s scope) []byte {
-	body := tableFilter(s)
-	if s.chain != "" {
-		body = nfnetlink.PutText(body, attrRuleChain, s.chain)
-	}
-	return body
-}
-
-// elements reads the elements of all sets; of one chain's scope only those its
-// rules refer to.
+// elements reads the elements of all sets.
 func (r *reader) elements(b *builder) error {
 	for _, t := range b.rs.Tables {
-		wanted := b.wanted(t)
 		for _, s := range t.Sets {
-			if wanted != nil && !wanted[s.Name] {
-				continue
-			}
 			number, err := familyNumber(s.Family)
 			if err != nil {
 				return err
