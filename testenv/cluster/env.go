@@ -27,6 +27,9 @@ type Options struct {
 	// KubeProxy adds the rules of a real kube-proxy in the dataplane's rule
 	// form; Env.Services tells what they serve.
 	KubeProxy bool
+	// NoRules leaves the nodes without the dataplane's rules: for faults that have
+	// nothing to do with them, on nodes of any plugin.
+	NoRules bool
 }
 
 // Env is a built environment. Its methods may be called from one goroutine at
@@ -36,9 +39,11 @@ type Env struct {
 	Nodes     []*Node
 	Pods      []*Pod
 	Services  []Service
-	Underlay  *netns.Namespace // the network between the nodes, and the world behind it
-	StateDir  string           // private files: CNI cache, lock files
+	Underlay  *netns.Namespace   // the network between the nodes, and the world behind it
+	Places    []*netns.Namespace // others that were added
+	StateDir  string             // private files: CNI cache, lock files
 
+	noRules bool
 	name    string // first part of every namespace's name
 	servers map[serverKey]*echo.Server
 	mu      sync.Mutex // guards servers
@@ -131,7 +136,7 @@ func newEnv(opts Options) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Env{Dataplane: opts.Dataplane, StateDir: stateDir, name: name, servers: map[serverKey]*echo.Server{}}, nil
+	return &Env{Dataplane: opts.Dataplane, noRules: opts.NoRules, StateDir: stateDir, name: name, servers: map[serverKey]*echo.Server{}}, nil
 }
 
 // build makes the namespaces, then the nodes side by side.
@@ -269,6 +274,17 @@ var noDAD = []netns.Setting{
 	{Path: "ipv6/conf/default/router_solicitations", Value: "0"},
 }
 
+// AddPlace makes an empty namespace that goes with the environment: a second
+// router, a pod of a test's own.
+func (e *Env) AddPlace(name string) (*netns.Namespace, error) {
+	ns, err := netns.New(e.name + "-" + name)
+	if err != nil {
+		return nil, err
+	}
+	e.Places = append(e.Places, ns)
+	return ns, ns.Sysctl(noDAD...)
+}
+
 // Close stops the servers and removes every namespace and file. It may be
 // called twice.
 func (e *Env) Close() error {
@@ -282,6 +298,9 @@ func (e *Env) Close() error {
 	}
 	if e.Underlay != nil {
 		errs = append(errs, e.Underlay.Remove())
+	}
+	for _, place := range e.Places {
+		errs = append(errs, place.Remove())
 	}
 	err := errors.Join(errs...)
 	if err == nil { // as long as a namespace is left nobody else may have the name

@@ -13,6 +13,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Result is one scenario of one run, and what the trace told of it. A scenario
@@ -58,6 +60,16 @@ func Read(in io.Reader, results []Result) ([]Result, error) {
 		results = append(results, r)
 	}
 	return results, lines.Err()
+}
+
+// KernelSeries is the running kernel's, such as 6.12.
+func KernelSeries() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", fmt.Errorf("uname: %w", err)
+	}
+	parts := strings.SplitN(unix.ByteSliceToString(u.Release[:]), ".", 3)
+	return strings.Join(parts[:min(2, len(parts))], "."), nil
 }
 
 // HealthyTwin ends the name of a scenario's healthy traffic.

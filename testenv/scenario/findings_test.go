@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/pathtrace/pathtrace/testenv/matrix"
 	"github.com/pathtrace/pathtrace/testenv/story"
 	"github.com/pathtrace/pathtrace/tracer/cause"
@@ -110,12 +108,11 @@ func checkFindings(t finder, backend string, episodes []episode, packets []model
 // kernelSeries is the running kernel's, such as 6.12.
 func kernelSeries(t finder) string {
 	t.Helper()
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		t.Errorf("uname: %v", err)
+	series, err := matrix.KernelSeries()
+	if err != nil {
+		t.Errorf("%v", err)
 	}
-	parts := strings.SplitN(unix.ByteSliceToString(u.Release[:]), ".", 3)
-	return strings.Join(parts[:min(2, len(parts))], ".")
+	return series
 }
 
 func codes(findings []model.Finding) string {
