@@ -192,6 +192,7 @@ func (t *Tracer) handOver(sink model.Sink, sum *model.Summary, packets []*model.
 		if t.enough() {
 			return nil
 		}
+		t.conns.Settle(p)
 		counts := &sum.Forward
 		if p.Direction == model.Return {
 			counts = &sum.Return

@@ -56,6 +56,7 @@ type Tracer struct {
 	att      *attach.Attachment
 	rules    *rulebook.Book
 	asm      *journey.Assembler
+	conns    *journey.Connections
 	clock    journey.Clock
 	pace     pace
 	start    *model.Start
@@ -161,7 +162,7 @@ func openBackend(cfg Config, b attach.Backend, f *flow, kern *kernel.Kernel, sym
 		return nil, err
 	}
 	cfg.Backend = b.Name()
-	t := &Tracer{cfg: cfg, flow: f, kern: kernelNames{kern, symbols, att.Functions()}, att: att, clock: journey.NewClock(), pace: newPace(cfg.Sample)}
+	t := &Tracer{cfg: cfg, flow: f, kern: kernelNames{kern, symbols, att.Functions()}, att: att, clock: journey.NewClock(), conns: journey.NewConnections(), pace: newPace(cfg.Sample)}
 	rules := rulebook.Config{Survey: survey, Kernel: att, Ends: slices.Concat(f.src.NetnsInodes, f.dst.NetnsInodes), Flow: f.expected(), Handles: b.HearsRules(), Wall: t.clock.Wall}
 	if b.HearsRules() {
 		rules.Skipped, rules.Unheard = att.Skipped, att.Unheard(survey.InUse())

@@ -40,7 +40,7 @@ func Verdict(s *model.Summary, findings []*model.Finding) string {
 // Amiss tells whether something found is wrong. That packets left the node and
 // are to be looked for on another is not.
 func Amiss(findings []*model.Finding) bool {
-	return slices.ContainsFunc(findings, func(f *model.Finding) bool { return f.Code != "left-node" })
+	return slices.ContainsFunc(findings, (*model.Finding).Fault)
 }
 
 func fared(s *model.Summary, seen int) string {

@@ -36,7 +36,7 @@ func (c *Collector) silent() (all []*peer) {
 func closingOf(find func(q *inquiry, p *peer) *claim) func(c *Collector) []*found {
 	return func(c *Collector) (all []*found) {
 		for _, p := range c.silent() {
-			if p.told {
+			if p.told || p.first.Outcome != model.LeftNode {
 				continue
 			}
 			q := &inquiry{p: p.first, d: &model.Drop{}, state: c.state, start: &c.start, mem: &c.mem}

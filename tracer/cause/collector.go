@@ -41,7 +41,9 @@ type Collector struct {
 	said    map[string]bool // findings given while the trace goes on
 	mem     memory
 	looks   int
-	now     func() time.Time
+	// incomplete: packets were lost or left out, so that none may be missed.
+	incomplete bool
+	now        func() time.Time
 }
 
 // New makes a Collector that asks state about the node. What cannot be asked is

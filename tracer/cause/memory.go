@@ -94,13 +94,14 @@ func answers(p *model.Packet) peerKey {
 	return keyOf(p, netip.AddrPortFrom(p.Src, p.SrcPort), near)
 }
 
-// peer is a far end to which packets left this node.
+// peer is a far end to which packets left this node, or one of its own to which
+// they came.
 type peer struct {
 	peerKey
 	left     int
 	ids      []uint64
-	first    *model.Packet // that left
-	last     time.Time     // of the packets that left
+	first    *model.Packet // that left or arrived
+	last     time.Time     // of the packets that did
 	answered bool
 	icmp     string // an ICMP error that came back
 	told     bool   // by a finding
@@ -126,8 +127,8 @@ func newMemory() memory {
 	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort), opened: make(map[peerKey]int), history: newHistory()}
 }
 
-// see takes a finished packet, and gives the far end that it is the first to
-// have left for.
+// see takes a finished packet, and gives the far end off this node that it is the
+// first to have left for.
 func (m *memory) see(p *model.Packet) *peer {
 	m.packets[p.Direction]++
 	if lastHop(p, func(h *model.Hop) bool { return h.Place == "node" }) != nil {
@@ -146,8 +147,14 @@ func (m *memory) see(p *model.Packet) *peer {
 	if at := m.peers[answers(p)]; at != nil {
 		at.answered = true // both ends asked for hold it: its answers count as requests
 	}
-	if p.Outcome == model.LeftNode && asks(p) {
-		return m.seeLeaving(p)
+	if !asks(p) {
+		return nil
+	}
+	switch p.Outcome {
+	case model.LeftNode:
+		return m.seeAsking(p)
+	case model.Delivered, model.Unknown:
+		m.seeAsking(p)
 	}
 	return nil
 }
@@ -161,9 +168,9 @@ func asks(p *model.Packet) bool {
 	return lastHop(p, func(h *model.Hop) bool { return strings.HasSuffix(h.CTState, "-reply") }) == nil
 }
 
-// seeLeaving notes that something was asked of somebody off this node, and gives
-// whom, if it was the first.
-func (m *memory) seeLeaving(p *model.Packet) *peer {
+// seeAsking notes that something was asked of somebody, and gives whom, if it was
+// the first.
+func (m *memory) seeAsking(p *model.Packet) *peer {
 	e := endsAt(p)
 	key := keyOf(p, netip.AddrPortFrom(e.Dst, e.DstPort), p.SrcPort)
 	if at := m.peers[key]; at != nil {

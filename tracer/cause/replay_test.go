@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pathtrace/pathtrace/tracer/journey"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -37,7 +38,9 @@ func play(t *testing.T, path string, sink func(*Collector) model.Sink) {
 		t.Fatal(err)
 	}
 	c := New(state, func(line string) { t.Errorf("could not be asked: %s", line) })
-	if err := model.ReadJSON(bytes.NewReader(trace), sink(c)); err != nil {
+	// as the tracer hands packets on
+	settled := changing{sink(c), journey.NewConnections().Settle}
+	if err := model.ReadJSON(bytes.NewReader(trace), settled); err != nil {
 		t.Fatal(err)
 	}
 }

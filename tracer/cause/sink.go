@@ -39,7 +39,12 @@ func (s *sink) Node(o *model.NodeEvent) error {
 
 // Summary implements model.Sink.
 func (s *sink) Summary(o *model.Summary) error {
+	s.c.incomplete = o.LostEvents+o.LostPackets+o.SkippedRuns+o.SampledOut > 0
+	o.Faults = 0
 	for _, f := range s.c.Findings() {
+		if f.Fault() {
+			o.Faults++
+		}
 		if err := s.Sink.Finding(&f); err != nil {
 			return err
 		}

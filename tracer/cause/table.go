@@ -46,6 +46,8 @@ var causes = []cause{
 	// it arrived, and was turned away
 	{"reply-not-translated", replyNotTranslated},
 	{"no-listener", noListener},
+	// nothing of all that
+	{"unexplained-drop", unexplained},
 }
 
 // arrivals are asked of what arrived and got no answer, though it came again.
@@ -62,6 +64,7 @@ var closings = []closing{
 	{"no-route", closingOf(routeAstray)},
 	{"masquerade", closingOf(masquerade)},
 	{"left-node", closingOf(leftNode)},
+	{"unanswered", unansweredAsks},
 	{"not-sent", notSent},
 }
 

@@ -137,12 +137,12 @@ func TestHiddenSymbols(t *testing.T) {
 				t.Fatal(err)
 			}
 			found := findingsOf(t, filepath.Join("testdata", fileName(w.name)), hideSymbols)
-			if len(found) == 0 {
+			if !slices.ContainsFunc(found, func(f model.Finding) bool { return f.Code == s.Expect.Code }) {
 				missed++
 			}
 			for _, f := range found {
-				if f.Code != s.Expect.Code {
-					t.Errorf("told %s, want %s or nothing: %s", f.Code, s.Expect.Code, words(f))
+				if f.Code != s.Expect.Code && f.Code != "unexplained-drop" {
+					t.Errorf("told %s, want %s or that it is not known: %s", f.Code, s.Expect.Code, words(f))
 				}
 			}
 		})

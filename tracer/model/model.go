@@ -236,6 +236,9 @@ type Packet struct {
 	Hops     []Hop      `json:"hops"`
 	Drop     *Drop      `json:"drop,omitempty"`
 	Lost     bool       `json:"incomplete,omitempty"` // events were lost while it was under way: hops may be missing
+	// Late: a TCP segment that came when its receiver's side of the connection had
+	// ended: no fault.
+	Late bool `json:"late,omitempty"`
 }
 
 // End is one of the two ends asked for.
@@ -351,6 +354,16 @@ type Finding struct {
 	Live bool `json:"live,omitempty"`
 }
 
+// Fault tells that a finding says what is wrong on this node. The others only say
+// where to look next.
+func (f *Finding) Fault() bool {
+	switch f.Code {
+	case "left-node", "unanswered", "not-sent":
+		return false
+	}
+	return true
+}
+
 // Counts sums one direction up. Delivered includes Consumed.
 type Counts struct {
 	Seen      int `json:"seen"`
@@ -426,15 +439,19 @@ type Summary struct {
 	MissedHooks []MissedHook `json:"missed_hooks"`
 	Probes      []Probe      `json:"probes,omitempty"` // --probe: one for each address
 	DurationMS  int64        `json:"duration_ms"`
+	// Faults counts the findings of something that is wrong on this node: all but
+	// those that only say where to look next.
+	Faults int `json:"faults,omitempty"`
 }
 
 // ExitStatus is the process's exit status as the interface promises it: 3 no
-// packet of the flow was seen, 2 at least one died on this node, 0 otherwise.
+// packet of the flow was seen, 2 at least one died on this node or something wrong
+// was found on it, 0 otherwise.
 func (s Summary) ExitStatus() int {
 	switch {
 	case s.Forward.Seen+s.Return.Seen == 0:
 		return 3
-	case s.Forward.Died()+s.Return.Died() > 0:
+	case s.Forward.Died()+s.Return.Died() > 0 || s.Faults > 0:
 		return 2
 	}
 	return 0
