@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pathtrace/pathtrace/testenv/evidence"
 	"github.com/pathtrace/pathtrace/testenv/matrix"
 	"github.com/pathtrace/pathtrace/testenv/scenario"
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -143,7 +144,7 @@ func broken(t *testing.T, p plan, s *Stage) {
 		line, _ := result.Line() // of strings: it cannot fail
 		t.Logf("%s", line)
 	}()
-	found := false
+	found, court := false, evidence.New(t.Context(), s.Env, tr.Packets())
 	for _, f := range findings {
 		switch {
 		case f.Code == want.Code:
@@ -162,8 +163,8 @@ func broken(t *testing.T, p plan, s *Stage) {
 				t.Errorf("says %q: %s", never, words(f))
 			}
 		}
-		for _, lie := range s.lies(t.Context(), f) {
-			t.Errorf("%s\n  %s", lie, words(f))
+		for _, problem := range court.Problems(f) {
+			t.Errorf("%s\n  %s", problem, words(f))
 		}
 	}
 	if !found {

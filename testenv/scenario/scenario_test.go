@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/evidence"
 	"github.com/pathtrace/pathtrace/testenv/matrix"
 	"github.com/pathtrace/pathtrace/testenv/story"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
@@ -298,7 +299,7 @@ func (ses *session) run(t tester, e *cluster.Env, s story.Scenario) {
 		ses.end(t)
 	}
 	tr := ses.trace(t, e, src, dst, s.Traffic.Proto)
-	begun := time.Now()
+	begun, held := time.Now(), len(tr.Live())
 	sent, err := s.Run(ctx, e)
 	if err != nil {
 		t.Fatal(err)
@@ -309,6 +310,7 @@ func (ses *session) run(t tester, e *cluster.Env, s story.Scenario) {
 	}
 	settle(ses.p)
 	ses.awaitTold(tr, e, s, begun)
+	ses.holdEvidence(t, tr, e, held)
 	mended := time.Now()
 	ses.episodes = append(ses.episodes, episode{s.Name, s.Expect, begun, mended})
 	undo()
@@ -349,6 +351,18 @@ func (ses *session) run(t tester, e *cluster.Env, s story.Scenario) {
 	ses.compare(t, tr, func(t tester, told []model.Packet) {
 		checkHealthy(t, twin.packets(told))
 	})
+}
+
+// holdEvidence holds what is certain of the fault, while the node still stands as
+// it stood then, against the system's own tools.
+func (ses *session) holdEvidence(t tester, tr *Trace, e *cluster.Env, from int) {
+	t.Helper()
+	court := evidence.New(t.Context(), e, tr.Packets())
+	for _, f := range tr.Live()[min(from, len(tr.Live())):] {
+		for _, problem := range court.Problems(f) {
+			t.Errorf("finding %s: %s", f.Code, problem)
+		}
+	}
 }
 
 // healthyRun is traffic of a node that was mended.

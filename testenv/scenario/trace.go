@@ -35,6 +35,7 @@ type Trace struct {
 	lines    bytes.Buffer // all of the output
 	packets  []model.Packet
 	findings []model.Finding
+	live     []model.Finding
 	nodes    []model.NodeEvent
 	start    *model.Start
 	summary  *model.Summary
@@ -143,7 +144,9 @@ func (t *Trace) take(line []byte) error {
 		if err := json.Unmarshal(line, &f); err != nil {
 			return err
 		}
-		if !f.Live {
+		if f.Live {
+			t.live = append(t.live, f)
+		} else {
 			t.findings = append(t.findings, f)
 		}
 	case "summary":
@@ -172,6 +175,13 @@ func (t *Trace) Findings() []model.Finding {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]model.Finding(nil), t.findings...)
+}
+
+// Live gives the findings that were told so far while the trace goes on.
+func (t *Trace) Live() []model.Finding {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]model.Finding(nil), t.live...)
 }
 
 // NodeEvents gives the changes of the node told so far.
