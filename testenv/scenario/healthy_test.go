@@ -5,7 +5,9 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +19,19 @@ import (
 )
 
 // healthyRuns of each kind of node: both make the 200 that are to give nothing.
-const healthyRuns = 100
+// PATHTRACE_HEALTHY_RUNS makes it another number.
+func healthyRuns(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("PATHTRACE_HEALTHY_RUNS")
+	if text == "" {
+		return 100
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("PATHTRACE_HEALTHY_RUNS=%s: not a number of runs", text)
+	}
+	return n
+}
 
 // TestHealthyRuns sends traffic of every kind on healthy nodes of both kinds,
 // while their rules are written again and again and short-lived connections come
@@ -54,8 +68,9 @@ func healthyNode(t *testing.T, p plan, d cluster.Dataplane) {
 		t.Cleanup(tr.Kill)
 		traces[src] = tr
 	}
+	runs := healthyRuns(t)
 	stop := churn(t, e)
-	for i := range healthyRuns {
+	for i := range runs {
 		s := list[i%len(list)]
 		r, err := s.RunHealthy(t.Context(), e)
 		if err != nil {
@@ -86,8 +101,8 @@ func healthyNode(t *testing.T, p plan, d cluster.Dataplane) {
 			t.Errorf("healthy, but found from %s: %s %s: %s\n%s", src, f.Code, f.Direction, f.Summary, strings.Join(f.Evidence, "\n"))
 		}
 	}
-	t.Logf("%d runs, %d packets, rules written %d times, %d connections beside it", healthyRuns, packets, reloads, flows)
-	if packets < 2*healthyRuns || reloads == 0 || flows == 0 {
+	t.Logf("%d runs, %d packets, rules written %d times, %d connections beside it", runs, packets, reloads, flows)
+	if packets < 2*runs || reloads == 0 || flows == 0 {
 		t.Error("too little happened for its silence to say anything")
 	}
 }
