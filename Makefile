@@ -7,6 +7,7 @@
 KERNELS   ?= 6.1 7.3 6.12 6.18
 SCENARIO  ?=
 LIST      ?=
+CASE      ?= .
 VM_TIMEOUT ?= 28m
 
 GO          := .ci/go
@@ -17,12 +18,12 @@ CLANG       := 14
 RELEASE     := $(shell git describe --tags --always --dirty 2>/dev/null)
 
 export CGO_ENABLED := 0
-export VM_TIMEOUT
+export VM_TIMEOUT CASE
 export PATH := $(wildcard /usr/lib/llvm-$(CLANG)/bin):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help build generate check-generated fmt-check vet staticcheck check \
-	test test-short test-vm test-apiserver scenarios attacks demo deps-demo deps-test clean FORCE
+	test test-short test-vm test-apiserver scenarios field attacks demo deps-demo deps-test clean FORCE
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +47,9 @@ build/matrix: FORCE
 
 build/rulecases.test: FORCE
 	$(GO) test -c -o $@ ./testenv/rulecases
+
+build/field.test: FORCE
+	$(GO) test -c -o $@ ./testenv/field
 
 build/tracer.test: FORCE
 	$(GO) test -c -o $@ ./tracer
@@ -86,6 +90,9 @@ test-apiserver: deps-test ## only names from a real kube-apiserver, which is bui
 
 scenarios: deps-test ## the matrix of causes: code x kernel x kind of node, from real runs here and on KERNELS="..."
 	@.ci/test --scenarios $(KERNELS)
+
+field: deps-test build build/vm build/field.test ## faults of other people's: each against the right answer; natively, or with fentry on KERNELS="..."; CASE=pattern
+	@.ci/field $(if $(filter file,$(origin KERNELS)),,$(KERNELS))
 
 attacks: deps-test build build/vm build/rulecases.test ## rules replaced under traces, at length: wrong and unknown rules; natively, or with fentry on KERNELS="..."
 	@.ci/attacks $(if $(filter file,$(origin KERNELS)),,$(KERNELS))

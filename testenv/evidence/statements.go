@@ -20,9 +20,10 @@ var statements = []statement{
 	{regexp.MustCompile(`\bnet\.([\w./@-]+) does not exist`), noSysctl},
 	// ip link
 	{regexp.MustCompile(`(\S+) <([A-Z,_-]+)> mtu (\d+)(: it is up again)?`), isLink},
+	{regexp.MustCompile(`interface \((\S+)\) has MTU (\d+)`), hasMTU},
 	// ip neigh
-	{regexp.MustCompile(`ip neigh: (\S+) dev (\S+) ([A-Z]+)`), isNeighbour},
-	{regexp.MustCompile(`ip neigh: (\S+) lladdr (\S+) dev (\S+)`), isLLAddr},
+	{regexp.MustCompile(`ip neigh: (\S+) dev ([^\s;,]+) ([A-Z]+)`), isNeighbour},
+	{regexp.MustCompile(`ip neigh: (\S+) lladdr (\S+) dev ([^\s;,]+)`), isLLAddr},
 	{regexp.MustCompile(`ip neigh has none for (\S+) on (\S+)`), noNeighbour},
 	// bridge
 	{regexp.MustCompile(`bridge fdb: (\S+) dst (\S+?),? `), isFDB},
@@ -36,6 +37,11 @@ var statements = []statement{
 	{regexp.MustCompile(`(\S+) is no address of this node`), notOfNode},
 	// iptables-save, nft
 	{regexp.MustCompile(`^(?:rule \d+ of|the policy of|rule) .*?: (-A .*|:\S+ [A-Z]+.*)$`), isSaved},
+	{regexp.MustCompile(`^policy of \S+ in .*: (:\S+ [A-Z]+)$`), isSaved},
+	{regexp.MustCompile(`^rule \d+ of \S+ \(iptables-\S+\) drops it: its comment is "(.*)"`), hasComment},
+	{regexp.MustCompile(`iptables-legacy holds (\d+) rules`), counts("-A ", "iptables-legacy-save")},
+	{regexp.MustCompile(`nft holds (\d+) rules`), counts(`{"rule": {`, "nft", "-j", "list", "ruleset")},
+	{regexp.MustCompile(`the route is Calico's \(protocol (\d+)\)`), hasProtocol},
 	{regexp.MustCompile(`^rule (\d+) of (\S+) in (\S+(?: \S+)?)( \(.*\))?: (.*)$`), isListed},
 	// what was seen of the packets
 	{regexp.MustCompile(`the kernel freed it in (\S+) at (.*?)(?:, reason (\w+))?$`), freed},
@@ -50,7 +56,9 @@ var statements = []statement{
 	{regexp.MustCompile(`^(?:(\d+) packets? )(?:left, none came back|(?:was|were) sent there, and nothing of the flow came back)$`), held},
 	{regexp.MustCompile(`its end was not seen|took it in$|not a packet filter: it died outside the netfilter hooks`), held},
 	{regexp.MustCompile(`the reply's source was still (\S+)`), held},
+	{regexp.MustCompile(`packets? of the (forward|return) direction (?:was seen|passed)`), asymmetric},
 	{regexp.MustCompile(`it was (?:inside|sent in) (\S+)`), tunnelled},
+	{regexp.MustCompile(`it came through a tunnel \((\S+)\)`), isTunnel},
 	{regexp.MustCompile(`the last that was seen of #\d+`), held},
 	{regexp.MustCompile(`no pod of this node, so its own side`), held},
 }
@@ -134,6 +142,13 @@ func sameFlags(says string, want []string) bool {
 		}
 	}
 	return true
+}
+
+func hasMTU(c *Court, m []string, _ model.Finding) string {
+	if !c.anywhere(func(says string) bool { return strings.Contains(says, " mtu "+m[2]+" ") }, "ip", "-o", "link", "show", "dev", m[1]) {
+		return "ip link does not say so"
+	}
+	return ""
 }
 
 func isNeighbour(c *Court, m []string, _ model.Finding) string {
@@ -261,6 +276,34 @@ func isSaved(c *Court, m []string, _ model.Finding) string {
 	return "iptables-save of neither backend has such a rule anywhere"
 }
 
+func hasComment(c *Court, m []string, _ model.Finding) string {
+	for _, tool := range []string{"iptables-legacy-save", "iptables-nft-save", "ip6tables-legacy-save", "ip6tables-nft-save"} {
+		if c.anywhere(func(says string) bool {
+			return strings.Contains(strings.ReplaceAll(says, `"`, ""), "--comment "+strings.ReplaceAll(m[1], `"`, ""))
+		}, tool) {
+			return ""
+		}
+	}
+	return "no rule of iptables-save has that comment"
+}
+
+// counts holds a number of rules against what a tool lists in the node.
+func counts(rule string, command ...string) func(*Court, []string, model.Finding) string {
+	return func(c *Court, m []string, _ model.Finding) string {
+		if n := strings.Count(c.run(c.node, command...), rule); strconv.Itoa(n) != m[1] {
+			return fmt.Sprintf("%s lists %d", strings.Join(command, " "), n)
+		}
+		return ""
+	}
+}
+
+func hasProtocol(c *Court, m []string, _ model.Finding) string {
+	if c.run(c.node, "ip", "route", "show", "table", "all", "proto", m[1]) == "" {
+		return "ip route has none of that protocol"
+	}
+	return ""
+}
+
 // isListed: the rule stands in the chain at that place as nft lists it.
 func isListed(c *Court, m []string, _ model.Finding) string {
 	if strings.HasPrefix(m[5], "-A ") || strings.HasPrefix(m[5], ":") {
@@ -302,6 +345,16 @@ func diedIn(c *Court, m []string, f model.Finding) string {
 	hook := strings.TrimSuffix(m[1], ",")
 	if !c.one(f, func(p *model.Packet) bool { return p.Drop != nil && p.Drop.Hook == hook }) {
 		return "none of its packets died there"
+	}
+	return ""
+}
+
+// asymmetric: of the other direction none was seen, or none by conntrack.
+func asymmetric(c *Court, m []string, _ model.Finding) string {
+	for _, p := range c.packets {
+		if string(p.Direction) == m[1] && slices.ContainsFunc(p.Hops, func(h model.Hop) bool { return h.Stage == model.StageConntrack && h.Netns == uint32(c.node.Inode) }) {
+			return fmt.Sprintf("#%d was seen by the node's conntrack", p.ID)
+		}
 	}
 	return ""
 }
@@ -377,6 +430,13 @@ func calledFrom(c *Court, m []string, f model.Finding) string {
 		return p.Drop != nil && slices.ContainsFunc(p.Drop.Stack, func(s string) bool { return strings.HasPrefix(s, first+"+") || s == first })
 	}) {
 		return "none of its packets' stacks has that"
+	}
+	return ""
+}
+
+func isTunnel(c *Court, m []string, _ model.Finding) string {
+	if !strings.Contains(c.run(c.node, "ip", "-d", "-o", "link", "show", "dev", m[1]), " vxlan ") {
+		return "ip link knows no such tunnel"
 	}
 	return ""
 }
