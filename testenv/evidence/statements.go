@@ -39,8 +39,8 @@ var statements = []statement{
 	{regexp.MustCompile(`^(?:rule \d+ of|the policy of|rule) .*?: (-A .*|:\S+ [A-Z]+.*)$`), isSaved},
 	{regexp.MustCompile(`^policy of \S+ in .*: (:\S+ [A-Z]+)$`), isSaved},
 	{regexp.MustCompile(`^rule \d+ of \S+ \(iptables-\S+\) drops it: its comment is "(.*)"`), hasComment},
-	{regexp.MustCompile(`iptables-legacy holds (\d+) rules`), counts("-A ", "iptables-legacy-save")},
-	{regexp.MustCompile(`nft holds (\d+) rules`), counts(`{"rule": {`, "nft", "-j", "list", "ruleset")},
+	{regexp.MustCompile(`iptables-legacy holds (\d+) rules`), counts([]string{"-A "}, "iptables-legacy-save")},
+	{regexp.MustCompile(`nft holds (\d+) rules`), counts([]string{`{"rule": {"family": "ip",`, `{"rule": {"family": "ip6",`, `{"rule": {"family": "inet",`}, "nft", "-j", "list", "ruleset")},
 	{regexp.MustCompile(`the route is Calico's \(protocol (\d+)\)`), hasProtocol},
 	{regexp.MustCompile(`^rule (\d+) of (\S+) in (\S+(?: \S+)?)( \(.*\))?: (.*)$`), isListed},
 	// what was seen of the packets
@@ -288,9 +288,13 @@ func hasComment(c *Court, m []string, _ model.Finding) string {
 }
 
 // counts holds a number of rules against what a tool lists in the node.
-func counts(rule string, command ...string) func(*Court, []string, model.Finding) string {
+func counts(rules []string, command ...string) func(*Court, []string, model.Finding) string {
 	return func(c *Court, m []string, _ model.Finding) string {
-		if n := strings.Count(c.run(c.node, command...), rule); strconv.Itoa(n) != m[1] {
+		n := 0
+		for _, rule := range rules {
+			n += strings.Count(c.run(c.node, command...), rule)
+		}
+		if strconv.Itoa(n) != m[1] {
 			return fmt.Sprintf("%s lists %d", strings.Join(command, " "), n)
 		}
 		return ""
