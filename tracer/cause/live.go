@@ -83,6 +83,11 @@ func (l *Live) Neighbors(netns uint32) ([]node.Neighbor, error) {
 	return ask(l, "neighbours", netns, func() ([]node.Neighbor, error) { return l.ns.Neighbors(netns) })
 }
 
+// BridgePorts implements State.
+func (l *Live) BridgePorts(netns uint32) ([]node.BridgePort, error) {
+	return ask(l, "bridge ports", netns, func() ([]node.BridgePort, error) { return l.ns.BridgePorts(netns) })
+}
+
 // Sockets implements State.
 func (l *Live) Sockets(netns uint32) ([]node.Socket, error) {
 	return ask(l, "sockets", netns, func() ([]node.Socket, error) { return l.ns.Sockets(netns) })

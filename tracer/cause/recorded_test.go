@@ -31,6 +31,7 @@ type recordedPlace struct {
 	Links     []node.Link        `json:",omitempty"`
 	Routes    []node.Route       `json:",omitempty"`
 	Neighbors []node.Neighbor    `json:",omitempty"`
+	Ports     []node.BridgePort  `json:",omitempty"`
 	Sockets   []node.Socket      `json:",omitempty"`
 	Queues    []node.PacketQueue `json:",omitempty"`
 	Sysctls   map[string]string  `json:",omitempty"`
@@ -111,6 +112,15 @@ func (r *recorded) Neighbors(netns uint32) ([]node.Neighbor, error) {
 	return p.Neighbors, nil
 }
 
+// BridgePorts implements State.
+func (r *recorded) BridgePorts(netns uint32) ([]node.BridgePort, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	return p.Ports, nil
+}
+
 // Sockets implements State.
 func (r *recorded) Sockets(netns uint32) ([]node.Socket, error) {
 	p, err := r.place(netns)
@@ -173,7 +183,9 @@ var sysctls = []string{
 	"bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables",
 	"netfilter/nf_conntrack_count", "netfilter/nf_conntrack_max",
 	"ipv4/conf/%s/rp_filter", "ipv4/conf/%s/forwarding", "ipv4/conf/%s/proxy_arp", "ipv4/conf/%s/arp_ignore",
-	"ipv6/conf/%s/forwarding", "ipv6/conf/%s/proxy_ndp",
+	"ipv6/conf/%s/forwarding", "ipv6/conf/%s/proxy_ndp", "ipv6/conf/%s/disable_ipv6",
+	"ipv4/conf/all/proxy_arp", "ipv4/conf/all/arp_ignore", "ipv4/conf/all/arp_filter", "ipv4/conf/%s/arp_filter",
+	"ipv4/conf/%s/proxy_arp_pvlan",
 }
 
 // capture records all of a State.
@@ -189,6 +201,9 @@ func capture(s State) (*recorded, error) {
 			return nil, err
 		}
 		if p.Neighbors, err = s.Neighbors(netns); err != nil {
+			return nil, err
+		}
+		if p.Ports, err = s.BridgePorts(netns); err != nil {
 			return nil, err
 		}
 		if p.Sockets, err = s.Sockets(netns); err != nil {

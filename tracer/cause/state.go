@@ -25,6 +25,8 @@ type State interface {
 	// Neighbors lists neighbour entries and the forwarding entries of bridges
 	// and tunnels.
 	Neighbors(netns uint32) ([]node.Neighbor, error)
+	// BridgePorts lists the ports of bridges, with what they may do.
+	BridgePorts(netns uint32) ([]node.BridgePort, error)
 	// Sockets lists TCP sockets.
 	Sockets(netns uint32) ([]node.Socket, error)
 	// PacketQueues lists the netfilter queues that programs listen on.

@@ -32,6 +32,8 @@ type Link struct {
 	PeerNetns uint32 // inode of the namespace PeerIndex is in; 0: not known or no peer
 	Addrs     []netip.Prefix
 	MTU       int
+	// VLANFiltering, of a bridge: frames pass between ports of one VLAN only.
+	VLANFiltering bool
 
 	// VXLAN only.
 	VXLANPort     uint16 // UDP port of the outer header
@@ -115,6 +117,8 @@ func newLink(l netlink.Link) Link {
 		PeerIndex: a.ParentIndex,
 		MTU:       a.MTU,
 		peerID:    a.NetNsID,
+
+		VLANFiltering: vlanFiltering(l),
 	}
 	if v, ok := l.(*netlink.Vxlan); ok {
 		link.VXLANPort = uint16(v.Port)
