@@ -43,25 +43,39 @@ func TestBridgePorts(t *testing.T) {
 	for _, l := range links {
 		index[l.Name] = l.Index
 	}
+	awaitForwarding(t, n)
 	for change, want := range changes {
 		expect := BridgePort{LinkIndex: index["p"], Bridge: index["sw"], State: PortForwarding, Learning: true, Flood: true}
 		want(&expect)
 		var got []BridgePort
-		// a carrier that just came makes the port forward, whatever was set before
-		for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline) && !reflect.DeepEqual(got, []BridgePort{expect}); time.Sleep(50 * time.Millisecond) {
-			c.In("n", "bridge link set dev p hairpin off isolated off locked off learning on flood on state 3", "bridge link set dev p "+change)
-			if got, err = n.BridgePorts(n.Node().Inode); err != nil {
-				t.Fatal(err)
-			}
-			got = slices.DeleteFunc(got, func(p BridgePort) bool { return p.LinkIndex == p.Bridge })
-			for i := range got {
-				got[i].VLANs = nil
-			}
+		c.In("n", "bridge link set dev p hairpin off isolated off locked off learning on flood on state 3", "bridge link set dev p "+change)
+		if got, err = n.BridgePorts(n.Node().Inode); err != nil {
+			t.Fatal(err)
+		}
+		got = slices.DeleteFunc(got, func(p BridgePort) bool { return p.LinkIndex == p.Bridge })
+		for i := range got {
+			got[i].VLANs = nil
 		}
 		if !reflect.DeepEqual(got, []BridgePort{expect}) {
 			t.Errorf("%s: got %+v, want %+v alone", change, got, expect)
 		}
 	}
+}
+
+// awaitForwarding waits until the kernel has seen the carrier: till then a port
+// takes no state.
+func awaitForwarding(t *testing.T, n *Namespaces) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		ports, err := n.BridgePorts(n.Node().Inode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(ports, func(p BridgePort) bool { return p.State == PortForwarding }) {
+			return
+		}
+	}
+	t.Fatal("no port forwards")
 }
 
 // VLANs need a kernel that filters them.
