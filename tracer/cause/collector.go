@@ -72,6 +72,7 @@ func (c *Collector) Node(e *model.NodeEvent) {
 // Packet takes a finished packet. It is kept if it is the first of its case, and
 // must not change afterwards. What became certain by it is given, once.
 func (c *Collector) Packet(p *model.Packet) *model.Finding {
+	c.mem.askers.see(p, c.state.Node())
 	if peer := c.mem.see(p); peer != nil && c.looks < maxLooks {
 		c.looks++
 		c.note(p, peer)

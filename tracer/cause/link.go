@@ -46,10 +46,13 @@ func interfaceDown(q *inquiry) *claim {
 
 // linkPlace is whose an interface is.
 func (q *inquiry) linkPlace(netns uint32) string {
-	if netns != q.state.Node() && q.d.Place != "" {
-		return q.d.Place
+	switch name := q.placeName(netns); {
+	case netns == q.state.Node():
+		return "this node"
+	case name != "":
+		return name
 	}
-	return "this node"
+	return "a pod"
 }
 
 // isDown tells whether a link is down, or was when the packet died.
@@ -150,6 +153,10 @@ func (q *inquiry) downOnTheWay() (netns uint32, l *node.Link, role string) {
 	if pod, ok := q.podOf(endsAt(q.p).Dst); ok && pod != q.d.Netns {
 		if l := q.hostLink(pod); l != nil && q.isDown(self, l) {
 			return self, l, fmt.Sprintf("it leads to the pod that has %s", endsAt(q.p).Dst)
+		} else if l != nil {
+			if s := q.peer(l); s != nil && q.isDown(pod, s.link) {
+				return pod, s.link, fmt.Sprintf("it is that of the pod that has %s, behind %s", endsAt(q.p).Dst, l.Name)
+			}
 		}
 	}
 	last := q.lastSpot()
@@ -167,8 +174,9 @@ func (q *inquiry) downOnTheWay() (netns uint32, l *node.Link, role string) {
 			return last.Netns, under, fmt.Sprintf("the tunnel %s runs over it", l.Name)
 		}
 	}
-	if r := q.route(); r.IfIndex != 0 {
-		if l := q.link(q.d.Netns, int(r.IfIndex)); l != nil && q.isDown(q.d.Netns, l) {
+	// a local route leads by lo in name only: what it delivers does not leave by it
+	if r := q.route(); r.IfIndex != 0 && r.Type != "local" {
+		if l := q.link(q.d.Netns, int(r.IfIndex)); l != nil && !l.Loopback && q.isDown(q.d.Netns, l) {
 			return q.d.Netns, l, "the packet was to leave by it"
 		}
 	}

@@ -39,6 +39,7 @@ type memory struct {
 	podsRead time.Time
 
 	history history
+	askers  askers
 }
 
 // podsFresh is how long the list of pods' addresses is good for.
@@ -124,7 +125,7 @@ func (m *memory) room() bool {
 }
 
 func newMemory() memory {
-	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort), opened: make(map[peerKey]int), history: newHistory()}
+	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort), opened: make(map[peerKey]int), history: newHistory(), askers: newAskers()}
 }
 
 // see takes a finished packet, and gives the far end off this node that it is the

@@ -17,47 +17,72 @@ import (
 // NEIGH_FAILED; net/core/neighbour.c, 6.12), or what was too much to wait
 // (NEIGH_QUEUEFULL).
 func neighborFailed(q *inquiry) *claim {
-	told := q.because("NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_DEAD", "NEIGH_CREATEFAIL") ||
+	a := q.asking()
+	if a == nil {
+		return nil
+	}
+	c := q.unanswered(a)
+	q.whoShouldAnswer(c, a.at, a.addr)
+	return c
+}
+
+// asking is a look-up of a link-layer address that nobody answers.
+type asking struct {
+	at    *model.Hop // where it is asked
+	addr  netip.Addr
+	entry node.Neighbor
+	known bool // there is an entry
+	told  bool // the kernel itself said so
+}
+
+// asking finds what the packet waited for, or died of; nil: of something else.
+func (q *inquiry) asking() *asking {
+	a := &asking{at: q.lastSpot()}
+	a.told = q.because("NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_DEAD", "NEIGH_CREATEFAIL") ||
 		q.p.Outcome.Died() && q.in("neigh_*", "__neigh_*", "arp_error_report*", "ndisc_error_report*")
-	if !told && q.p.Outcome != model.Unknown {
+	if !a.told && q.p.Outcome != model.Unknown || a.at == nil {
 		return nil
 	}
-	last := q.lastSpot()
-	if last == nil {
+	a.addr = q.nextHop(a.at)
+	a.entry, a.known = q.neighbor(a.at.Netns, int(a.at.IfIndex), a.addr)
+	if !a.told && !(a.known && a.entry.State&unanswered != 0) {
 		return nil
 	}
-	hop := q.nextHop(last)
-	entry, known := q.neighbor(last.Netns, int(last.IfIndex), hop)
-	failing := known && entry.State&unanswered != 0
-	if !told && !failing {
-		return nil
-	}
-	c := &claim{subject: last.Interface + " " + hop.String(), certain: told, summary: fmt.Sprintf("nobody answers for %s on %s, so the packet cannot be sent", hopWords(hop, endsAt(q.p).Dst), at(last.Place, last.Interface))}
-	if told {
+	return a
+}
+
+// unanswered is the claim that all have in common whom nobody answers.
+func (q *inquiry) unanswered(a *asking) *claim {
+	c := &claim{subject: a.at.Interface + " " + a.addr.String(), certain: a.told,
+		summary: fmt.Sprintf("nobody answers for %s on %s, so the packet cannot be sent", hopWords(a.addr, endsAt(q.p).Dst), at(a.at.Place, a.at.Interface))}
+	if a.told {
 		c.evidence = append(c.evidence, q.died())
 	} else {
 		c.missing = []string{"the packet's end: it was still waiting for an answer when the trace ended"}
 	}
-	if known {
-		c.evidence = append(c.evidence, fmt.Sprintf("ip neigh: %s dev %s %s", hop, last.Interface, stateWords(entry.State)))
+	if a.known {
+		c.evidence = append(c.evidence, fmt.Sprintf("ip neigh: %s dev %s %s", a.addr, a.at.Interface, stateWords(a.entry.State)))
 	}
-	q.whoShouldAnswer(c, last, hop)
 	return c
 }
 
 // nextHop is the address that is asked for: the gateway of the route, or the
-// destination.
+// destination. Of what is inside a tunnel already it is that of the outer header.
 func (q *inquiry) nextHop(at *model.Hop) netip.Addr {
-	h := lastHop(q.p, func(h *model.Hop) bool { return h.Neighbor != nil && h.Netns == at.Netns })
+	h := lastHop(q.p, func(h *model.Hop) bool {
+		return h.Neighbor != nil && h.Netns == at.Netns && (h.IfIndex == at.IfIndex || h.Neighbor.Interface == at.Interface)
+	})
 	if h != nil {
 		if a, err := netip.ParseAddr(h.Neighbor.Address); err == nil {
 			return a
 		}
 	}
-	if gw, err := netip.ParseAddr(q.route().Gateway); err == nil {
+	dst := endsAt(q.p).Dst
+	if far, _ := q.tunnelFar(at); far.IsValid() {
+		dst = far
+	} else if gw, err := netip.ParseAddr(q.route().Gateway); err == nil {
 		return gw
 	}
-	dst := endsAt(q.p).Dst
 	if r, ok := q.routeTo(at.Netns, dst); ok && r.Gateway.IsValid() {
 		return r.Gateway
 	}
@@ -77,34 +102,29 @@ var calicoGateway = netip.MustParseAddr("169.254.1.1")
 
 // whoShouldAnswer adds what is known of the one who does not answer.
 func (q *inquiry) whoShouldAnswer(c *claim, at *model.Hop, hop netip.Addr) {
-	host := q.hostLink(at.Netns)
-	switch {
-	case hop == calicoGateway && host != nil:
-		proxy, ok := q.sysctl(q.state.Node(), "ipv4/conf/"+host.Name+"/proxy_arp")
-		if ok {
-			c.evidence = append(c.evidence, fmt.Sprintf("the node answers for it by proxy ARP: net.ipv4.conf.%s.proxy_arp = %d", host.Name, proxy))
-		}
-		q.changedBy(c, sysctlSet(q.state.Node(), "ipv4/conf/"+host.Name+"/proxy_arp"))
-		if ok && proxy == 0 {
-			c.summary = fmt.Sprintf("proxy_arp is off on %s, so the node does not answer for the pod's gateway %s", host.Name, hop)
-			c.fix = append(c.fix, fmt.Sprintf("sysctl -w net.ipv4.conf.%s.proxy_arp=1", sysctlName(host.Name)),
-				"see why Felix did not set it, or who took it back: delete the calico-node pod of this node to have it set again")
-		}
-	default:
-		if pod, ok := q.podOf(hop); ok {
-			c.evidence = append(c.evidence, "a pod of this node has "+hop.String())
-			q.silentPod(c, pod, hop)
-		} else {
-			c.evidence = append(c.evidence, "no pod of this node has "+hop.String())
-		}
+	self := q.state.Node()
+	if host := q.nodeEnd(at); host != nil && hop.Is4() && !q.holds(self, hop) {
+		q.silentProxy(c, host, hop)
+	} else if host != nil && hop.Is6() {
+		q.silentGateway6(c, host, hop)
+	} else if pod, ok := q.podOf(hop); ok {
+		c.evidence = append(c.evidence, "a pod of this node has "+hop.String())
+		q.silentPod(c, pod, hop)
+	} else if q.holds(self, hop) && at.Netns != self {
+		c.evidence = append(c.evidence, "this node has "+hop.String())
+		q.silentPod(c, self, hop)
+	} else {
+		c.evidence = append(c.evidence, "no pod of this node has "+hop.String())
 	}
 	c.fix = append(c.fix, fmt.Sprintf("see who answers: arping -I %s %s; tcpdump -ni %s arp or icmp6", at.Interface, hop, at.Interface),
 		fmt.Sprintf("after mending it: ip neigh flush dev %s to %s", at.Interface, hop))
 }
 
-// silentPod looks into a pod that does not answer ARP.
-func (q *inquiry) silentPod(c *claim, pod uint32, addr netip.Addr) {
-	l := q.findLink(pod, func(l *node.Link) bool {
+// silentPod looks into a pod, or the node, that has an address and does not answer
+// for it (arp_process, arp_ignore and arp_filter in net/ipv4/arp.c; of arp_ignore
+// the greater of the interface's and all's counts, of arp_filter either).
+func (q *inquiry) silentPod(c *claim, owner uint32, addr netip.Addr) {
+	l := q.findLink(owner, func(l *node.Link) bool {
 		for _, p := range l.Addrs {
 			if p.Addr() == addr {
 				return true
@@ -115,9 +135,25 @@ func (q *inquiry) silentPod(c *claim, pod uint32, addr netip.Addr) {
 	if l == nil {
 		return
 	}
-	c.evidence = append(c.evidence, "in the pod: "+linkWords(l))
-	if ignore, ok := q.sysctl(pod, "ipv4/conf/"+l.Name+"/arp_ignore"); ok && ignore != 0 && addr.Is4() {
-		c.evidence = append(c.evidence, fmt.Sprintf("in the pod net.ipv4.conf.%s.arp_ignore = %d: it does not answer every request (8: none)", l.Name, ignore))
-		c.fix = append(c.fix, fmt.Sprintf("in the pod: sysctl -w net.ipv4.conf.%s.arp_ignore=0", l.Name))
+	there, where := "in the pod", "in the pod: "
+	if owner == q.state.Node() {
+		there, where = "on this node", ""
+	}
+	c.evidence = append(c.evidence, there+": "+linkWords(l))
+	if addr.Is6() {
+		if off, ok := q.sysctl(owner, "ipv6/conf/"+l.Name+"/disable_ipv6"); ok && off != 0 {
+			c.evidence = append(c.evidence, fmt.Sprintf("%s net.ipv6.conf.%s.disable_ipv6 = %d", there, l.Name, off))
+			c.fix = append(c.fix, fmt.Sprintf("%ssysctl -w net.ipv6.conf.%s.disable_ipv6=0", where, sysctlName(l.Name)))
+		}
+		return
+	}
+	for _, scope := range []string{l.Name, "all"} {
+		if ignore, ok := q.sysctl(owner, "ipv4/conf/"+scope+"/arp_ignore"); ok && ignore != 0 {
+			c.evidence = append(c.evidence, fmt.Sprintf("%s net.ipv4.conf.%s.arp_ignore = %d: it does not answer every request (8: none)", there, scope, ignore))
+			c.fix = append(c.fix, fmt.Sprintf("%ssysctl -w net.ipv4.conf.%s.arp_ignore=0", where, sysctlName(scope)))
+		}
+		if filter, ok := q.sysctl(owner, "ipv4/conf/"+scope+"/arp_filter"); ok && filter != 0 {
+			c.evidence = append(c.evidence, fmt.Sprintf("%s net.ipv4.conf.%s.arp_filter = %d: it answers only by the interface that its route to the one who asks leads by", there, scope, filter))
+		}
 	}
 }

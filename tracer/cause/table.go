@@ -20,6 +20,7 @@ var causes = []cause{
 	{"vxlan-blocked", vxlanBlocked},
 	{"split-rulesets", splitRuleSets},
 	{"unknown-interface", ofKind(endpointFix, meaning.UnknownInterface)},
+	{"duplicate-address", duplicateAddress},
 	{"calico-node-restart", agentRestartBack},
 	{"calico-rpf", calicoReversePath},
 	{"policy-deny", ofKind(policyFix, meaning.PolicyDeny, meaning.TierEnd, meaning.NoProfile, meaning.AdminDown)},
@@ -30,17 +31,23 @@ var causes = []cause{
 	// the kernel gave its reason
 	{"checksum", checksum},
 	{"tc-drop", tcDrop},
+	{"stale-neighbor", strandedPacket},
 	{"ip-forward-off", forwardOff},
 	{"rp-filter", reversePath},
 	{"mtu", tooBig},
 	{"ttl", hopLimit},
 	// a link behind what the kernel said
 	{"interface-down", interfaceDown},
+	// the frame, and the ports it was to pass
+	{"bridge-port", bridgePort},
+	{"stale-neighbor", staleNeighbor},
 	{"vxlan-broken", vxlanBroken},
 	{"calico-node-restart", agentRestart},
 	{"blackhole-route", blackhole},
 	{"bgp-blocked", bgpNoRoute},
 	{"no-route", noRoute},
+	{"ip-forward-off", proxyForwardOff},
+	{"rp-filter", proxySource},
 	{"neighbor-failed", neighborFailed},
 	{"queue-full", queueFull},
 	// it arrived, and was turned away
@@ -58,6 +65,7 @@ var arrivals = []cause{
 // closings are asked when the trace is over, in this order, about what no packet
 // by itself tells.
 var closings = []closing{
+	{"duplicate-address", strayReplies},
 	{"vxlan-broken", closingOf(wentAstray("vxlan-broken"))},
 	{"bgp-blocked", closingOf(wentAstray("bgp-blocked"))},
 	{"calico-node-restart", closingOf(restartAstray)},

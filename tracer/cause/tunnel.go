@@ -72,7 +72,7 @@ func (q *inquiry) tunnelRuleFix(m meaning.Meaning) []string {
 
 // vxlanBroken: the tunnel device lost it, or what it needs to send is missing.
 func vxlanBroken(q *inquiry) *claim {
-	for _, look := range []func(*inquiry) *claim{tunnelDown, tunnelLost, tunnelDeaf} {
+	for _, look := range []func(*inquiry) *claim{tunnelDown, tunnelOtherMAC, tunnelToNobody, tunnelLost, tunnelDeaf} {
 		if c := look(q); c != nil {
 			return c
 		}
