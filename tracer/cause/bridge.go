@@ -82,7 +82,14 @@ func (q *inquiry) crossing() *crossing {
 	if bridge == nil || !q.because("BRIDGE_INGRESS_STP_STATE", "NO_TX_TARGET") && !q.in(bridgeFunctions...) && !hidden {
 		return nil
 	}
-	x := &crossing{bridge: bridge, in: q.cameInto(bridge)}
+	// until it is sent to a port, a frame bears the interface that it came in by
+	x := &crossing{bridge: bridge, in: l}
+	if l == bridge {
+		x.in = nil
+	}
+	if hidden && q.cameInto(bridge) != x.in {
+		return nil
+	}
 	if pod, ok := q.podOf(endsAt(q.p).Dst); ok {
 		if host := q.hostLink(pod); host != nil && host.Master == bridge.Index {
 			x.out = host
@@ -154,7 +161,7 @@ func (q *inquiry) cameInto(bridge *node.Link) *node.Link {
 		}
 		l := q.link(h.Netns, int(h.IfIndex))
 		switch {
-		case l == nil:
+		case l == nil || h.Stage == model.StageDrop:
 		case h.Stage == model.StageReceive && l.Master == bridge.Index:
 			return l
 		case h.Stage == model.StageTransmit && l.Index == bridge.Index:

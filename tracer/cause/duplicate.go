@@ -22,15 +22,15 @@ const (
 	maxStrays = 64
 )
 
-// askers remembers which namespace asks under which address, and the answers that
-// came to another one: nothing kills such an answer where the protocol takes what
-// nobody asked for (ICMP).
+// askers remembers which namespace sent which request, and the answers that came to
+// another one: nothing kills such an answer where the protocol takes what nobody
+// asked for (ICMP).
 type askers struct {
-	from   map[netip.Addr]uint32
+	from   map[peerKey]uint32
 	strays map[netip.Addr]*stray
 }
 
-// stray are answers that came to somebody else.
+// stray are answers to one address that came to somebody else.
 type stray struct {
 	first   *model.Packet
 	asked   uint32 // namespace
@@ -40,25 +40,37 @@ type stray struct {
 }
 
 func newAskers() askers {
-	return askers{from: make(map[netip.Addr]uint32), strays: make(map[netip.Addr]*stray)}
+	return askers{from: make(map[peerKey]uint32), strays: make(map[netip.Addr]*stray)}
 }
 
 // see takes a finished packet.
 func (a *askers) see(p *model.Packet, self uint32) {
-	if len(p.Hops) == 0 {
+	switch {
+	case len(p.Hops) == 0:
+	case p.Direction == model.Forward:
+		a.seeRequest(p, self)
+	case p.Outcome == model.Delivered:
+		a.seeReply(p, self)
+	}
+}
+
+func (a *askers) seeRequest(p *model.Packet, self uint32) {
+	at := slices.IndexFunc(p.Hops, func(h model.Hop) bool { return h.Stage == model.StageTransmit })
+	if at < 0 || p.Hops[at].Netns == 0 || p.Hops[at].Netns == self || !asks(p) {
 		return
 	}
-	if p.Direction == model.Forward {
-		if first := p.Hops[0]; first.Stage == model.StageTransmit && first.Netns != 0 && first.Netns != self && (len(a.from) < maxAskers || a.from[p.Src] != 0) {
-			a.from[p.Src] = first.Netns
-		}
+	if len(a.from) >= maxAskers {
+		clear(a.from)
+	}
+	a.from[arrivedKey(p)] = p.Hops[at].Netns
+}
+
+func (a *askers) seeReply(p *model.Packet, self uint32) {
+	last, asked := lastHop(p, func(h *model.Hop) bool { return h.Netns != 0 }), a.from[answers(p)]
+	if last == nil || asked == 0 || last.Netns == asked || last.Netns == self {
 		return
 	}
-	dst, last := endsAt(p).Dst, lastHop(p, func(h *model.Hop) bool { return h.Netns != 0 })
-	asked := a.from[dst]
-	if p.Outcome != model.Delivered || last == nil || asked == 0 || last.Netns == asked || last.Netns == self {
-		return
-	}
+	dst := endsAt(p).Dst
 	s := a.strays[dst]
 	if s == nil {
 		if len(a.strays) >= maxStrays {
@@ -141,26 +153,31 @@ func doubledReceiver(q *inquiry) *claim {
 	if q.p.Outcome.Died() {
 		c.evidence = append(c.evidence, q.died())
 	}
-	asker := q.mem.askers.from[dst]
+	if answer != "" {
+		c.evidence = append(c.evidence, fmt.Sprintf("%s answered: %s", q.whoWords(all, got), answer))
+	}
 	switch {
-	case q.p.Direction == model.Return && asker != 0 && asker != got:
-		c.certain = true
-		c.summary += fmt.Sprintf(": the reply to the one came to %s, which did not ask", q.whoWords(all, got))
-		c.evidence = append(c.evidence, fmt.Sprintf("the request was sent by %s, the reply came to %s", q.whoWords(all, asker), q.whoWords(all, got)))
-	case q.p.Direction == model.Return && asker == got:
-		return nil // it came back to the one who asked
 	case q.p.Direction == model.Return:
 		c.summary += fmt.Sprintf(": the reply came to %s, where no socket waits for it", q.whoWords(all, got))
-		c.missing = append(c.missing, "that the other one had asked: the request was not seen leaving it")
+		// packets are told when they end, and the request may end after the reply
+		c.settle = func(c *claim) { q.whoAsked(c, all, got) }
 	case !q.listensElsewhere(all, got):
 		return nil // it is not the address
 	default:
 		c.summary += fmt.Sprintf(": the packet came to %s, where nothing listens on %s port %d, while the other one does", q.whoWords(all, got), q.p.Proto, endsAt(q.p).DstPort)
 	}
-	if answer != "" {
-		c.evidence = append(c.evidence, fmt.Sprintf("%s answered: %s", q.whoWords(all, got), answer))
-	}
 	return c
+}
+
+// whoAsked adds to a claim who sent the request.
+func (q *inquiry) whoAsked(c *claim, all []station, got uint32) {
+	asker := q.mem.askers.from[answers(q.p)]
+	if asker == 0 || asker == got || !slices.ContainsFunc(all, func(s station) bool { return s.netns == asker }) {
+		c.missing = append(c.missing, "which of the two had asked")
+		return
+	}
+	c.certain = true
+	c.evidence = append(c.evidence, fmt.Sprintf("the request was sent by %s, the reply came to %s, which did not ask", q.whoWords(all, asker), q.whoWords(all, got)))
 }
 
 // listensElsewhere tells whether another holder has a listening socket on the port
@@ -192,9 +209,6 @@ func doubledSender(q *inquiry) *claim {
 	}
 	src := endsAt(q.p).Src
 	sender := in.PeerNetns
-	if asker := q.mem.askers.from[src]; sender == 0 || in.Kind == "bridge" {
-		sender = asker
-	}
 	if h := q.p.Hops; len(h) > 0 && h[0].Stage == model.StageTransmit && h[0].Netns != q.state.Node() {
 		sender = h[0].Netns
 	}
