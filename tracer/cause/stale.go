@@ -140,13 +140,14 @@ func (q *inquiry) staleOutside() *claim {
 	if _, pod := q.podOf(dst); !pod && !q.holds(self, dst) {
 		return nil
 	}
-	c := &claim{subject: l.Name, certain: true, summary: fmt.Sprintf("a frame with a packet for %s came in by %s, but it was not for MAC %s, which %s has: who sent it holds another MAC for this node", dst, l.Name, l.MAC, l.Name)}
+	c := &claim{subject: l.Name, summary: fmt.Sprintf("a frame with a packet for %s came in by %s, but it was not for MAC %s, which %s has: who sent it holds another MAC for this node", dst, l.Name, l.MAC, l.Name)}
 	c.evidence = []string{q.died() + ": the frame was for another MAC than " + q.ownMAC()}
 	if mac := q.frameMAC(); mac != "" {
 		c.evidence = append(c.evidence, "the frame itself was for MAC "+mac)
 	} else {
 		c.missing = []string{"the MAC in the frame: a trace with -w keeps it"}
 	}
+	c.missing = append(c.missing, "who sent it, and why: the frame came from outside this node")
 	c.fix = []string{fmt.Sprintf("see which MAC it is for and who sends it: tcpdump -eni %s host %s", l.Name, dst),
 		"there: ip neigh flush to this node's address; have this node announce itself: arping -U -I " + l.Name + " its address"}
 	return c
