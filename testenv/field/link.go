@@ -158,7 +158,7 @@ func portCases() []Case {
 			Break:   []string{"node1: bridge link set dev $CLIENT_IF state 2"},
 			Traffic: exchange("tcp", client, server),
 			// the kernel says so itself since 6.14
-			Want:    Want{Code: "bridge-port", Direction: model.Forward, Says: []string{`state learning`, `takes no frames in`}},
+			Want: Want{Code: "bridge-port", Direction: model.Forward, Says: []string{`state learning`, `takes no frames in`}},
 		},
 		{
 			Name: "port-disabled", Reports: []string{"containernetworking/cni#285"},

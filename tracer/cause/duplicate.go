@@ -222,7 +222,7 @@ func doubledSender(q *inquiry) *claim {
 	if q.d.Hook != "" {
 		c.evidence = append(c.evidence, q.where())
 		if q.d.Rule != nil {
-			c.evidence = append(c.evidence, "rule: "+q.d.Rule.Text)
+			c.evidence = append(c.evidence, "rule of the source check: "+q.d.Rule.Text)
 		}
 		c.certain = q.d.Rule != nil && q.d.RuleSource == model.RuleExact
 	} else {

@@ -6,6 +6,7 @@ package cause
 // time is wrong. Each fault has a twin: the same death with that one thing right.
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -214,7 +215,7 @@ func TestLayer2(t *testing.T) {
 		sure   string
 		never  string
 		twin   *model.Packet // where the packet is the fault
-		same   string        // what the twin is told as; "": nothing
+		same   string        // what the twin is told as; "": unexplained-drop
 	}{
 		"hairpin": {packet: freed(toItself), fault: ports(func(p *node.BridgePort) { p.Hairpin = false }, 11),
 			code: "bridge-port", says: "bridge link set dev vetha hairpin on", sure: Likely},
@@ -288,8 +289,8 @@ func TestLayer2(t *testing.T) {
 				twin = tc.packet
 			}
 			for _, f := range diagnoseAll(t, bridgedNode(), twin) {
-				if f.Code != tc.same {
-					t.Errorf("the twin is told as %s, want %q: %s", f.Code, tc.same, words(f))
+				if same := cmp.Or(tc.same, "unexplained-drop"); f.Code != same {
+					t.Errorf("the twin is told as %s, want %s: %s", f.Code, same, words(f))
 				}
 			}
 		})
@@ -303,7 +304,9 @@ func TestHiddenBridge(t *testing.T) {
 	ports(func(p *node.BridgePort) { p.Hairpin = false }, 11, 12, 13)(state)
 	out := sentOnBridge("NOT_SPECIFIED", "0xffffffff81a3c2d1", func(p *model.Packet) { p.Drop.Interface, p.Drop.IfIndex, p.Drop.Stage = "vethb", 12, "" })
 	for _, f := range diagnoseAll(t, state, out) {
-		t.Errorf("told %s: %s", f.Code, words(f))
+		if f.Code != "unexplained-drop" {
+			t.Errorf("told %s: %s", f.Code, words(f))
+		}
 	}
 	itself := sentOnBridge("NOT_SPECIFIED", "0xffffffff81a3c2d1", func(p *model.Packet) { p.Dst, p.Drop.Stage = podA, "" })
 	if found := diagnoseAll(t, state, itself); len(found) != 1 || found[0].Code != "bridge-port" || found[0].Confidence != Likely {

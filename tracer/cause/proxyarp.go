@@ -163,7 +163,7 @@ func (q *inquiry) silentProxy(c *claim, host *node.Link, hop netip.Addr) {
 	case !host.Up:
 		c.evidence = append(c.evidence, "ip link: "+linkWords(host))
 	default:
-		c.evidence = append(c.evidence, fmt.Sprintf("what proxy ARP needs is there: forwarding, and the route %s", cover.route))
+		c.evidence = append(c.evidence, fmt.Sprintf("what proxy ARP needs is there, forwarding and the route: %s", cover.route))
 		c.missing = append(c.missing, "why it does not answer: what it needs is there by now; rules of the arp family (nft, arptables) and of the pod were not looked at")
 	}
 }
@@ -181,7 +181,7 @@ func (q *inquiry) silentGateway6(c *claim, host *node.Link, hop netip.Addr) {
 		c.fix = append(c.fix, fmt.Sprintf("sysctl -w net.ipv6.conf.%s.disable_ipv6=0", sysctlName(host.Name)))
 	case hop.IsLinkLocalUnicast() && !mine.holds(hop):
 		c.summary = fmt.Sprintf("%s of this node does not have %s, which the pod takes for its gateway", host.Name, hop)
-		c.evidence = append(c.evidence, fmt.Sprintf("ip -6 addr: %s has %v", host.Name, host.Addrs))
+		c.evidence = append(c.evidence, fmt.Sprintf("ip -6 addr: %s has no %s", host.Name, hop))
 		c.fix = append(c.fix, fmt.Sprintf("ip -6 addr add %s/64 dev %s nodad; or have the CNI plugin make the pod again", hop, host.Name))
 	default:
 		proxy, _ := q.sysctl(self, "ipv6/conf/"+host.Name+"/proxy_ndp")

@@ -61,7 +61,7 @@ func (q *inquiry) wrongMAC(w *wire) *claim {
 	sender, device, mac := q.stationWords(w.from), w.from.link.Name, w.mac()
 	c := &claim{subject: fmt.Sprint(w.from.netns, device, w.to), certain: w.seen != "" && q.because("OTHERHOST"), evidence: []string{q.died()}}
 	if q.because("OTHERHOST") {
-		c.evidence[0] += ": the frame was for another MAC than " + q.ownMAC()
+		c.evidence = append(c.evidence, "the frame was for another MAC than "+q.ownMAC())
 	}
 	owner := "which no interface there has"
 	if o := w.ownerOf(mac); o != nil {
@@ -75,7 +75,7 @@ func (q *inquiry) wrongMAC(w *wire) *claim {
 		c.summary = fmt.Sprintf("%s sends what is for %s to MAC %s, %s, and no interface there has that address", sender, w.to, mac, owner)
 	}
 	if w.known {
-		c.evidence = append(c.evidence, fmt.Sprintf("ip neigh at %s: %s dev %s lladdr %s %s", at(w.place, device), w.to, device, w.entry.MAC, stateWords(w.entry.State)))
+		c.evidence = append(c.evidence, fmt.Sprintf("ip neigh: %s lladdr %s dev %s %s, at %s", w.to, w.entry.MAC, device, stateWords(w.entry.State), w.place))
 	}
 	if w.seen == "" {
 		c.missing = append(c.missing, "the MAC in the frame itself: it was read off the sender's neighbour table after the packet died (a trace with -w keeps the frame)")
@@ -121,8 +121,8 @@ func (q *inquiry) wrongPort(w *wire) *claim {
 		return nil
 	}
 	c := &claim{subject: w.holder.port.Name, summary: fmt.Sprintf("bridge %s sends frames for MAC %s by %s, but the interface that has it is %s", bridge.Name, w.holder.link.MAC, port.Name, q.stationWords(*w.holder))}
-	c.evidence = []string{q.died(), fmt.Sprintf("bridge fdb: %s dev %s master %s (%s)", entry.MAC, port.Name, bridge.Name, strings.ToLower(stateWords(entry.State))),
-		fmt.Sprintf("ip link: %s has MAC %s and is behind %s", q.stationWords(*w.holder), w.holder.link.MAC, w.holder.port.Name)}
+	c.evidence = []string{q.died(), fmt.Sprintf("bridge fdb: %s dev %s master %s", entry.MAC, port.Name, bridge.Name),
+		fmt.Sprintf("ip link: %s has MAC %s", q.stationWords(*w.holder), w.holder.link.MAC)}
 	c.missing = []string{"that it was so when the packet died: the bridge's table was read right after"}
 	c.fix = []string{fmt.Sprintf("bridge fdb del %s dev %s master: it is learned again", entry.MAC, port.Name), "see who wrote it, or who else sends with that MAC: bridge monitor fdb"}
 	return c
@@ -141,7 +141,7 @@ func (q *inquiry) staleOutside() *claim {
 		return nil
 	}
 	c := &claim{subject: l.Name, summary: fmt.Sprintf("a frame with a packet for %s came in by %s, but it was not for MAC %s, which %s has: who sent it holds another MAC for this node", dst, l.Name, l.MAC, l.Name)}
-	c.evidence = []string{q.died() + ": the frame was for another MAC than " + q.ownMAC()}
+	c.evidence = []string{q.died(), "the frame was for another MAC than " + q.ownMAC()}
 	if mac := q.frameMAC(); mac != "" {
 		c.evidence = append(c.evidence, "the frame itself was for MAC "+mac)
 	} else {

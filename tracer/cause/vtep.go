@@ -122,7 +122,7 @@ func tunnelToNobody(q *inquiry) *claim {
 		return c
 	}
 	if neighbor, forward, ok := q.vtepOf(tunnel); ok {
-		c.evidence = append(c.evidence, fmt.Sprintf("ip neigh: %s dev %s lladdr %s", neighbor.Addr, tunnel.Name, neighbor.MAC),
+		c.evidence = append(c.evidence, fmt.Sprintf("ip neigh: %s lladdr %s dev %s", neighbor.Addr, neighbor.MAC, tunnel.Name),
 			fmt.Sprintf("bridge fdb: %s dev %s dst %s", forward.MAC, tunnel.Name, forward.Addr))
 		if forward.Addr == far {
 			c.summary = fmt.Sprintf("the forwarding entry of %s leads to node %s, and nobody on %s has that address: what is for %s goes nowhere", tunnel.Name, far, at(a.at.Place, a.at.Interface), endsAt(q.p).Dst)
