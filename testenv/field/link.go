@@ -275,6 +275,14 @@ func twiceCases() []Case {
 				Says: []string{both, `2 interfaces have the address`, `did not ask`}, Never: []string{loosen}},
 		},
 		{
+			Name: "address-twice-ping", Reports: []string{"projectcalico/calico#6243"},
+			Essence: "the same with ping: the other pod takes the reply without a word",
+			Node:    plain(cluster.CalicoLegacy, 1), Places: []string{"double"},
+			Break:   append(twin("double", "calidouble", "$CLIENT"), "node1: ip route replace $CLIENT/32 dev calidouble metric 1024"),
+			Traffic: exchange("icmp", client, server),
+			Want:    Want{Code: "duplicate-address", Direction: model.Return, Says: []string{both, `did not ask`}, Never: []string{loosen}},
+		},
+		{
 			Name: "address-twice-strict", Reports: []string{"projectcalico/calico#13858"},
 			Essence: "the same with a strict reverse path filter",
 			Node:    plain(cluster.CalicoLegacy, 1), Places: []string{"double"},

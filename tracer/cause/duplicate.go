@@ -114,6 +114,10 @@ func (q *inquiry) doubled(addr netip.Addr, one uint32) (all []station) {
 	if addr.IsLinkLocalUnicast() || addr.IsMulticast() {
 		return nil
 	}
+	// looking into all pods takes a while, so that is asked only where it may be
+	if _, pod := q.mem.pods(q)[addr]; !pod || !q.mem.twice[addr] && !q.holds(q.state.Node(), addr) {
+		return nil
+	}
 	all = q.holders(addr)
 	if len(all) < 2 || !slices.ContainsFunc(all, func(s station) bool { return s.netns == one }) {
 		return nil

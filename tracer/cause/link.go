@@ -36,7 +36,11 @@ func interfaceDown(q *inquiry) *claim {
 	if !c.certain {
 		c.missing = append(c.missing, "that it was down already when the packet died: its state was read right after")
 	}
-	c.fix = []string{"ip link set " + l.Name + " up", "see who sets it down, or it will happen again: ip monitor link"}
+	inside := ""
+	if netns != q.state.Node() {
+		inside = "in the pod: "
+	}
+	c.fix = []string{inside + "ip link set " + l.Name + " up", "see who sets it down, or it will happen again: ip monitor link"}
 	if strings.HasPrefix(l.Name, "cali") {
 		c.fix = append(c.fix, "its route went with it: Felix puts it back, or delete the calico-node pod of this node")
 	}

@@ -37,6 +37,8 @@ type memory struct {
 	// podsRead: looking into all of them takes a while.
 	podAt    map[netip.Addr]uint32
 	podsRead time.Time
+	// twice are the addresses that two of them have, as of podsRead.
+	twice map[netip.Addr]bool
 
 	history history
 	askers  askers
@@ -50,7 +52,7 @@ func (m *memory) pods(q *inquiry) map[netip.Addr]uint32 {
 	if m.podAt != nil && time.Since(m.podsRead) < podsFresh {
 		return m.podAt
 	}
-	m.podAt = make(map[netip.Addr]uint32)
+	m.podAt, m.twice = make(map[netip.Addr]uint32), make(map[netip.Addr]bool)
 	for _, member := range q.state.Members() {
 		links, err := q.state.Links(member)
 		if errors.Is(err, node.ErrGone) {
@@ -60,6 +62,9 @@ func (m *memory) pods(q *inquiry) map[netip.Addr]uint32 {
 		for _, l := range links {
 			for _, p := range l.Addrs {
 				if !l.Loopback && !p.Addr().IsLinkLocalUnicast() {
+					if other := m.podAt[p.Addr()]; other != 0 && other != member {
+						m.twice[p.Addr()] = true
+					}
 					m.podAt[p.Addr()] = member
 				}
 			}
