@@ -14,6 +14,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/testenv/evidence"
 	"github.com/pathtrace/pathtrace/testenv/matrix"
+	"github.com/pathtrace/pathtrace/testenv/program"
 	"github.com/pathtrace/pathtrace/testenv/scenario"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -43,6 +44,12 @@ func (p plan) settle() time.Duration {
 }
 
 // TestField holds what is told of other people's faults against the right answers.
+// TestMain attaches a program where a line of a case has started it for that.
+func TestMain(m *testing.M) {
+	program.Main()
+	os.Exit(m.Run())
+}
+
 func TestField(t *testing.T) {
 	p := readPlan(t)
 	for _, c := range All() {
@@ -149,6 +156,7 @@ func broken(t *testing.T, p plan, s *Stage) {
 		switch {
 		case f.Code == want.Code:
 			wrong := want.differs(f)
+			t.Logf("says: %s", words(f))
 			found = found || len(wrong) == 0
 			result.Confidence = f.Confidence
 			for _, w := range wrong {

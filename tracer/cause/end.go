@@ -3,7 +3,7 @@
 package cause
 
 // Causes that the kernel names by itself, mostly at the packet's end: nobody
-// listens, no room, a wrong checksum, a tc or XDP program, conntrack's table.
+// listens, no room, a wrong checksum, conntrack's table.
 
 import (
 	"fmt"
@@ -148,21 +148,6 @@ func (q *inquiry) tunnelOf() string {
 // somebody else: in its outer header it was.
 func (q *inquiry) inTunnelStill() bool {
 	return q.because("UDP_CSUM") && q.d.Netns == q.state.Node() && !q.holds(q.d.Netns, endsAt(q.p).Dst) && !multicastOrBroadcast(q)
-}
-
-// tcDrop: a program or filter of tc, or an XDP program; do_xdp_generic frees what
-// the program drops without a reason (net/core/dev.c, 6.18).
-func tcDrop(q *inquiry) *claim {
-	tc, xdp := q.because("TC_INGRESS", "TC_EGRESS") || q.in("sch_handle_ingress*", "sch_handle_egress*", "tc_run*"), q.because("XDP") || q.in("do_xdp_generic*", "netif_receive_generic_xdp*", "veth_xdp_rcv*")
-	if !tc && !xdp {
-		return nil
-	}
-	what, show := "a tc program or filter", "tc filter show dev "+q.d.Interface+" ingress; tc filter show dev "+q.d.Interface+" egress; bpftool net show dev "+q.d.Interface
-	if xdp {
-		what, show = "an XDP program", "ip -d link show dev "+q.d.Interface+"; bpftool net show dev "+q.d.Interface
-	}
-	return &claim{certain: true, summary: fmt.Sprintf("%s on %s drops it", what, at(q.d.Place, q.d.Interface)), evidence: []string{q.died()},
-		fix: []string{"see it: " + show, "find who attached it: an agent (Cilium, Calico's eBPF dataplane), a shaper, a script"}}
 }
 
 // nearlyFull is the part of conntrack's limit past which its table is suspected.

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/program"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
@@ -28,13 +29,15 @@ type recorded struct {
 }
 
 type recordedPlace struct {
-	Links     []node.Link        `json:",omitempty"`
-	Routes    []node.Route       `json:",omitempty"`
-	Neighbors []node.Neighbor    `json:",omitempty"`
-	Sockets   []node.Socket      `json:",omitempty"`
-	Queues    []node.PacketQueue `json:",omitempty"`
-	Sysctls   map[string]string  `json:",omitempty"`
-	Rules     *RuleSets          `json:",omitempty"`
+	Links       []node.Link               `json:",omitempty"`
+	Routes      []node.Route              `json:",omitempty"`
+	Neighbors   []node.Neighbor           `json:",omitempty"`
+	Sockets     []node.Socket             `json:",omitempty"`
+	Queues      []node.PacketQueue        `json:",omitempty"`
+	Sysctls     map[string]string         `json:",omitempty"`
+	Rules       *RuleSets                 `json:",omitempty"`
+	Programs    map[int][]program.Program `json:",omitempty"` // by interface
+	OverSockets map[string]SocketPrograms `json:",omitempty"` // by side
 }
 
 func readRecorded(path string) (*recorded, error) {
@@ -127,6 +130,24 @@ func (r *recorded) PacketQueues(netns uint32) ([]node.PacketQueue, error) {
 		return nil, err
 	}
 	return p.Queues, nil
+}
+
+// Programs implements State.
+func (r *recorded) Programs(netns uint32, ifindex int) ([]program.Program, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	return p.Programs[ifindex], nil
+}
+
+// SocketPrograms implements State.
+func (r *recorded) SocketPrograms(netns uint32, s SocketAt) (SocketPrograms, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return SocketPrograms{}, err
+	}
+	return p.OverSockets[s.Side], nil
 }
 
 // Sysctl implements State.

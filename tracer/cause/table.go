@@ -30,6 +30,7 @@ var causes = []cause{
 	// the kernel gave its reason
 	{"checksum", checksum},
 	{"tc-drop", tcDrop},
+	{"program-drop", programDrop},
 	{"ip-forward-off", forwardOff},
 	{"rp-filter", reversePath},
 	{"mtu", tooBig},

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// This file asks the running node about programs: those on an interface, and those
+// over a socket.
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/program"
+)
+
+// programState is what a diagnosis may ask about programs.
+type programState interface {
+	// Programs lists the eBPF programs and tc filters of an interface.
+	Programs(netns uint32, ifindex int) ([]program.Program, error)
+	// SocketPrograms lists the cgroup programs over a packet's socket.
+	SocketPrograms(netns uint32, s SocketAt) (SocketPrograms, error)
+}
+
+// SocketAt is a socket as a packet shows it.
+type SocketAt struct {
+	Proto  string           // tcp, udp, icmp (ping's), raw
+	Locals []netip.AddrPort // addresses it may have, before and after translation; ping's port is the identifier
+	Remote netip.AddrPort
+	Side   string // program.Ingress or program.Egress: what is asked for
+}
+
+// SocketPrograms are the programs over a socket.
+type SocketPrograms struct {
+	// Owner is the process that has the socket; PID 0: it was not found. Cgroup is the
+	// one that it is in.
+	Owner  program.Holder
+	Cgroup string
+	Mount  string // where the cgroups are in the file system
+	// Programs are those on that cgroup and above it; without an owner those on the
+	// cgroups of all processes of the namespace.
+	Programs []program.Program
+}
+
+// Programs implements State.
+func (l *Live) Programs(netns uint32, ifindex int) ([]program.Program, error) {
+	return ask(l, fmt.Sprintf("programs of %d", ifindex), netns, func() (all []program.Program, err error) {
+		err = l.ns.Do(netns, func() error {
+			all, err = program.OnInterface(ifindex)
+			return err
+		})
+		if errors.Is(err, node.ErrGone) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: programs: %w", l.ns.Place(netns), err)
+		}
+		program.NewHost(l.ns.Proc()).Whose(all)
+		return all, nil
+	})
+}
+
+// SocketPrograms implements State.
+func (l *Live) SocketPrograms(netns uint32, s SocketAt) (SocketPrograms, error) {
+	return ask(l, fmt.Sprintf("programs over %v", s), netns, func() (SocketPrograms, error) {
+		out, err := l.socketPrograms(netns, s)
+		if err != nil {
+			return out, fmt.Errorf("%s: programs over a socket: %w", l.ns.Place(netns), err)
+		}
+		return out, nil
+	})
+}
+
+func (l *Live) socketPrograms(netns uint32, s SocketAt) (out SocketPrograms, err error) {
+	host := program.NewHost(l.ns.Proc())
+	if out.Mount, err = host.Cgroups(); err != nil {
+		return out, err
+	}
+	sockets, err := l.ns.SocketsOf(netns, s.Proto)
+	if err != nil && !errors.Is(err, node.ErrGone) {
+		return out, err
+	}
+	cgroups := make(map[string]bool)
+	if inode := socketInode(sockets, s); inode != 0 {
+		if owner, ok := host.SocketOwner(inode); ok {
+			out.Owner = owner
+			if out.Cgroup, err = host.CgroupOf(owner.PID); err != nil {
+				return out, err
+			}
+			cgroups[out.Cgroup] = true
+		}
+	}
+	if out.Owner.PID == 0 {
+		for _, pid := range host.InNamespace(netns) {
+			path, err := host.CgroupOf(pid)
+			if err != nil {
+				return out, err
+			}
+			cgroups[path] = true
+		}
+	}
+	delete(cgroups, "")
+	for path := range cgroups {
+		found, err := host.OnCgroup(path, s.Side)
+		if err != nil {
+			return out, err
+		}
+		for _, p := range found {
+			if !slices.ContainsFunc(out.Programs, func(have program.Program) bool { return have.ID == p.ID && have.Where == p.Where }) {
+				out.Programs = append(out.Programs, p)
+			}
+		}
+	}
+	host.Whose(out.Programs)
+	return out, nil
+}
+
+// socketInode finds a packet's socket: the connected one, else the one that is bound
+// to its address, else to its port alone; 0 if there is none. Raw sockets have the
+// protocol for a port.
+func socketInode(sockets []node.Socket, s SocketAt) uint64 {
+	best, rank := uint64(0), 0
+	for _, local := range s.Locals {
+		for _, have := range sockets {
+			if have.Inode == 0 || have.Local.Port() != local.Port() {
+				continue
+			}
+			free := have.Local.Addr().IsUnspecified()
+			r := 0
+			switch {
+			case have.Local.Addr() == local.Addr() && have.Remote == s.Remote:
+				r = 4
+			case (free || have.Local.Addr() == local.Addr()) && have.Remote.Addr() == s.Remote.Addr():
+				r = 3
+			case have.Local.Addr() == local.Addr() && have.Remote.Addr().IsUnspecified():
+				r = 2
+			case free && have.Remote.Addr().IsUnspecified():
+				r = 1
+			}
+			if r > rank {
+				best, rank = have.Inode, r
+			}
+		}
+	}
+	return best
+}
