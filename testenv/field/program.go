@@ -27,7 +27,7 @@ const connect = "client: timeout 2 bash -c 'exec 3<>/dev/tcp/'$SERVER'/8080'"
 
 func programCases() []Case {
 	inCgroup := "client: echo 0 > $CGROUP/cgroup.procs; timeout 2 bash -c 'exec 3<>/dev/tcp/'$SERVER'/8080'"
-	return []Case{
+	return append(settingCases(), []Case{
 		{
 			Name: "cgroup-egress", Reports: []string{"systemd/systemd#6764"},
 			Essence: "a program on the client's cgroup lets none of its TCP out",
@@ -64,6 +64,62 @@ func programCases() []Case {
 		interfaceProgram("xdp-native", "xdp-native", "node1", "$CLIENT_IF", `XDP \(native\) of cali`, `xdp_guard \(id \d+`, `held by field.test`, `ip -d link show`),
 		interfaceProgram("xdp-generic", "xdp-generic", "node1", "$CLIENT_IF", `XDP \(generic\) of cali`, `xdp_guard \(id \d+`, `held by field.test`),
 		interfaceProgram("xdp-in-pod", "xdp-native", "server", "eth0", `XDP \(native\) of eth0`, `xdp_guard \(id \d+`, `nsenter`, `held by field.test`),
+	}...)
+}
+
+// metadata is where pods ask an agent of their node, which listens on loopback.
+const metadata = "169.254.170.2"
+
+// settingCases are faults of sysctls and of a pair's two ends.
+func settingCases() []Case {
+	wide := []string{"node1: ip link set $CLIENT_IF mtu 9000 && ip link set $SERVER_IF mtu 9000", "client: ip link set eth0 mtu 9000", "server: ip link set eth0 mtu 9000"}
+	return []Case{
+		{
+			Name: "route-localnet", Reports: []string{"aws/amazon-ecs-init#334"},
+			Essence: "a pod's request is redirected to a loopback address of the node, and route_localnet is 0 on the interface it comes in by",
+			Node:    plain(cluster.CalicoLegacy, 1),
+			Setup: []string{
+				"node1: python3 -m http.server 51679 --bind 127.0.0.1 &",
+				"node1: for i in $(seq 100); do bash -c 'exec 3<>/dev/tcp/127.0.0.1/51679' 2>/dev/null && exit 0; sleep 0.1; done; exit 1",
+				"node1: iptables-legacy -t nat -A PREROUTING -d " + metadata + " -p tcp --dport 80 -j DNAT --to-destination 127.0.0.1:51679",
+				"node1: sysctl -qw net.ipv4.conf.$CLIENT_IF.route_localnet=1",
+			},
+			Break:   []string{"node1: sysctl -qw net.ipv4.conf.$CLIENT_IF.route_localnet=0"},
+			Command: "client: timeout 2 bash -c 'exec 3<>/dev/tcp/" + metadata + "/80'",
+			Src:     client, Dst: metadata,
+			Want: Want{Code: "sysctl-drop", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`route_localnet is 0`, `net\.ipv4\.conf\.cali\w+\.route_localnet = 0, all = 0`, metadata + ` port 80, and node translated that to 127\.0\.0\.1 port 51679`, `DNAT`}},
+		},
+		{
+			Name: "ipv6-disabled", Reports: []string{"projectcalico/calico#3269"},
+			Essence: "IPv6 is switched off on the interface that a pod's packets come in by",
+			Node:    plain(cluster.CalicoLegacy, 1),
+			Break:   []string{"node1: sysctl -qw net.ipv6.conf.$CLIENT_IF.disable_ipv6=1"},
+			Traffic: traffic.Spec{Proto: "udp", Src: client, Dst: server, Count: 2, IPv6: true},
+			Want: Want{Code: "sysctl-drop", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`IPv6 is disabled on node \(cali`, `net\.ipv6\.conf\.cali\w+\.disable_ipv6 = 1`}},
+		},
+		{
+			Name: "veth-mtu", Reports: []string{"projectcalico/calico#3269"},
+			Essence: "the two ends of a pod's veth pair have different MTUs, and the node's end takes less",
+			Node:    plain(cluster.CalicoLegacy, 1),
+			Setup:   wide,
+			Break:   []string{"node1: ip link set $CLIENT_IF mtu 1500"},
+			Traffic: traffic.Spec{Proto: "udp", Src: client, Dst: server, Count: 2, Size: 4000, DontFragment: true},
+			Want: Want{Code: "mtu", Direction: model.Forward, Confidence: "likely",
+				Says: []string{`cali\w+ on this node has an MTU of 1500, eth0 has 9000`, `4028 bytes`}},
+		},
+		{
+			Name: "source-route", Reports: []string{"projectcalico/calico#3269"},
+			Essence: "a request with a source route in its IP options, which the node is set to refuse",
+			Node:    plain(cluster.CalicoLegacy, 1),
+			Setup:   []string{"node1: sysctl -qw net.ipv4.conf.all.accept_source_route=1 net.ipv4.conf.$CLIENT_IF.accept_source_route=1", "server: sysctl -qw net.ipv4.conf.all.accept_source_route=1 net.ipv4.conf.eth0.accept_source_route=1"},
+			Break:   []string{"node1: sysctl -qw net.ipv4.conf.all.accept_source_route=0"},
+			Command: `client: python3 -c 'import socket; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.setsockopt(0,4,bytes([131,7,4])+socket.inet_aton("'$SERVER'")+b"\0"); s.settimeout(1); s.sendto(b"x"*20,("'$SERVER'",8080)); s.recv(99)'`,
+			Src:     client, Dst: server,
+			Want: Want{Code: "sysctl-drop", Direction: model.Forward, Confidence: "likely",
+				Says: []string{`source route`, `accept_source_route = 1, all = 0`, `not known: that it has a source route`}},
+		},
 	}
 }
 

@@ -9,18 +9,21 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/program"
 )
 
-// programState is what a diagnosis may ask about programs.
+// programState is what a diagnosis may ask about programs, and about counters.
 type programState interface {
 	// Programs lists the eBPF programs and tc filters of an interface.
 	Programs(netns uint32, ifindex int) ([]program.Program, error)
 	// SocketPrograms lists the cgroup programs over a packet's socket.
 	SocketPrograms(netns uint32, s SocketAt) (SocketPrograms, error)
+	// Proc reads a file below /proc/net, such as sockstat.
+	Proc(netns uint32, name string) (string, error)
 }
 
 // SocketAt is a socket as a packet shows it.
@@ -41,6 +44,21 @@ type SocketPrograms struct {
 	// Programs are those on that cgroup and above it; without an owner those on the
 	// cgroups of all processes of the namespace.
 	Programs []program.Program
+}
+
+// Proc implements State.
+func (l *Live) Proc(netns uint32, name string) (string, error) {
+	return ask(l, "/proc/net/"+name, netns, func() (text string, err error) {
+		err = l.ns.Do(netns, func() error {
+			raw, err := os.ReadFile("/proc/thread-self/net/" + name)
+			text = string(raw)
+			return err
+		})
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", l.ns.Place(netns), err)
+		}
+		return text, nil
+	})
 }
 
 // Programs implements State.
@@ -74,9 +92,8 @@ func (l *Live) SocketPrograms(netns uint32, s SocketAt) (SocketPrograms, error) 
 
 func (l *Live) socketPrograms(netns uint32, s SocketAt) (out SocketPrograms, err error) {
 	host := program.NewHost(l.ns.Proc())
-	if out.Mount, err = host.Cgroups(); err != nil {
-		return out, err
-	}
+	out.Mount, err = host.Cgroups()
+	grouped := err == nil // without cgroups of version 2 no program hangs on them
 	sockets, err := l.ns.SocketsOf(netns, s.Proto)
 	if err != nil && !errors.Is(err, node.ErrGone) {
 		return out, err
@@ -90,6 +107,9 @@ func (l *Live) socketPrograms(netns uint32, s SocketAt) (out SocketPrograms, err
 			}
 			cgroups[out.Cgroup] = true
 		}
+	}
+	if !grouped {
+		return out, nil
 	}
 	if out.Owner.PID == 0 {
 		for _, pid := range host.InNamespace(netns) {

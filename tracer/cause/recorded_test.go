@@ -36,6 +36,7 @@ type recordedPlace struct {
 	Queues      []node.PacketQueue        `json:",omitempty"`
 	Sysctls     map[string]string         `json:",omitempty"`
 	Rules       *RuleSets                 `json:",omitempty"`
+	Proc        map[string]string         `json:",omitempty"` // below /proc/net
 	Programs    map[int][]program.Program `json:",omitempty"` // by interface
 	OverSockets map[string]SocketPrograms `json:",omitempty"` // by side
 }
@@ -130,6 +131,19 @@ func (r *recorded) PacketQueues(netns uint32) ([]node.PacketQueue, error) {
 		return nil, err
 	}
 	return p.Queues, nil
+}
+
+// Proc implements State.
+func (r *recorded) Proc(netns uint32, name string) (string, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return "", err
+	}
+	text, ok := p.Proc[name]
+	if !ok {
+		return "", fmt.Errorf("/proc/net/%s: %w", name, fs.ErrNotExist)
+	}
+	return text, nil
 }
 
 // Programs implements State.

@@ -31,6 +31,7 @@ var causes = []cause{
 	{"checksum", checksum},
 	{"tc-drop", tcDrop},
 	{"program-drop", programDrop},
+	{"sysctl-drop", sysctlDrop},
 	{"ip-forward-off", forwardOff},
 	{"rp-filter", reversePath},
 	{"mtu", tooBig},

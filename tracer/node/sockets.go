@@ -38,7 +38,9 @@ type Socket struct {
 }
 
 // Sockets lists the TCP sockets of a namespace.
-func (n *Namespaces) Sockets(inode uint32) (all []Socket, err error) { return n.SocketsOf(inode, "tcp") }
+func (n *Namespaces) Sockets(inode uint32) (all []Socket, err error) {
+	return n.SocketsOf(inode, "tcp")
+}
 
 // SocketsOf lists the sockets of a namespace of tcp, udp, raw, or icmp, which are those
 // of ping: of IPv4 and IPv6.
