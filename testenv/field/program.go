@@ -88,7 +88,7 @@ func settingCases() []Case {
 			Command: "client: timeout 2 bash -c 'exec 3<>/dev/tcp/" + metadata + "/80'",
 			Src:     client, Dst: metadata,
 			Want: Want{Code: "sysctl-drop", Direction: model.Forward, Confidence: "certain",
-				Says: []string{`route_localnet is 0`, `net\.ipv4\.conf\.cali\w+\.route_localnet = 0, all = 0`, metadata + ` port 80, and node translated that to 127\.0\.0\.1 port 51679`, `DNAT`}},
+				Says: []string{`route_localnet is 0`, `net\.ipv4\.conf\.cali\w+\.route_localnet = 0, net\.ipv4\.conf\.all\.route_localnet = 0`, `the rule that translates ` + metadata}},
 		},
 		{
 			Name: "ipv6-disabled", Reports: []string{"projectcalico/calico#3269"},
@@ -118,7 +118,7 @@ func settingCases() []Case {
 			Command: `client: python3 -c 'import socket; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.setsockopt(0,4,bytes([131,7,4])+socket.inet_aton("'$SERVER'")+b"\0"); s.settimeout(1); s.sendto(b"x"*20,("'$SERVER'",8080)); s.recv(99)'`,
 			Src:     client, Dst: server,
 			Want: Want{Code: "sysctl-drop", Direction: model.Forward, Confidence: "likely",
-				Says: []string{`source route`, `accept_source_route = 1, all = 0`, `not known: that it has a source route`}},
+				Says: []string{`source route`, `accept_source_route = 1, net.ipv4.conf.all.accept_source_route = 0`, `not known: that it has a source route`}},
 		},
 	}
 }

@@ -56,7 +56,7 @@ func (q *inquiry) localnet() *claim {
 	own, okOwn := q.sysctl(q.d.Netns, "ipv4/conf/"+iface+"/route_localnet")
 	all, okAll := q.sysctl(q.d.Netns, "ipv4/conf/all/route_localnet")
 	if okOwn && okAll {
-		c.evidence = append(c.evidence, fmt.Sprintf("net.ipv4.conf.%s.route_localnet = %d, all = %d: one of them has to be 1", iface, own, all))
+		c.evidence = append(c.evidence, fmt.Sprintf("net.ipv4.conf.%s.route_localnet = %d, net.ipv4.conf.all.route_localnet = %d: one of them has to be 1", iface, own, all))
 		if own+all > 0 {
 			c.summary = strings.Replace(c.summary, "is 0 there", "was 0 there", 1)
 			c.evidence = append(c.evidence, "it is set by now")
@@ -64,9 +64,7 @@ func (q *inquiry) localnet() *claim {
 	}
 	q.changedBy(c, sysctlSet(q.d.Netns, "ipv4/conf/all/route_localnet", "ipv4/conf/"+iface+"/route_localnet"))
 	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Before != nil && h.After != nil && h.Before.Dst != h.After.Dst }); h != nil {
-		c.evidence = append(c.evidence, fmt.Sprintf("it was sent to %s port %d, and %s translated that to %s port %d", h.Before.Dst, h.Before.DstPort, h.Place, h.After.Dst, h.After.DstPort))
-		c.evidence = append(c.evidence, rulesOf(h)...)
-		c.fix = append(c.fix, "let the rule that translates it name an address of the node itself, and the service listen there")
+		c.fix = append(c.fix, fmt.Sprintf("let the rule that translates %s to %s name an address of the node itself, and the service listen there", h.Before.Dst, h.After.Dst))
 	}
 	c.fix = append(c.fix, fmt.Sprintf("or allow it on that interface: sysctl -w net.ipv4.conf.%s.route_localnet=1; what listens on 127.0.0.1 can be reached from there then, so let a rule guard it (127.0.0.0/8 in INPUT of that interface)", sysctlName(iface)))
 	return c
@@ -84,7 +82,7 @@ func (q *inquiry) sourceRoute() *claim {
 		return nil
 	}
 	c := &claim{summary: fmt.Sprintf("%s refuses its IP options: a source route most likely, which is not accepted from %s (accept_source_route)", q.place(), iface)}
-	c.evidence = []string{q.died(), fmt.Sprintf("net.ipv4.conf.%s.accept_source_route = %d, all = %d: both have to be 1", iface, own, all)}
+	c.evidence = []string{q.died(), fmt.Sprintf("net.ipv4.conf.%s.accept_source_route = %d, net.ipv4.conf.all.accept_source_route = %d: both have to be 1", iface, own, all)}
 	c.missing = []string{"that it has a source route: its options were not looked at"}
 	c.fix = []string{"see its options: tcpdump -vni " + iface + " 'ip[0] & 0xf > 5'", "have the sender leave the source route out: networks refuse them, since they lead around filters"}
 	q.changedBy(c, sysctlSet(q.d.Netns, "ipv4/conf/all/accept_source_route", "ipv4/conf/"+iface+"/accept_source_route"))
@@ -96,14 +94,6 @@ func atLeast(release string, major, minor int) bool {
 	var a, b int
 	n, _ := fmt.Sscanf(release, "%d.%d", &a, &b) // what cannot be read is too old
 	return n == 2 && (a > major || a == major && b >= minor)
-}
-
-// rulesOf are the rules that were seen to match at a hop.
-func rulesOf(h *model.Hop) (says []string) {
-	for _, r := range h.Rules {
-		says = append(says, fmt.Sprintf("by rule %d of %s in %s: %s", r.Number, r.Chain, r.Table, r.Text))
-	}
-	return says
 }
 
 // refusedBySetting is a claim about a setting of the interface that the packet died on;
@@ -141,7 +131,7 @@ func (q *inquiry) refusedBySetting(names []string, refuses, what string, fix ...
 func protocolMemory(q *inquiry) (says []string) {
 	proto := q.p.Proto
 	if limit, err := q.state.Sysctl(q.d.Netns, "ipv4/"+proto+"_mem"); err == nil {
-		says = append(says, fmt.Sprintf("net.ipv4.%s_mem = %s (pages: low, pressure, limit)", proto, strings.Join(strings.Fields(limit), " ")))
+		says = append(says, fmt.Sprintf("net.ipv4.%s_mem is %s (pages: low, pressure, limit)", proto, strings.Join(strings.Fields(limit), " ")))
 	}
 	stat, err := q.state.Proc(q.d.Netns, "sockstat")
 	if err != nil {
