@@ -56,7 +56,7 @@ func programCases() []Case {
 			Traffic: traffic.Spec{Proto: "udp", Src: client, Dst: server, Port: 9999, Count: 2},
 			Healthy: &traffic.Spec{Proto: "udp", Src: client, Dst: server, Count: 2},
 			Want: Want{Code: "program-drop", Direction: model.Forward, Confidence: "likely",
-				Says: []string{`filter of the socket for udp port 9999, which field.test \(pid \d+\) has`, `ss -anp`}},
+				Says: []string{`filter of the socket for udp port 9999 in \S+, that of field.test \(pid \d+\),`, `ss -anp`}},
 		},
 		interfaceProgram("tc-egress", "tc-egress", "node1", "$SERVER_IF", `tc filter pref 7 bpf handle 0x1 guard\.o:\[cls\] direct-action with eBPF program cls_guard`, `tc filter show dev \S+ egress`),
 		interfaceProgram("tcx-egress", "tcx-egress", "node1", "$SERVER_IF", `tcx egress of cali`, `tcx_guard \(id \d+`, `held by field.test`, `bpftool net show`),

@@ -151,7 +151,7 @@ func socketInode(sockets []node.Socket, s SocketAt) uint64 {
 			switch {
 			case have.Local.Addr() == local.Addr() && have.Remote == s.Remote:
 				r = 4
-			case (free || have.Local.Addr() == local.Addr()) && have.Remote.Addr() == s.Remote.Addr():
+			case (free || have.Local.Addr() == local.Addr()) && have.Remote == netip.AddrPortFrom(s.Remote.Addr(), 0): // ping's, raw ones
 				r = 3
 			case have.Local.Addr() == local.Addr() && have.Remote.Addr().IsUnspecified():
 				r = 2

@@ -194,16 +194,16 @@ func (q *inquiry) refusedIn() *claim {
 		return c
 	}
 	e, place := endsAt(q.p), q.d.Place
-	whose := fmt.Sprintf("the socket for %s port %d", q.p.Proto, e.DstPort)
+	whose := fmt.Sprintf("the socket for %s port %d in %s", q.p.Proto, e.DstPort, place)
 	c.fix = []string{"see which program has the socket: " + q.inPlace(fmt.Sprintf("ss -anp 'sport = :%d'", e.DstPort)),
 		"a program sets such a filter itself (SO_ATTACH_FILTER, SO_ATTACH_BPF): see what it is told"}
 	if over.Owner.PID != 0 {
-		whose += ", which " + over.Owner.String() + " has"
+		whose += ", that of " + over.Owner.String() + ","
 		c.evidence = append(c.evidence, fmt.Sprintf("the socket is that of %s, in cgroup %s, which has no program for what comes in", over.Owner, over.Cgroup))
 	} else {
 		c.missing = append(c.missing, "whose the socket is")
 	}
-	c.summary = fmt.Sprintf("a filter of %s in %s does not take it", whose, place)
+	c.summary = fmt.Sprintf("a filter of %s does not take it", whose)
 	c.missing = append(c.missing, "that it was no program on a cgroup, which may have gone since, nor a security module: the kernel may give one reason for all of them")
 	return c
 }
