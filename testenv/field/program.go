@@ -48,7 +48,7 @@ func programCases() []Case {
 			Want: Want{Code: "program-drop", Direction: model.Return},
 		},
 		{
-			Name: "socket-filter", Reports: []string{"systemd/systemd#6764"},
+			Name: "socket-filter", Reports: []string{"iovisor/bcc#3437"},
 			Essence: "the server's own socket has a filter that takes nothing",
 			Node:    plain(cluster.CalicoLegacy, 1),
 			Setup:   []string{"server: true"},
@@ -91,7 +91,7 @@ func settingCases() []Case {
 				Says: []string{`route_localnet is 0`, `net\.ipv4\.conf\.cali\w+\.route_localnet = 0, net\.ipv4\.conf\.all\.route_localnet = 0`, `the rule that translates ` + metadata}},
 		},
 		{
-			Name: "ipv6-disabled", Reports: []string{"projectcalico/calico#3269"},
+			Name: "ipv6-disabled", Reports: []string{"projectcalico/libnetwork-plugin#162"},
 			Essence: "IPv6 is switched off on the interface that a pod's packets come in by",
 			Node:    plain(cluster.CalicoLegacy, 1),
 			Break:   []string{"node1: sysctl -qw net.ipv6.conf.$CLIENT_IF.disable_ipv6=1"},
@@ -100,7 +100,7 @@ func settingCases() []Case {
 				Says: []string{`IPv6 is disabled on node \(cali`, `net\.ipv6\.conf\.cali\w+\.disable_ipv6 = 1`}},
 		},
 		{
-			Name: "veth-mtu", Reports: []string{"projectcalico/calico#3269"},
+			Name: "veth-mtu", Reports: []string{"rancher/rancher#10498", "moby/moby#4282"},
 			Essence: "the two ends of a pod's veth pair have different MTUs, and the node's end takes less",
 			Node:    plain(cluster.CalicoLegacy, 1),
 			Setup:   wide,
@@ -110,7 +110,7 @@ func settingCases() []Case {
 				Says: []string{`cali\w+ on this node has an MTU of 1500, eth0 has 9000`, `4028 bytes`}},
 		},
 		{
-			Name: "source-route", Reports: []string{"projectcalico/calico#3269"},
+			Name: "source-route", Reports: []string{"rahulinux/compliance#1"},
 			Essence: "a request with a source route in its IP options, which the node is set to refuse",
 			Node:    plain(cluster.CalicoLegacy, 1),
 			Setup:   []string{"node1: sysctl -qw net.ipv4.conf.all.accept_source_route=1 net.ipv4.conf.$CLIENT_IF.accept_source_route=1", "server: sysctl -qw net.ipv4.conf.all.accept_source_route=1 net.ipv4.conf.eth0.accept_source_route=1"},
