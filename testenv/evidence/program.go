@@ -20,7 +20,7 @@ import (
 
 // programStatements are about programs, sockets, and counters of /proc/net.
 var programStatements = []statement{
-	{regexp.MustCompile(`^(?:attached|also there, but none of its actions is to drop): (.*?)(?:eBPF program (\S+) \(id (\d+), tag (\w+)\))?,? (?:at )?(?:(tcx|cgroup|netkit) )?(?:(ingress|egress|primary|peer)|XDP \((\w+)\)) of (\S+)$`), isAttached},
+	{regexp.MustCompile(`^(?:attached|also there, but none of its actions is to drop): (.*?)(?:eBPF program (\S+) \(id (\d+), tag (\w+)\))?,? (?:at )?(?:(tcx|cgroup|netkit) )?(?:(ingress|egress|primary|peer|socket|connect4|connect6|sendmsg4|sendmsg6)|XDP \((\w+)\)) of (\S+)$`), isAttached},
 	{regexp.MustCompile(`^program (\d+) is (?:held by (.*?)(?:; |$))?(?:pinned as (.*?)(?:; |$))?(?:loaded by uid (\d+) at .*)?$`), isHeldBy},
 	{regexp.MustCompile(`^the socket is that of (\S+) \(pid (\d+)\), in cgroup ([^,\s]+)`), isInCgroup},
 	{regexp.MustCompile(`^/proc/net/(\w+): (.+)$`), held}, // it counts on
@@ -96,6 +96,9 @@ func isLinked(how, side, id string) string {
 			return ""
 		default:
 			return fmt.Sprintf("program %s hangs on a link of another kind", id)
+		}
+		if !strings.HasSuffix(side, "gress") {
+			return ""
 		}
 		ingress := as == ebpf.AttachTCXIngress || as == ebpf.AttachCGroupInetIngress
 		if ingress != (side == "ingress") {

@@ -24,6 +24,7 @@ var statements = []statement{
 	// ip neigh
 	{regexp.MustCompile(`ip neigh: (\S+) dev ([^\s;,]+) ([A-Z]+)`), isNeighbour},
 	{regexp.MustCompile(`ip neigh: (\S+) lladdr (\S+) dev ([^\s;,]+)`), isLLAddr},
+	{regexp.MustCompile(`^its neighbour (\S+) is ([A-Z]+)$`), isInState},
 	{regexp.MustCompile(`ip neigh has none for (\S+) on (\S+)`), noNeighbour},
 	// bridge
 	{regexp.MustCompile(`bridge fdb: (\S+) dst (\S+?),? `), isFDB},
@@ -170,6 +171,18 @@ func isNeighbour(c *Court, m []string, _ model.Finding) string {
 		return "ip neigh has no such entry anywhere"
 	}
 	return ""
+}
+
+// isInState: a state moves on by itself, but an entry that has an address keeps it.
+func isInState(c *Court, m []string, f model.Finding) string {
+	for _, in := range c.places {
+		for line := range strings.Lines(c.run(in, "ip", "neigh", "show", "nud", "all")) {
+			if words := strings.Fields(line); len(words) > 2 && words[0] == m[1] && isNeighbour(c, []string{"", m[1], words[2], m[2]}, f) == "" {
+				return ""
+			}
+		}
+	}
+	return "ip neigh has no such entry anywhere"
 }
 
 func isLLAddr(c *Court, m []string, _ model.Finding) string {

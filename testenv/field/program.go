@@ -58,6 +58,17 @@ func programCases() []Case {
 			Want: Want{Code: "program-drop", Direction: model.Forward, Confidence: "likely",
 				Says: []string{`filter of the socket for udp port 9999 in \S+, that of field.test \(pid \d+\),`, `ss -anp`}},
 		},
+		{
+			Name: "cgroup-connect", Reports: []string{"systemd/systemd#6764"},
+			Essence: "a program on the client's cgroup refuses connect(), so that nothing is sent at all",
+			Node:    plain(cluster.CalicoLegacy, 1),
+			Setup:   []string{"node1: mkdir -p $CGROUP", "client: sleep 60 &", "client: for p in $(ip netns pids $NS_client); do echo $p > $CGROUP/cgroup.procs || true; done"},
+			Break:   attach("node1", "cgroup-connect", "$CGROUP", tcp),
+			Command: inCgroup, Src: client, Dst: server,
+			Want: Want{Code: "not-sent", Direction: model.Forward, Confidence: "likely", Exit: 3,
+				Says: []string{`connect_guard \(id \d+, tag [0-9a-f]{16}\), cgroup connect4 of /pathtrace`, `held by field.test`, `EPERM`}},
+		},
+		interfaceProgram("xdp-uplink", "xdp-native", "node1", "eth0", `XDP \(native\) of eth0`, `xdp_guard \(id \d+`).from("external"),
 		interfaceProgram("tc-egress", "tc-egress", "node1", "$SERVER_IF", `tc filter pref 7 bpf handle 0x1 guard\.o:\[cls\] direct-action with eBPF program cls_guard`, `tc filter show dev \S+ egress`),
 		interfaceProgram("tcx-egress", "tcx-egress", "node1", "$SERVER_IF", `tcx egress of cali`, `tcx_guard \(id \d+`, `held by field.test`, `bpftool net show`),
 		interfaceProgram("tcx-ingress", "tcx-ingress", "node1", "$CLIENT_IF", `tcx ingress of cali`, `tcx_guard \(id \d+`, `held by field.test`),
@@ -121,6 +132,15 @@ func settingCases() []Case {
 				Says: []string{`source route`, `accept_source_route = 1, net.ipv4.conf.all.accept_source_route = 0`, `not known: that it has a source route`}},
 		},
 	}
+}
+
+// from lets the client ask a host outside, whose answers the program drops.
+func (c Case) from(outside string) Case {
+	c.Command, c.Src, c.Dst = "", "", ""
+	c.Setup = []string{"outside: ip route add $PODNET1 via $NODE1"}
+	c.Traffic = traffic.Spec{Proto: "tcp", Src: client, Dst: outside, Count: 2}
+	c.Want.Direction = model.Return
+	return c
 }
 
 // interfaceProgram is a program on an interface that drops the client's TCP.

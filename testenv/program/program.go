@@ -101,6 +101,7 @@ var (
 var modes = map[string]mode{
 	"cgroup-egress":  {"egress_guard", ebpf.CGroupSKB, ebpf.AttachCGroupInetEgress, cgroupView, cgroup(ebpf.AttachCGroupInetEgress)},
 	"cgroup-ingress": {"ingress_guard", ebpf.CGroupSKB, ebpf.AttachCGroupInetIngress, cgroupView, cgroup(ebpf.AttachCGroupInetIngress)},
+	"cgroup-connect": {"connect_guard", ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect, view{}, cgroup(ebpf.AttachCGroupInet4Connect)},
 	"tcx-ingress":    {"tcx_guard", ebpf.SchedCLS, ebpf.AttachTCXIngress, tcxView, tcx(ebpf.AttachTCXIngress)},
 	"tcx-egress":     {"tcx_guard", ebpf.SchedCLS, ebpf.AttachTCXEgress, tcxView, tcx(ebpf.AttachTCXEgress)},
 	"tc-ingress":     {"cls_guard", ebpf.SchedCLS, ebpf.AttachNone, clsView, cls(netlink.HANDLE_MIN_INGRESS)},
@@ -111,7 +112,7 @@ var modes = map[string]mode{
 }
 
 // load makes the program: it drops IPv4 packets of a protocol and lets the rest pass.
-// A socket's takes nothing at all.
+// A socket's takes nothing at all, and one that is asked about connect() refuses all.
 func (m mode) load(protocol int32) (*ebpf.Program, error) {
 	spec := &ebpf.ProgramSpec{Name: m.name, Type: m.kind, AttachType: m.as, License: "GPL"}
 	v := m.view

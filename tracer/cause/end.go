@@ -33,7 +33,7 @@ func noListener(q *inquiry) *claim {
 	if answered {
 		c.evidence = append(c.evidence, fmt.Sprintf("%s answered: %s", at(place, iface), answer))
 	} else {
-		c.missing = append(c.missing, "the answer to the sender was not seen (ICMP errors are rate-limited)")
+		c.missing = append(c.missing, "the answer to the sender was not seen ("+q.rateLimit(q.d.Netns)+")")
 	}
 	c.fix = []string{
 		fmt.Sprintf("see what listens there: ss -ln%s in the pod (kubectl exec, or nsenter -t PID -n)", q.p.Proto[:1]),

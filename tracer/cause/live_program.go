@@ -12,6 +12,8 @@ import (
 	"os"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/program"
 )
@@ -28,7 +30,7 @@ type programState interface {
 
 // SocketAt is a socket as a packet shows it.
 type SocketAt struct {
-	Proto  string           // tcp, udp, icmp (ping's), raw
+	Proto  string           // tcp, udp, icmp; of others the socket is not looked for
 	Locals []netip.AddrPort // addresses it may have, before and after translation; ping's port is the identifier
 	Remote netip.AddrPort
 	Side   string // program.Ingress or program.Egress: what is asked for
@@ -94,12 +96,12 @@ func (l *Live) socketPrograms(netns uint32, s SocketAt) (out SocketPrograms, err
 	host := program.NewHost(l.ns.Proc())
 	out.Mount, err = host.Cgroups()
 	grouped := err == nil // without cgroups of version 2 no program hangs on them
-	sockets, err := l.ns.SocketsOf(netns, s.Proto)
+	inode, err := l.socketOf(netns, s)
 	if err != nil && !errors.Is(err, node.ErrGone) {
 		return out, err
 	}
 	cgroups := make(map[string]bool)
-	if inode := socketInode(sockets, s); inode != 0 {
+	if inode != 0 {
 		if owner, ok := host.SocketOwner(inode); ok {
 			out.Owner = owner
 			if out.Cgroup, err = host.CgroupOf(owner.PID); err != nil {
@@ -134,6 +136,31 @@ func (l *Live) socketPrograms(netns uint32, s SocketAt) (out SocketPrograms, err
 	}
 	host.Whose(out.Programs)
 	return out, nil
+}
+
+// rawPorts are the protocols that raw sockets of ping have for a port.
+var rawPorts = []uint16{unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6}
+
+// socketOf finds a packet's socket among those of its protocol; ping without a socket
+// of its own kind has a raw one.
+func (l *Live) socketOf(netns uint32, s SocketAt) (inode uint64, err error) {
+	if s.Proto != "tcp" && s.Proto != "udp" && s.Proto != "icmp" {
+		return 0, nil
+	}
+	sockets, err := l.ns.SocketsOf(netns, s.Proto)
+	if inode = socketInode(sockets, s); inode != 0 || err != nil || s.Proto != "icmp" {
+		return inode, err
+	}
+	if sockets, err = l.ns.SocketsOf(netns, "raw"); err != nil {
+		return 0, err
+	}
+	raw := SocketAt{Remote: netip.AddrPortFrom(s.Remote.Addr(), 0)}
+	for _, local := range s.Locals {
+		for _, port := range rawPorts {
+			raw.Locals = append(raw.Locals, netip.AddrPortFrom(local.Addr(), port))
+		}
+	}
+	return socketInode(sockets, raw), nil
 }
 
 // socketInode finds a packet's socket: the connected one, else the one that is bound

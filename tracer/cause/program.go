@@ -260,3 +260,36 @@ func (q *inquiry) tellOver(c *claim, over SocketPrograms, does string) {
 		c.fix = append(c.fix, "sd_fw_… is systemd's: see IPAddressAllow, IPAddressDeny of the unit that has the cgroup (systemctl show UNIT)")
 	}
 }
+
+// callsRefused tells of programs that see what the pod's processes ask of the kernel:
+// they may refuse connect() or sendmsg(), or give it another address. Cilium has such
+// ones on every node, for services.
+func (q *inquiry) callsRefused(c *claim, pod uint32) {
+	over, err := q.state.SocketPrograms(pod, SocketAt{Side: program.Calls})
+	q.gap(err)
+	if len(over.Programs) == 0 {
+		return
+	}
+	q.listPrograms(c, over.Programs)
+	c.missing = append(c.missing, "whether one of these programs refuses the pod's socket(), connect() or sendmsg(): that sends no packet, the application sees EPERM")
+	c.fix = append(c.fix, "see what the application is told: strace -f -e trace=network -p PID in the pod; and what is attached: bpftool cgroup tree")
+}
+
+// rateLimit says how the kernel of a namespace limits its ICMP errors (icmp_global_allow
+// and icmpv4_xrlim_allow, net/ipv4/icmp.c; icmpv6_xrlim_allow, net/ipv6/icmp.c; 6.12).
+func (q *inquiry) rateLimit(netns uint32) string {
+	names := []string{"ipv4/icmp_ratelimit", "ipv4/icmp_msgs_per_sec"}
+	if q.ipv6() {
+		names = []string{"ipv6/icmp/ratelimit"}
+	}
+	var says []string
+	for _, name := range names {
+		if v, err := q.state.Sysctl(netns, name); err == nil {
+			says = append(says, "net."+strings.ReplaceAll(name, "/", ".")+" = "+v)
+		}
+	}
+	if len(says) == 0 {
+		return "ICMP errors are rate-limited"
+	}
+	return "ICMP errors are rate-limited: " + strings.Join(says, ", ")
+}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,8 +64,17 @@ func (h Host) CgroupOf(pid int) (string, error) {
 	return "", nil
 }
 
-// cgroupSides are the attachments that see packets.
-var cgroupSides = map[string]ebpf.AttachType{Ingress: ebpf.AttachCGroupInetIngress, Egress: ebpf.AttachCGroupInetEgress}
+// Calls are the system calls that a program may refuse, or give another address: then
+// there is no packet.
+const Calls = "calls"
+
+// cgroupSides are the attachments that see packets, and those that see such calls.
+var cgroupSides = map[string]map[string]ebpf.AttachType{
+	Ingress: {Ingress: ebpf.AttachCGroupInetIngress},
+	Egress:  {Egress: ebpf.AttachCGroupInetEgress},
+	Calls: {"socket": ebpf.AttachCGroupInetSockCreate, "connect4": ebpf.AttachCGroupInet4Connect, "connect6": ebpf.AttachCGroupInet6Connect,
+		"sendmsg4": ebpf.AttachCGroupUDP4Sendmsg, "sendmsg6": ebpf.AttachCGroupUDP6Sendmsg},
+}
 
 // queryEffective asks for what runs on a cgroup, wherever it is attached
 // (BPF_F_QUERY_EFFECTIVE, include/uapi/linux/bpf.h).
@@ -72,41 +82,53 @@ const queryEffective = 1
 
 // OnCgroup lists the programs that run for the sockets of a cgroup: its own and those
 // that it has from above.
-func (h Host) OnCgroup(path, side string) ([]Program, error) {
+func (h Host) OnCgroup(path, side string) (all []Program, err error) {
 	root, err := h.Cgroups()
 	if err != nil {
 		return nil, err
 	}
-	running, err := query(filepath.Join(root, path), side, queryEffective)
+	sides := cgroupSides[side]
+	for _, name := range slices.Sorted(maps.Keys(sides)) {
+		found, err := attachedTo(root, path, sides[name])
+		if err != nil {
+			return nil, err
+		}
+		for i := range found {
+			found[i].Side = name
+			if err := found[i].describe(); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// attachedTo lists what runs for a cgroup as one kind of attachment, from it upwards.
+func attachedTo(root, path string, as ebpf.AttachType) (all []Program, err error) {
+	running, err := query(filepath.Join(root, path), as, queryEffective)
 	if err != nil || len(running) == 0 {
 		return nil, err
 	}
-	var all []Program
 	for at := path; ; at = filepath.Dir(at) {
-		own, err := query(filepath.Join(root, at), side, 0)
+		own, err := query(filepath.Join(root, at), as, 0)
 		if err != nil {
 			return nil, err
 		}
 		for _, p := range own {
 			if slices.ContainsFunc(running, func(r link.AttachedProgram) bool { return r.ID == p.ID }) {
 				id, _ := p.LinkID()
-				all = append(all, Program{How: Cgroup, Side: side, Where: at, ID: uint32(p.ID), Link: uint32(id)})
+				all = append(all, Program{How: Cgroup, Where: at, ID: uint32(p.ID), Link: uint32(id)})
 			}
 		}
 		if at == "/" || at == "." {
-			break
+			return all, nil
 		}
 	}
-	for i := range all {
-		if err := all[i].describe(); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
 }
 
 // query asks one cgroup; one that is gone has none.
-func query(dir, side string, flags uint32) ([]link.AttachedProgram, error) {
+func query(dir string, as ebpf.AttachType, flags uint32) ([]link.AttachedProgram, error) {
 	file, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -115,9 +137,9 @@ func query(dir, side string, flags uint32) ([]link.AttachedProgram, error) {
 		return nil, err
 	}
 	defer file.Close()
-	found, err := link.QueryPrograms(link.QueryOptions{Target: int(file.Fd()), Attach: cgroupSides[side], QueryFlags: flags})
+	found, err := link.QueryPrograms(link.QueryOptions{Target: int(file.Fd()), Attach: as, QueryFlags: flags})
 	if errors.Is(err, unix.EINVAL) {
-		return nil, nil // a kernel without CONFIG_CGROUP_BPF
+		return nil, nil // a kernel without CONFIG_CGROUP_BPF, or without this attachment
 	}
 	if err != nil {
 		return nil, fmt.Errorf("programs of cgroup %s: %w", dir, err)
