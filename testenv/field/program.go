@@ -20,7 +20,7 @@ func attach(place, mode, target, protocol string) []string {
 	}
 }
 
-const tcp, udp = "6", "17"
+const icmp, tcp, udp = "1", "6", "17"
 
 // connect asks the server by TCP, in the case's cgroup where that is wanted.
 const connect = "client: timeout 2 bash -c 'exec 3<>/dev/tcp/'$SERVER'/8080'"
@@ -46,6 +46,25 @@ func programCases() []Case {
 			Break:   attach("node1", "cgroup-ingress", "$CGROUP", tcp),
 			Command: inCgroup, Src: client, Dst: server,
 			Want: Want{Code: "program-drop", Direction: model.Return},
+		},
+		{
+			Name: "cgroup-ping", Reports: []string{"systemd/systemd#6764"},
+			Essence: "a program on the client's cgroup lets none of its pings out",
+			Node:    plain(cluster.FlannelNFT, 1),
+			Setup:   []string{"node1: mkdir -p $CGROUP"},
+			Break:   attach("node1", "cgroup-egress", "$CGROUP", icmp),
+			Command: "client: echo 0 > $CGROUP/cgroup.procs; ping -c2 -W1 $SERVER", Src: "${CLIENT}", Dst: "${SERVER}",
+			Want: Want{Code: "program-drop", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`egress_guard \(id \d+\) on cgroup /pathtrace`, `socket is that of ping`}},
+		},
+		{
+			Name: "tc-two", Reports: []string{"projectcalico/calico#5358"},
+			Essence: "two programs of two agents on one interface, one of which drops it",
+			Node:    plain(cluster.CalicoLegacy, 1),
+			Break:   append(attach("node1", "tcx-egress", "$SERVER_IF", udp), attach("node1", "tc-egress", "$SERVER_IF", tcp)...),
+			Command: connect, Src: client, Dst: server,
+			Want: Want{Code: "tc-drop", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`one of 2 that are attached there`, `tcx_guard \(id`, `cls_guard \(id`, `not known: which of them`}},
 		},
 		{
 			Name: "socket-filter", Reports: []string{"iovisor/bcc#3437"},
