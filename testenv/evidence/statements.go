@@ -36,6 +36,7 @@ var statements = []statement{
 	{regexp.MustCompile(`(?:^|^a )pod of this node has (\S+)`), isHeld},
 	{regexp.MustCompile(`^no pod of this node has (\S+)`), isNotHeld},
 	{regexp.MustCompile(`(\S+) is no address of this node`), notOfNode},
+	{regexp.MustCompile(`^(\S+) of .+ has (\S+) itself$`), hasItself},
 	// iptables-save, nft
 	{regexp.MustCompile(`^(?:rule \d+ of|the policy of|rule) .*?: (-A .*|:\S+ [A-Z]+.*)$`), isSaved},
 	{regexp.MustCompile(`^policy of \S+ in .*: (:\S+ [A-Z]+)$`), isSaved},
@@ -262,6 +263,13 @@ func (c *Court) heldByPod(addr string) bool {
 		}
 	}
 	return false
+}
+
+func hasItself(c *Court, m []string, _ model.Finding) string {
+	if !c.anywhere(func(says string) bool { return strings.Contains(says, " "+m[2]+"/") }, "ip", "-o", "addr", "show", "dev", m[1]) {
+		return "ip addr shows it on no such interface"
+	}
+	return ""
 }
 
 func notOfNode(c *Court, m []string, _ model.Finding) string {

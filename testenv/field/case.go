@@ -37,6 +37,7 @@ type Case struct {
 	// Modules are those that the kernel must have: without, the case is left out and
 	// says so.
 	Modules []string
+	Since   string   // the first kernel that has what the case takes, such as 6.6
 	Places  []string // namespaces beside those of the cluster
 	Setup   []string // lines: what the twin has too
 	Break   []string

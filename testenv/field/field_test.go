@@ -71,9 +71,27 @@ func TestField(t *testing.T) {
 	}
 }
 
-// needModules leaves out a case whose modules are not here.
+// older compares two kernels' series.
+func older(a, b string) bool {
+	var aMajor, aMinor, bMajor, bMinor int
+	if n, _ := fmt.Sscanf(a+" "+b, "%d.%d %d.%d", &aMajor, &aMinor, &bMajor, &bMinor); n != 4 {
+		return true
+	}
+	return aMajor < bMajor || aMajor == bMajor && aMinor < bMinor
+}
+
+// needModules leaves out a case whose modules are not here, or that takes a later kernel.
 func needModules(t *testing.T, c Case) {
 	t.Helper()
+	if c.Since != "" {
+		series, err := matrix.KernelSeries()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if older(series, c.Since) {
+			t.Skipf("takes Linux %s, this is %s", c.Since, series)
+		}
+	}
 	for _, m := range c.Modules {
 		if _, err := os.Stat("/sys/module/" + m); err == nil {
 			continue

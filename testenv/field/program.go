@@ -58,7 +58,7 @@ func programCases() []Case {
 				Says: []string{`egress_guard \(id \d+\) on cgroup /pathtrace`, `socket is that of ping`}},
 		},
 		{
-			Name: "tc-two", Reports: []string{"projectcalico/calico#5358"},
+			Name: "tc-two", Reports: []string{"projectcalico/calico#5358"}, Since: "6.6",
 			Essence: "two programs of two agents on one interface, one of which drops it",
 			Node:    plain(cluster.CalicoLegacy, 1),
 			Break:   append(attach("node1", "tcx-egress", "$SERVER_IF", udp), attach("node1", "tc-egress", "$SERVER_IF", tcp)...),
@@ -89,8 +89,8 @@ func programCases() []Case {
 		},
 		interfaceProgram("xdp-uplink", "xdp-native", "node1", "eth0", `XDP \(native\) of eth0`, `xdp_guard \(id \d+`).from("external"),
 		interfaceProgram("tc-egress", "tc-egress", "node1", "$SERVER_IF", `tc filter pref 7 bpf handle 0x1 guard\.o:\[cls\] direct-action with eBPF program cls_guard`, `tc filter show dev \S+ egress`),
-		interfaceProgram("tcx-egress", "tcx-egress", "node1", "$SERVER_IF", `tcx egress of cali`, `tcx_guard \(id \d+`, `held by field.test`, `bpftool net show`),
-		interfaceProgram("tcx-ingress", "tcx-ingress", "node1", "$CLIENT_IF", `tcx ingress of cali`, `tcx_guard \(id \d+`, `held by field.test`),
+		interfaceProgram("tcx-egress", "tcx-egress", "node1", "$SERVER_IF", `tcx egress of cali`, `tcx_guard \(id \d+`, `held by field.test`, `bpftool net show`).since("6.6"),
+		interfaceProgram("tcx-ingress", "tcx-ingress", "node1", "$CLIENT_IF", `tcx ingress of cali`, `tcx_guard \(id \d+`, `held by field.test`).since("6.6"),
 		interfaceProgram("xdp-native", "xdp-native", "node1", "$CLIENT_IF", `XDP \(native\) of cali`, `xdp_guard \(id \d+`, `held by field.test`, `ip -d link show`),
 		interfaceProgram("xdp-generic", "xdp-generic", "node1", "$CLIENT_IF", `XDP \(generic\) of cali`, `xdp_guard \(id \d+`, `held by field.test`),
 		interfaceProgram("xdp-in-pod", "xdp-native", "server", "eth0", `XDP \(native\) of eth0`, `xdp_guard \(id \d+`, `nsenter`, `held by field.test`),
@@ -117,8 +117,21 @@ func settingCases() []Case {
 			Break:   []string{"node1: sysctl -qw net.ipv4.conf.$CLIENT_IF.route_localnet=0"},
 			Command: "client: timeout 2 bash -c 'exec 3<>/dev/tcp/" + metadata + "/80'",
 			Src:     client, Dst: metadata,
-			Want: Want{Code: "sysctl-drop", Direction: model.Forward, Confidence: "certain",
+			Want: Want{Code: "sysctl-drop", Direction: model.Forward,
 				Says: []string{`route_localnet is 0`, `net\.ipv4\.conf\.cali\w+\.route_localnet = 0, net\.ipv4\.conf\.all\.route_localnet = 0`, `the rule that translates ` + metadata}},
+		},
+		{
+			Name: "own-source", Reports: []string{"cloudnativelabs/kube-router#511"},
+			Essence: "a pod sends with an address of the node as its source, and accept_local is off",
+			Node:    plain(cluster.CalicoLegacy, 1),
+			Setup:   []string{"client: ip addr add $NODE1/32 dev lo", "node1: sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.$CLIENT_IF.rp_filter=0"},
+			// the gateway does not answer ARP of that source, so it has to be known
+			Break:   []string{"node1: sysctl -qw net.ipv4.conf.$CLIENT_IF.accept_local=0", "client: ping -qc1 -W1 $SERVER"},
+			Command: "client: ping -c2 -W1 -I $NODE1 $SERVER", Src: "${NODE1}", Dst: "${SERVER}",
+			Healthy: &traffic.Spec{Proto: "icmp", Src: "node1", Dst: server, Count: 2},
+			Want: Want{Code: "rp-filter", Direction: model.Forward,
+				Says:  []string{`martian source`, `eth0 of this node has \S+ itself`, `accept_local = 0`},
+				Never: []string{`rp_filter=2`, `accept_local=1`}},
 		},
 		{
 			Name: "ipv6-disabled", Reports: []string{"projectcalico/libnetwork-plugin#162"},
@@ -151,6 +164,11 @@ func settingCases() []Case {
 				Says: []string{`source route`, `accept_source_route = 1, net.ipv4.conf.all.accept_source_route = 0`, `not known: that it has a source route`}},
 		},
 	}
+}
+
+func (c Case) since(kernel string) Case {
+	c.Since = kernel
+	return c
 }
 
 // from lets the client ask a host outside, whose answers the program drops.

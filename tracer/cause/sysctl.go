@@ -6,10 +6,13 @@ package cause
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
 // sysctlDrop: a reason that the kernel gives for one setting only.
@@ -20,7 +23,7 @@ func sysctlDrop(q *inquiry) *claim {
 	switch {
 	case q.because("IP_LOCALNET"), q.because("NOT_SPECIFIED", "") && q.in("ip_rcv_finish*") && q.loopbackAddress():
 		return q.localnet()
-	case q.because("NOT_SPECIFIED") && q.in("ip_rcv_finish*", "ip_rcv_options*") && !q.ipv6() && atLeast(q.start.Kernel, 6, 13):
+	case q.because("NOT_SPECIFIED") && q.in("ip_rcv_finish*", "ip_rcv_options*") && !q.ipv6() && q.routed():
 		return q.sourceRoute()
 	case q.because("IPV6DISABLED"):
 		return q.refusedBySetting([]string{"ipv6/conf/IFACE/disable_ipv6", "ipv6/conf/all/disable_ipv6"}, "1", "IPv6 is disabled on %s, so what comes or is to go there by IPv6 is dropped",
@@ -87,6 +90,15 @@ func (q *inquiry) sourceRoute() *claim {
 	c.fix = []string{"see its options: tcpdump -vni " + iface + " 'ip[0] & 0xf > 5'", "have the sender leave the source route out: networks refuse them, since they lead around filters"}
 	q.changedBy(c, sysctlSet(q.d.Netns, "ipv4/conf/all/accept_source_route", "ipv4/conf/"+iface+"/accept_source_route"))
 	return c
+}
+
+// routed tells that routing did not refuse a packet that had no reason when it died: it
+// would have had one, or the look-up was seen to be fine.
+func (q *inquiry) routed() bool {
+	return atLeast(q.start.Kernel, 6, 13) || !q.holds(q.d.Netns, endsAt(q.p).Src) &&
+		lastHop(q.p, func(h *model.Hop) bool {
+			return h.Stage == model.StageRoute && h.Netns == q.d.Netns && h.Route != nil && h.Route.Error == ""
+		}) != nil
 }
 
 // atLeast compares a kernel's release with a version.
@@ -165,4 +177,40 @@ func cpuBacklog(q *inquiry) (says []string) {
 		}
 	}
 	return append(says, fmt.Sprintf("/proc/net/softnet_stat: %d dropped so far, on %d CPUs", dropped, cpus))
+}
+
+// ownSource: what comes from outside with an address of the receiver's own as its
+// source is refused, unless accept_local is set (__fib_validate_source, net/ipv4/
+// fib_frontend.c; told by a reason since 6.13).
+func ownSource(q *inquiry) *claim {
+	src, iface := endsAt(q.p).Src, q.d.Interface
+	told := q.because("IP_LOCAL_SOURCE")
+	if !told && !(q.because("NOT_SPECIFIED") && q.in("ip_rcv_finish*") && !atLeast(q.start.Kernel, 6, 13) && q.holds(q.d.Netns, src)) {
+		return nil
+	}
+	c := &claim{certain: told, summary: fmt.Sprintf("%s refuses %s as a source (martian source): it is an address of its own, and the packet came in by %s", q.place(), src, iface), evidence: []string{q.died()}}
+	if !told {
+		c.missing = append(c.missing, "the kernel gives no reason of its own here")
+	}
+	holder := q.findLink(q.d.Netns, func(l *node.Link) bool {
+		return slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr() == src })
+	})
+	if holder != nil {
+		c.evidence = append(c.evidence, fmt.Sprintf("%s of %s has %s itself", holder.Name, q.place(), src))
+	} else {
+		c.missing = append(c.missing, "which interface had that address: none has it by now")
+	}
+	own, okOwn := q.sysctl(q.d.Netns, "ipv4/conf/"+iface+"/accept_local")
+	all, okAll := q.sysctl(q.d.Netns, "ipv4/conf/all/accept_local")
+	if okOwn && okAll {
+		c.evidence = append(c.evidence, fmt.Sprintf("net.ipv4.conf.%s.accept_local = %d, net.ipv4.conf.all.accept_local = %d", iface, own, all))
+	}
+	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageTransmit && h.Netns == q.d.Netns }); h != nil {
+		c.summary += ", after it had left by " + h.Interface
+		c.fix = []string{"see who sends it back, behind " + h.Interface + ": ip route get " + endsAt(q.p).Dst.String()}
+		return c
+	}
+	c.fix = []string{fmt.Sprintf("find who else has %s, behind %s: ip neigh show dev %s; arping -D -I %s %s; ip addr in the pod that is there", src, iface, iface, iface, src),
+		"take the address away there, or send from another one; accept_local would let two hosts with one address go on"}
+	return c
 }

@@ -56,6 +56,16 @@ func TestSettings(t *testing.T) {
 			[]string{"not known: which setting it was"}},
 		"unicast to all": {"UNICAST_IN_L2_MULTICAST", "ip_rcv_finish_core+0x1", nil, set("ipv4/conf/all/drop_unicast_in_l2_multicast", "1"), "sysctl-drop", Certain,
 			[]string{"net.ipv4.conf.all.drop_unicast_in_l2_multicast = 1"}},
+		"own address as a source": {"IP_LOCAL_SOURCE", "ip_rcv_finish_core+0x1", func(p *model.Packet) { p.Src = node1 }, set("ipv4/conf/calia/accept_local", "0", "ipv4/conf/all/accept_local", "0"), "rp-filter", Certain,
+			[]string{"refuses 172.30.0.1 as a source (martian source)", "eth0 of this node has 172.30.0.1 itself", "net.ipv4.conf.calia.accept_local = 0", "arping -D -I calia 172.30.0.1"}},
+		"own address, before there was a reason": {"NOT_SPECIFIED", "ip_rcv_finish_core+0x1", func(p *model.Packet) { p.Src = node1 }, nil, "rp-filter", Likely, []string{"martian source", "gives no reason"}},
+		"options, before there was a reason for the rest": {"NOT_SPECIFIED", "ip_rcv_finish_core+0x1", func(p *model.Packet) {
+			p.Hops = append(p.Hops, model.Hop{Stage: model.StageRoute, Netns: nodeNS, Place: "node", Route: &model.Route{Type: "unicast"}})
+		}, set("ipv4/conf/calia/accept_source_route", "1", "ipv4/conf/all/accept_source_route", "0"), "sysctl-drop", Likely, []string{"a source route most likely"}},
+		"own packet that came back": {"IP_LOCAL_SOURCE", "ip_rcv_finish_core+0x1", func(p *model.Packet) {
+			p.Src = node1
+			p.Hops = append([]model.Hop{{Stage: model.StageTransmit, Netns: nodeNS, Place: "node", Interface: "eth0", IfIndex: 2}}, p.Hops...)
+		}, nil, "rp-filter", Certain, []string{"after it had left by eth0", "see who sends it back"}},
 		"protocol memory": {"PROTO_MEM", "x+0x1", nil, func(r *recorded) {
 			set("ipv4/tcp_mem", "1\t2\t3")(r)
 			r.Places[nodeNS].Proc = map[string]string{"sockstat": "sockets: used 9\nTCP: inuse 1 orphan 0 tw 0 alloc 1 mem 4\nUDP: inuse 0 mem 0\n"}

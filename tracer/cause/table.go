@@ -33,6 +33,7 @@ var causes = []cause{
 	{"program-drop", programDrop},
 	{"sysctl-drop", sysctlDrop},
 	{"ip-forward-off", forwardOff},
+	{"rp-filter", ownSource},
 	{"rp-filter", reversePath},
 	{"mtu", tooBig},
 	{"ttl", hopLimit},
