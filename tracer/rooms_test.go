@@ -56,7 +56,8 @@ var mayImport = []struct{ pkg, imports string }{
 	{"tracer/ruleset/infer", "tracer/model tracer/node tracer/recall tracer/ruleset/legacy tracer/ruleset/nft tracer/ruleset/packet tracer/ruleset/tell tracer/ruleset/walk"},
 
 	{"tracer/watch", "tracer/model tracer/nfnetlink tracer/node"},
-	{"tracer/cause", "tracer/model tracer/node tracer/recall tracer/ruleset/meaning tracer/watch"},
+	{"tracer/program", ""},
+	{"tracer/cause", "tracer/model tracer/node tracer/program tracer/recall tracer/ruleset/meaning tracer/watch"},
 
 	{"tracer/journey", "bpf tracer/model tracer/nfnetlink"},
 	{"tracer/rulebook", "bpf tracer/journey tracer/model tracer/nfnetlink tracer/node tracer/recall tracer/ruleset/infer tracer/ruleset/ipset tracer/ruleset/legacy tracer/ruleset/meaning tracer/ruleset/nft tracer/ruleset/packet tracer/ruleset/tell tracer/ruleset/xt"},

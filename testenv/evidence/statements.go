@@ -24,6 +24,7 @@ var statements = []statement{
 	// ip neigh
 	{regexp.MustCompile(`ip neigh: (\S+) dev ([^\s;,]+) ([A-Z]+)`), isNeighbour},
 	{regexp.MustCompile(`ip neigh: (\S+) lladdr (\S+) dev ([^\s;,]+)`), isLLAddr},
+	{regexp.MustCompile(`^its neighbour (\S+) is ([A-Z]+)$`), isInState},
 	{regexp.MustCompile(`ip neigh has none for (\S+) on (\S+)`), noNeighbour},
 	// bridge
 	{regexp.MustCompile(`bridge fdb: (\S+) dst (\S+?),? `), isFDB},
@@ -35,6 +36,7 @@ var statements = []statement{
 	{regexp.MustCompile(`(?:^|^a )pod of this node has (\S+)`), isHeld},
 	{regexp.MustCompile(`^no pod of this node has (\S+)`), isNotHeld},
 	{regexp.MustCompile(`(\S+) is no address of this node`), notOfNode},
+	{regexp.MustCompile(`^(\S+) of .+ has (\S+) itself$`), hasItself},
 	// iptables-save, nft
 	{regexp.MustCompile(`^(?:rule \d+ of|the policy of|rule) .*?: (-A .*|:\S+ [A-Z]+.*)$`), isSaved},
 	{regexp.MustCompile(`^policy of \S+ in .*: (:\S+ [A-Z]+)$`), isSaved},
@@ -172,6 +174,18 @@ func isNeighbour(c *Court, m []string, _ model.Finding) string {
 	return ""
 }
 
+// isInState: a state moves on by itself, but an entry that has an address keeps it.
+func isInState(c *Court, m []string, f model.Finding) string {
+	for _, in := range c.places {
+		for line := range strings.Lines(c.run(in, "ip", "neigh", "show", "nud", "all")) {
+			if words := strings.Fields(line); len(words) > 2 && words[0] == m[1] && isNeighbour(c, []string{"", m[1], words[2], m[2]}, f) == "" {
+				return ""
+			}
+		}
+	}
+	return "ip neigh has no such entry anywhere"
+}
+
 func isLLAddr(c *Court, m []string, _ model.Finding) string {
 	if !c.anywhere(func(says string) bool { return strings.Contains(says, m[1]+" lladdr "+m[2]) }, "ip", "neigh", "show", "dev", m[3], "nud", "all") {
 		return "ip neigh has no such entry anywhere"
@@ -249,6 +263,13 @@ func (c *Court) heldByPod(addr string) bool {
 		}
 	}
 	return false
+}
+
+func hasItself(c *Court, m []string, _ model.Finding) string {
+	if !c.anywhere(func(says string) bool { return strings.Contains(says, " "+m[2]+"/") }, "ip", "-o", "addr", "show", "dev", m[1]) {
+		return "ip addr shows it on no such interface"
+	}
+	return ""
 }
 
 func notOfNode(c *Court, m []string, _ model.Finding) string {

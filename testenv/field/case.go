@@ -37,6 +37,7 @@ type Case struct {
 	// Modules are those that the kernel must have: without, the case is left out and
 	// says so.
 	Modules []string
+	Since   string   // the first kernel that has what the case takes, such as 6.6
 	Places  []string // namespaces beside those of the cluster
 	Setup   []string // lines: what the twin has too
 	Break   []string
@@ -97,7 +98,9 @@ func newCast(e *cluster.Env) cast {
 // Cast are the variables that lines may use: addresses of pods (CLIENT, SERVER,
 // WEB2, and with 6 those of IPv6), the nodes' ends of their interfaces (CLIENT_IF, ...),
 // the nodes' addresses (NODE1, NODE2), the gateway outside (GATEWAY), the tunnel
-// device (TUNNEL), and NS_place for each place: the name of its namespace.
+// device (TUNNEL), and NS_place for each place: the name of its namespace. The stage
+// adds DIR, a folder of the case's own, CGROUP, a cgroup that it may make, and SELF, the
+// test's own binary.
 func (c cast) variables() []string {
 	vars := []string{"GATEWAY=" + cluster.UnderlayGateway.Addr().String(), "EXTERNAL=" + cluster.ExternalAddr.String()}
 	for name, pod := range map[string]*cluster.Pod{"CLIENT": c.client, "SERVER": c.server, "WEB2": c.web2} {

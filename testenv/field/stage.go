@@ -8,11 +8,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/testenv/owner"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 )
 
@@ -50,7 +54,17 @@ func (s *Stage) Close() error {
 		_ = cmd.Wait()
 	}
 	s.background = nil
-	return s.Env.Close()
+	err := s.Env.Close()
+	if gone := os.Remove(s.cgroup()); !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
+}
+
+// cgroup is the cgroup that the case's lines may make and attach programs to; it bears
+// the name of the state folder, by which it is found if this process dies.
+func (s *Stage) cgroup() string {
+	return filepath.Join(owner.CgroupDir(), filepath.Base(s.Env.StateDir))
 }
 
 // places are the namespaces by the names that lines call them.
@@ -85,7 +99,11 @@ func (s *Stage) run(ctx context.Context, line string) error {
 	if !ok || ns == nil {
 		return fmt.Errorf("line %q: begins with no place: take one of the pods, nodes, outside, or the case's own", line)
 	}
-	vars := append(s.cast.variables(), "XTABLES_LOCKFILE="+s.Env.StateDir+"/"+ns.Name+".lock", "DIR="+s.Env.StateDir)
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	vars := append(s.cast.variables(), "XTABLES_LOCKFILE="+s.Env.StateDir+"/"+ns.Name+".lock", "DIR="+s.Env.StateDir, "SELF="+self, "CGROUP="+s.cgroup())
 	if words, background := strings.CutSuffix(command, " &"); background {
 		cmd := exec.CommandContext(ctx, "sh", "-c", "exec "+words)
 		cmd.Env = append(cmd.Environ(), vars...)

@@ -80,6 +80,16 @@ func Claim() (name, stateDir string, err error) {
 	}
 }
 
+// CgroupDir is where cgroups of the second version are: alone, or beside those of the
+// first (as systemd mounts them).
+func CgroupDir() string {
+	const alone, beside = "/sys/fs/cgroup", "/sys/fs/cgroup/unified"
+	if _, err := os.Stat(filepath.Join(alone, "cgroup.procs")); err != nil {
+		return beside
+	}
+	return alone
+}
+
 // MakeStateDir makes a folder for what belongs to this process. CleanStale removes
 // it when the process is gone and did not.
 func MakeStateDir(what string) (string, error) {
@@ -115,6 +125,7 @@ func CleanStale() ([]string, error) {
 	}
 	sweep(netns.Dir, netns.RemoveName)
 	sweep(os.TempDir(), os.RemoveAll)
+	sweep(CgroupDir(), os.Remove)
 	if err := errors.Join(errs...); err != nil {
 		return removed, fmt.Errorf("clean up after dead owners: %w", err)
 	}

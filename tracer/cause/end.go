@@ -3,7 +3,7 @@
 package cause
 
 // Causes that the kernel names by itself, mostly at the packet's end: nobody
-// listens, no room, a wrong checksum, a tc or XDP program, conntrack's table.
+// listens, no room, a wrong checksum, conntrack's table.
 
 import (
 	"fmt"
@@ -33,7 +33,7 @@ func noListener(q *inquiry) *claim {
 	if answered {
 		c.evidence = append(c.evidence, fmt.Sprintf("%s answered: %s", at(place, iface), answer))
 	} else {
-		c.missing = append(c.missing, "the answer to the sender was not seen (ICMP errors are rate-limited)")
+		c.missing = append(c.missing, "the answer to the sender was not seen ("+q.rateLimit(q.d.Netns)+")")
 	}
 	c.fix = []string{
 		fmt.Sprintf("see what listens there: ss -ln%s in the pod (kubectl exec, or nsenter -t PID -n)", q.p.Proto[:1]),
@@ -66,26 +66,29 @@ func (q *inquiry) end() (place, iface string) {
 type queue struct {
 	reasons []string
 	what    string
+	limits  func(q *inquiry) []string // how large it may be, and how full it is; may be nil
 	fix     []string
 }
 
-var acceptsSlowly = queue{[]string{"TCP_BACKLOG", "TCP_LISTEN_OVERFLOW"}, "the listening socket's accept queue is full: the application accepts too slowly",
+var acceptsSlowly = queue{[]string{"TCP_BACKLOG", "TCP_LISTEN_OVERFLOW"}, "the listening socket's accept queue is full: the application accepts too slowly", nil,
 	[]string{"see it: ss -lnt (Recv-Q at Send-Q) and nstat -az TcpExtListenOverflows in the pod",
 		"have the application accept faster, or ask for a longer queue (listen's backlog and net.core.somaxconn)"}}
 
 // full are all of them.
 var full = []queue{
-	{[]string{"SOCKET_RCVBUFF", "SOCKET_BACKLOG"}, "the receiving socket's buffer is full: the application reads too slowly",
+	{[]string{"SOCKET_RCVBUFF", "SOCKET_BACKLOG"}, "the receiving socket's buffer is full: the application reads too slowly", nil,
 		[]string{"see the queue and its losses: ss -nump (skmem d is what was dropped) and nstat -az UdpRcvbufErrors in the pod",
 			"have the application read faster, or ask for a larger buffer (SO_RCVBUF, up to net.core.rmem_max)"}},
-	{[]string{"PROTO_MEM"}, "the protocol's memory limit is reached",
+	{[]string{"PROTO_MEM"}, "the protocol's memory limit is reached", protocolMemory,
 		[]string{"see it: cat /proc/net/sockstat; sysctl net.ipv4.tcp_mem net.ipv4.udp_mem"}},
 	acceptsSlowly,
-	{[]string{"CPU_BACKLOG"}, "the CPU's backlog of received packets is full",
-		[]string{"see it: the second column of /proc/net/softnet_stat", "sysctl -w net.core.netdev_max_backlog=4000"}},
-	{[]string{"QDISC_DROP", "QDISC_OVERLIMIT", "QDISC_CONGESTED", "CAKE_FLOOD", "FQ_BAND_LIMIT", "FQ_FLOW_LIMIT", "FQ_HORIZON_LIMIT"}, "the interface's queueing discipline drops it: its queue is full, or a shaper's rate is used up",
+	{[]string{"CPU_BACKLOG"}, "the CPU's backlog of received packets is full", cpuBacklog,
+		[]string{"see it: the second column of /proc/net/softnet_stat", "spread the load over more CPUs (RPS, the card's queues), or let more wait: sysctl -w net.core.netdev_max_backlog=4000"}},
+	{[]string{"QDISC_DROP", "QDISC_BURST_DROP", "QDISC_OVERLIMIT", "QDISC_CONGESTED", "CAKE_FLOOD", "FQ_BAND_LIMIT", "FQ_FLOW_LIMIT", "FQ_HORIZON_LIMIT", "DUALPI2_STEP_DROP",
+		"QDISC_DROP_GENERIC", "QDISC_DROP_OVERLIMIT", "QDISC_DROP_CONGESTED", "QDISC_DROP_MAXFLOWS", "QDISC_DROP_FLOOD_PROTECTION", "QDISC_DROP_BAND_LIMIT",
+		"QDISC_DROP_HORIZON_LIMIT", "QDISC_DROP_FLOW_LIMIT", "QDISC_DROP_L4S_STEP_NON_ECN"}, "the interface's queueing discipline drops it: its queue is full, or a shaper's rate is used up", nil,
 		[]string{"see it: tc -s qdisc show dev IFACE", "if a rate is set (kubernetes.io/egress-bandwidth, a tbf or htb of somebody's): raise it"}},
-	{[]string{"FULL_RING"}, "a device's ring is full", []string{"see it: ip -s -s link show dev IFACE; ethtool -S IFACE"}},
+	{[]string{"FULL_RING"}, "a device's ring is full", nil, []string{"see it: ip -s -s link show dev IFACE; ethtool -S IFACE"}},
 }
 
 // queueFull: there was no room. An interface without a carrier has a queueing
@@ -100,6 +103,9 @@ func queueFull(q *inquiry) *claim {
 		}
 		place, iface := q.end()
 		c := &claim{certain: true, summary: fmt.Sprintf("%s (%s)", f.what, at(place, iface)), evidence: []string{q.died()}}
+		if f.limits != nil {
+			c.evidence = append(c.evidence, f.limits(q)...)
+		}
 		for _, fix := range f.fix {
 			c.fix = append(c.fix, strings.ReplaceAll(fix, "IFACE", iface))
 		}
@@ -148,21 +154,6 @@ func (q *inquiry) tunnelOf() string {
 // somebody else: in its outer header it was.
 func (q *inquiry) inTunnelStill() bool {
 	return q.because("UDP_CSUM") && q.d.Netns == q.state.Node() && !q.holds(q.d.Netns, endsAt(q.p).Dst) && !multicastOrBroadcast(q)
-}
-
-// tcDrop: a program or filter of tc, or an XDP program; do_xdp_generic frees what
-// the program drops without a reason (net/core/dev.c, 6.18).
-func tcDrop(q *inquiry) *claim {
-	tc, xdp := q.because("TC_INGRESS", "TC_EGRESS") || q.in("sch_handle_ingress*", "sch_handle_egress*", "tc_run*"), q.because("XDP") || q.in("do_xdp_generic*", "netif_receive_generic_xdp*", "veth_xdp_rcv*")
-	if !tc && !xdp {
-		return nil
-	}
-	what, show := "a tc program or filter", "tc filter show dev "+q.d.Interface+" ingress; tc filter show dev "+q.d.Interface+" egress; bpftool net show dev "+q.d.Interface
-	if xdp {
-		what, show = "an XDP program", "ip -d link show dev "+q.d.Interface+"; bpftool net show dev "+q.d.Interface
-	}
-	return &claim{certain: true, summary: fmt.Sprintf("%s on %s drops it", what, at(q.d.Place, q.d.Interface)), evidence: []string{q.died()},
-		fix: []string{"see it: " + show, "find who attached it: an agent (Cilium, Calico's eBPF dataplane), a shaper, a script"}}
 }
 
 // nearlyFull is the part of conntrack's limit past which its table is suspected.

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/program"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
@@ -28,14 +29,17 @@ type recorded struct {
 }
 
 type recordedPlace struct {
-	Links     []node.Link        `json:",omitempty"`
-	Routes    []node.Route       `json:",omitempty"`
-	Neighbors []node.Neighbor    `json:",omitempty"`
-	Ports     []node.BridgePort  `json:",omitempty"`
-	Sockets   []node.Socket      `json:",omitempty"`
-	Queues    []node.PacketQueue `json:",omitempty"`
-	Sysctls   map[string]string  `json:",omitempty"`
-	Rules     *RuleSets          `json:",omitempty"`
+	Links       []node.Link               `json:",omitempty"`
+	Routes      []node.Route              `json:",omitempty"`
+	Neighbors   []node.Neighbor           `json:",omitempty"`
+	Ports       []node.BridgePort         `json:",omitempty"`
+	Sockets     []node.Socket             `json:",omitempty"`
+	Queues      []node.PacketQueue        `json:",omitempty"`
+	Sysctls     map[string]string         `json:",omitempty"`
+	Rules       *RuleSets                 `json:",omitempty"`
+	Proc        map[string]string         `json:",omitempty"` // below /proc/net
+	Programs    map[int][]program.Program `json:",omitempty"` // by interface
+	OverSockets map[string]SocketPrograms `json:",omitempty"` // by side
 }
 
 func readRecorded(path string) (*recorded, error) {
@@ -137,6 +141,37 @@ func (r *recorded) PacketQueues(netns uint32) ([]node.PacketQueue, error) {
 		return nil, err
 	}
 	return p.Queues, nil
+}
+
+// Proc implements State.
+func (r *recorded) Proc(netns uint32, name string) (string, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return "", err
+	}
+	text, ok := p.Proc[name]
+	if !ok {
+		return "", fmt.Errorf("/proc/net/%s: %w", name, fs.ErrNotExist)
+	}
+	return text, nil
+}
+
+// Programs implements State.
+func (r *recorded) Programs(netns uint32, ifindex int) ([]program.Program, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	return p.Programs[ifindex], nil
+}
+
+// SocketPrograms implements State.
+func (r *recorded) SocketPrograms(netns uint32, s SocketAt) (SocketPrograms, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return SocketPrograms{}, err
+	}
+	return p.OverSockets[s.Side], nil
 }
 
 // Sysctl implements State.

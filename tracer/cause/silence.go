@@ -65,6 +65,7 @@ func (q *inquiry) senderSide(c *claim, pod uint32) {
 		return
 	}
 	c.evidence = append(c.evidence, "its route to "+dst.String()+": "+q.routeWords(pod, r))
+	q.callsRefused(c, pod)
 	hop := dst
 	if r.Gateway.IsValid() {
 		hop = r.Gateway

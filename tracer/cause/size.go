@@ -21,7 +21,7 @@ func tooBig(q *inquiry) *claim {
 	out := q.outLink()
 	bridged := q.in("br_dev_queue_push_xmit*", "br_nf_dev_queue_xmit*", "__br_forward*") && out != nil && q.p.Length > uint32(out.MTU)
 	if !told && !bridged {
-		return nil
+		return q.tooBigForPeer()
 	}
 	c := &claim{certain: told, evidence: []string{q.died()}}
 	limit := "what the way allows"
@@ -40,6 +40,35 @@ func tooBig(q *inquiry) *claim {
 		return e.What == model.LinkMTU && out != nil && e.Netns == q.d.Netns && int(e.IfIndex) == out.Index
 	})
 	q.widths(c, out)
+	return c
+}
+
+// tooBigForPeer: a veth pair of which one end sends what the other does not take. The
+// kernel drops it without a word (__is_skb_forwardable, include/linux/netdevice.h,
+// called by veth_xmit; 6.12), and no ICMP error says so.
+func (q *inquiry) tooBigForPeer() *claim {
+	own := q.link(q.d.Netns, int(q.d.IfIndex))
+	if own == nil || own.Kind != "veth" || !q.because("NOT_SPECIFIED", "PKT_TOO_BIG") || !q.in("veth_xmit*", "veth_forward_skb*", "__dev_forward_skb*", "____dev_forward_skb*") {
+		return nil
+	}
+	peer := q.link(own.PeerNetns, own.PeerIndex)
+	if peer == nil || !peer.Up || q.p.Length <= uint32(peer.MTU) {
+		return nil
+	}
+	whose := "in " + q.d.Place
+	if own.PeerNetns == q.state.Node() {
+		whose = "on this node"
+	} else if own.PeerNetns != q.d.Netns {
+		whose = "in the pod"
+	}
+	c := &claim{subject: peer.Name, summary: fmt.Sprintf("the packet (%d bytes) is larger than the other end of %s takes: %s %s has an MTU of %d, %s has %d", q.p.Length, own.Name, peer.Name, whose, peer.MTU, own.Name, own.MTU)}
+	c.evidence = []string{q.died(), "ip link: " + linkWords(own), "ip link, its other end: " + linkWords(peer)}
+	c.missing = []string{"the kernel gives no reason of its own here, and nobody is told: the sender cannot learn the size"}
+	q.changedBy(c, func(e *model.NodeEvent) bool {
+		return e.What == model.LinkMTU && (e.Netns == own.PeerNetns && int(e.IfIndex) == peer.Index || e.Netns == q.d.Netns && int(e.IfIndex) == own.Index)
+	})
+	c.fix = []string{fmt.Sprintf("give both ends of the pair one MTU: ip link set %s mtu %d, if the way behind it takes that; else %s in %s gets %d", peer.Name, own.MTU, own.Name, q.d.Place, peer.MTU),
+		"see what made them differ: the CNI plugin's MTU was changed, and pods that were there before keep theirs"}
 	return c
 }
 

@@ -37,6 +37,7 @@ type State interface {
 	// Rules lists all rules of both iptables backends and of nft, by backend, as they
 	// stand now.
 	Rules(netns uint32) (RuleSets, error)
+	programState
 }
 
 // RuleSets are the rules of a namespace as the two backends of iptables hold

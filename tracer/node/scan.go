@@ -43,6 +43,9 @@ func systemPlaces(hostRoot string) places {
 	}
 }
 
+// Proc is where the host's /proc is mounted.
+func (n *Namespaces) Proc() string { return n.places.proc }
+
 // Refresh looks again: new pods appear, gone ones vanish.
 func (n *Namespaces) Refresh() error {
 	known, unreadable, err := n.places.scan()

@@ -2,7 +2,7 @@
 
 package node
 
-// This file reads the TCP sockets of a namespace. It reads them from proc, not by
+// This file reads the sockets of a namespace. It reads them from proc, not by
 // sock_diag: asking that would load its module.
 
 import (
@@ -26,19 +26,27 @@ const (
 	TCPListen      = 10
 )
 
-// Socket is a TCP socket.
+// Socket is a socket of TCP or of what was asked for.
 type Socket struct {
 	Local, Remote netip.AddrPort
 	State         int // TCPListen, ...
 	// Queue is, of a listening socket, how many connections wait to be accepted;
 	// else how many bytes wait to be read.
 	Queue int
+	// Inode is what names it among a process' open files; 0: no process has it.
+	Inode uint64
 }
 
 // Sockets lists the TCP sockets of a namespace.
 func (n *Namespaces) Sockets(inode uint32) (all []Socket, err error) {
+	return n.SocketsOf(inode, "tcp")
+}
+
+// SocketsOf lists the sockets of a namespace of tcp, udp, raw, or icmp, which are those
+// of ping: of IPv4 and IPv6.
+func (n *Namespaces) SocketsOf(inode uint32, proto string) (all []Socket, err error) {
 	err = n.Do(inode, func() error {
-		for _, name := range []string{"tcp", "tcp6"} {
+		for _, name := range []string{proto, proto + "6"} {
 			file, err := os.Open("/proc/thread-self/net/" + name)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // no IPv6
@@ -55,13 +63,14 @@ func (n *Namespaces) Sockets(inode uint32) (all []Socket, err error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: TCP sockets: %w", n.Place(inode), err)
+		return nil, fmt.Errorf("%s: %s sockets: %w", n.Place(inode), strings.ToUpper(proto), err)
 	}
 	return all, nil
 }
 
-// readSockets reads what get_tcp4_sock and get_tcp6_sock print (net/ipv4/
-// tcp_ipv4.c, net/ipv6/tcp_ipv6.c, 6.12): "sl local remote st tx:rx ...".
+// readSockets reads what get_tcp4_sock, udp4_format_sock, raw_sock_seq_show and their
+// like print (net/ipv4/tcp_ipv4.c, udp.c, raw.c, ping.c, 6.12): "sl local remote st
+// tx:rx tr:when retransmits uid timeout inode ...".
 func readSockets(r io.Reader) (all []Socket, err error) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
@@ -86,6 +95,11 @@ func readSockets(r io.Reader) (all []Socket, err error) {
 			return nil, fmt.Errorf("socket queue %q: %w", fields[4], err)
 		}
 		s.State, s.Queue = int(state), int(waiting)
+		if len(fields) > 9 {
+			if s.Inode, err = strconv.ParseUint(fields[9], 10, 64); err != nil {
+				return nil, fmt.Errorf("socket inode %q: %w", fields[9], err)
+			}
+		}
 		all = append(all, s)
 	}
 	return all, lines.Err()
