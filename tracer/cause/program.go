@@ -120,7 +120,11 @@ func (q *inquiry) listPrograms(c *claim, all []program.Program) {
 		if owner := p.Owner(); owner != "" && p.ID != 0 {
 			c.evidence = append(c.evidence, fmt.Sprintf("program %d is %s", p.ID, owner))
 		}
-		if p.ID != 0 && len(p.Holders) == 0 && len(p.Pins) == 0 {
+		switch {
+		case p.ID == 0 || len(p.Holders) > 0 || len(p.Pins) > 0:
+		case p.Unsearched:
+			c.missing = append(c.missing, fmt.Sprintf("who attached program %d: it is not pinned, and there was no time to look at all processes (bpftool prog show id %d tells)", p.ID, p.ID))
+		default:
 			c.missing = append(c.missing, fmt.Sprintf("who attached program %d: no process holds it, and it is not pinned", p.ID))
 		}
 	}

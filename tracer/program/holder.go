@@ -23,7 +23,7 @@ import (
 
 const (
 	// longestLook is how long the files of processes are looked at.
-	longestLook = 300 * time.Millisecond
+	longestLook = time.Second
 	// mostHolders and mostPins is how many are told.
 	mostHolders, mostPins = 3, 2
 	// mostObjects is how many objects of the bpf file system are looked at.
@@ -48,7 +48,7 @@ func (h Host) Whose(programs []Program) {
 	if !slices.ContainsFunc(programs, func(p Program) bool { return p.ID != 0 }) {
 		return
 	}
-	h.files(func(pid int, fd, target string) bool {
+	whole := h.files(func(pid int, fd, target string) bool {
 		if !strings.HasPrefix(target, "anon_inode:bpf") {
 			return true
 		}
@@ -64,6 +64,9 @@ func (h Host) Whose(programs []Program) {
 		}
 		return true
 	})
+	for i := range programs {
+		programs[i].Unsearched = !whole && len(programs[i].Holders) == 0
+	}
 	if slices.ContainsFunc(programs, func(p Program) bool { return p.ID != 0 && len(p.Holders) == 0 }) {
 		h.pins(programs)
 	}
@@ -108,8 +111,9 @@ func (h Host) processes() (all []int) {
 	return all
 }
 
-// files goes through the open files of all processes but this one's while each says so.
-func (h Host) files(each func(pid int, fd, target string) bool) {
+// files goes through the open files of all processes but this one's while each says so;
+// whole tells that the time was enough for all of them.
+func (h Host) files(each func(pid int, fd, target string) bool) (whole bool) {
 	until, self := time.Now().Add(longestLook), os.Getpid()
 	for _, pid := range h.processes() {
 		dir := fmt.Sprintf("%s/%d/fd", h.proc, pid)
@@ -119,11 +123,15 @@ func (h Host) files(each func(pid int, fd, target string) bool) {
 		}
 		for _, e := range entries {
 			target, err := os.Readlink(filepath.Join(dir, e.Name()))
-			if err == nil && !each(pid, e.Name(), target) || time.Now().After(until) {
-				return
+			switch {
+			case err == nil && !each(pid, e.Name(), target):
+				return true
+			case time.Now().After(until):
+				return false
 			}
 		}
 	}
+	return true
 }
 
 // comm is a process' name.

@@ -51,6 +51,9 @@ type Program struct {
 	// Holders are processes that hold it or its link open, Pins its names in the bpf
 	// file system.
 	Holders []Holder
+	// Unsearched: there was no time to look at all processes, and those that were hold
+	// it not.
+	Unsearched bool
 	Pins    []string
 }
 
