@@ -54,7 +54,7 @@ type Program struct {
 	// Unsearched: there was no time to look at all processes, and those that were hold
 	// it not.
 	Unsearched bool
-	Pins    []string
+	Pins       []string
 }
 
 // Holder is a process.
