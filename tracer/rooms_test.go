@@ -35,6 +35,7 @@ var mayImport = []struct{ pkg, imports string }{
 	{"tracer/recall", ""},
 	{"tracer/node", "tracer/kernel tracer/nfnetlink"},
 	{"tracer/node/nodetest", ""},
+	{"tracer/routing", "tracer/node"},
 
 	{"tracer/endpoint/spelling", ""},
 	{"tracer/endpoint/cni", ""},
@@ -57,7 +58,7 @@ var mayImport = []struct{ pkg, imports string }{
 
 	{"tracer/watch", "tracer/model tracer/nfnetlink tracer/node"},
 	{"tracer/program", ""},
-	{"tracer/cause", "tracer/model tracer/node tracer/program tracer/recall tracer/ruleset/meaning tracer/watch"},
+	{"tracer/cause", "tracer/model tracer/node tracer/program tracer/recall tracer/routing tracer/ruleset/meaning tracer/watch"},
 
 	{"tracer/journey", "bpf tracer/model tracer/nfnetlink"},
 	{"tracer/rulebook", "bpf tracer/journey tracer/model tracer/nfnetlink tracer/node tracer/recall tracer/ruleset/infer tracer/ruleset/ipset tracer/ruleset/legacy tracer/ruleset/meaning tracer/ruleset/nft tracer/ruleset/packet tracer/ruleset/tell tracer/ruleset/xt"},
@@ -78,6 +79,7 @@ var largeRecords = map[string]string{
 	"tracer/model.Packet":          "a packet as JSON has it",
 	"tracer/model.NodeEvent":       "a change as JSON has it: each kind fills some",
 	"tracer/node.Link":             "an interface's attributes as the kernel tells them",
+	"tracer/node.PolicyRule":       "all that a rule of policy routing can ask",
 	"tracer/ruleset/packet.Packet": "all that a rule can ask of a packet",
 	"tracer/ruleset/nft.Set":       "a set's attributes as the kernel tells them",
 	"tracer/ruleset/nft.node":      "an expression in print: each kind fills some",

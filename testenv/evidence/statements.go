@@ -30,7 +30,7 @@ var statements = []statement{
 	{regexp.MustCompile(`bridge fdb: (\S+) dst (\S+?),? `), isFDB},
 	{regexp.MustCompile(`bridge fdb has no entry for that MAC on (\S+)`), held},
 	// ip route
-	{regexp.MustCompile(`(?:^|: |")((?:local|blackhole|unreachable|prohibit|throw) )?(default|[0-9a-f.:]+/\d+)((?: via \S+?)?)((?: dev [^\s:;,"]+)?)(?:$|[ :;,"])`), isRoute},
+	{regexp.MustCompile(`(?:^|: |")((?:local|blackhole|unreachable|prohibit|throw) )?(default|[0-9a-f.:]+/\d+)((?: via [0-9a-f.:]*[0-9a-f])?)((?: dev [^\s:;,"]+)?)(?:$|[ :;,"])`), isRoute},
 	{regexp.MustCompile(`there is no route back to (\S+)|neither a route to (\S+) nor a default route`), noRoute},
 	// ip address
 	{regexp.MustCompile(`(?:^|^a )pod of this node has (\S+)`), isHeld},

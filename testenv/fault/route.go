@@ -32,7 +32,7 @@ func routeFaults() []Fault {
 			Doc: "the routes back to the source pod are gone: its network's and the default", Apply: noRouteBack},
 		{Name: "blackhole-route", Code: "blackhole-route", Kinds: onlyCalico,
 			Doc: "the destination pod's /32 is missing, so that Calico's blackhole for its block eats the packet", Apply: blackhole},
-		{Name: "ttl-loop", Code: "ttl", Kinds: anyKind, Nodes: 2,
+		{Name: "ttl-loop", Code: "loop", Kinds: anyKind, Nodes: 2,
 			Doc: "node2 routes the destination pod back to node1: the packet circles until its TTL is used up", Apply: loop},
 	}
 }

@@ -141,8 +141,8 @@ func (q *inquiry) astrayClaim(p *peer, gone *model.NodeEvent) *claim {
 		c.summary = strings.Replace(c.summary, "deleted", fmt.Sprintf("deleted by %s (pid %d)", gone.By.Comm, gone.By.PID), 1)
 	}
 	c.evidence = []string{clocked(gone), p.words()}
-	if r, ok := q.routeTo(q.state.Node(), p.far.Addr()); ok {
-		c.evidence = append(c.evidence, "the way to it now: "+q.routeWords(q.state.Node(), r))
+	if w := q.wayFor(q.state.Node(), p.far.Addr()); w.fib != nil {
+		c.evidence = append(c.evidence, "the way to it now: "+w.words())
 	}
 	c.missing = []string{"what became of the packets on that way"}
 	c.fix = []string{"see that what keeps the route runs and is well: calico-node (felix, bird) or flanneld on this node", "watch who deletes it: ip monitor route"}

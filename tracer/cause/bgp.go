@@ -41,7 +41,7 @@ func bgpAstray(q *inquiry, p *peer) *claim {
 	}
 	c := bgpBlocked(q, p.far.Addr())
 	if c != nil {
-		c.evidence = append(c.evidence, "the way to it now: "+q.routeWords(q.state.Node(), r))
+		c.evidence = append(c.evidence, "the way to it now: "+q.wayFor(q.state.Node(), p.far.Addr()).words())
 	}
 	return c
 }

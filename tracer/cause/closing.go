@@ -59,6 +59,7 @@ var leavings = []struct {
 }{
 	{"vxlan-broken", astray},
 	{"bgp-blocked", bgpAstray},
+	{"misrouted", misrouted},
 }
 
 // note keeps why a packet that leaves goes another way than it should.
@@ -100,7 +101,7 @@ func astray(q *inquiry, p *peer) *claim {
 			continue
 		}
 		c := &claim{subject: l.Name, summary: fmt.Sprintf("the tunnel interface %s is set down, and its routes are gone: packets to %s leave by the default route instead", l.Name, p.far.Addr())}
-		c.evidence = []string{"ip link: " + linkWords(l), "the way to it then: " + q.routeWords(q.state.Node(), r)}
+		c.evidence = []string{"ip link: " + linkWords(l), "the way to it then: " + q.wayFor(q.state.Node(), p.far.Addr()).words()}
 		c.missing = []string{"that its route led into the tunnel before"}
 		c.fix = tunnelUp(l)
 		q.whoSetDown(c, q.state.Node(), l)
@@ -141,6 +142,7 @@ func leftNode(q *inquiry, p *peer) *claim {
 	e := endsAt(q.p)
 	c := &claim{subject: by, certain: true, summary: fmt.Sprintf("packets to %s left this node by %s in good order, and no answer came back while it was traced: look on next where they arrive", farWords(p), by)}
 	c.evidence = []string{p.words()}
+	q.tellSent(c)
 	ask := fmt.Sprintf("on the node that has %s: pathtrace --src %s --dst %s", e.Dst, e.Src, e.Dst)
 	if in, outer := q.encapsulated(); in && outer != nil {
 		c.evidence = append(c.evidence, fmt.Sprintf("it was sent in %s to node %s, port %d", outer.Kind, outer.Dst, outer.DstPort))

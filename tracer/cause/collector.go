@@ -77,6 +77,10 @@ func (c *Collector) Packet(p *model.Packet) *model.Finding {
 		c.looks++
 		c.note(p, peer)
 	}
+	if x := c.mem.exchanges.see(p); x != nil && c.looks < maxLooks {
+		c.looks++
+		(&inquiry{p: x.reply, d: &model.Drop{}, state: c.state, start: &c.start, mem: &c.mem}).judge(x)
+	}
 	if !suspect(p) && !c.mem.unheard(p) {
 		return nil
 	}

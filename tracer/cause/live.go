@@ -78,6 +78,11 @@ func (l *Live) Routes(netns uint32) ([]node.Route, error) {
 	return ask(l, "routes", netns, func() ([]node.Route, error) { return l.ns.Routes(netns) })
 }
 
+// RouteRules implements State.
+func (l *Live) RouteRules(netns uint32) ([]node.PolicyRule, error) {
+	return ask(l, "route rules", netns, func() ([]node.PolicyRule, error) { return l.ns.PolicyRules(netns) })
+}
+
 // Neighbors implements State.
 func (l *Live) Neighbors(netns uint32) ([]node.Neighbor, error) {
 	return ask(l, "neighbours", netns, func() ([]node.Neighbor, error) { return l.ns.Neighbors(netns) })

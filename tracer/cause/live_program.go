@@ -42,7 +42,7 @@ type SocketPrograms struct {
 	// one that it is in.
 	Owner  program.Holder
 	Cgroup string
-	Mount  string // where the cgroups are in the file system; "": they cannot be seen
+	Mount  string // where the cgroups are in the file system
 	// Programs are those on that cgroup and above it; without an owner those on the
 	// cgroups of all processes of the namespace.
 	Programs []program.Program

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/node/nodetest"
 	"github.com/pathtrace/pathtrace/tracer/rulebook"
@@ -43,7 +44,7 @@ func TestLive(t *testing.T) {
 	}
 	defer ns.Close()
 	live := NewLive(ns, standing{t.Context(), ns})
-	q := &inquiry{state: live}
+	q := &inquiry{state: live, p: &model.Packet{}, d: &model.Drop{}}
 	self := live.Node()
 
 	if l := q.linkNamed(self, "gone0"); l == nil || l.Up {

@@ -266,7 +266,7 @@ func TestNotSent(t *testing.T) {
 	if len(found) != 1 || found[0].Code != "not-sent" {
 		t.Fatalf("silence: %+v", found)
 	}
-	for _, part := range []string{"eth0 <UP,LOWER_UP>", "its other end on the node: calia", "its route to 10.244.1.3: default via 169.254.1.1 dev eth0"} {
+	for _, part := range []string{"eth0 <UP,LOWER_UP>", "its other end on the node: calia", "its way to 10.244.1.3: rule 32766 looks up table main: default via 169.254.1.1 dev eth0"} {
 		if !strings.Contains(words(found[0]), part) {
 			t.Errorf("does not say %q:\n%s", part, words(found[0]))
 		}

@@ -40,8 +40,9 @@ type memory struct {
 	// twice are the addresses that two of them have, as of podsRead.
 	twice map[netip.Addr]bool
 
-	history history
-	askers  askers
+	history   history
+	askers    askers
+	exchanges exchanges
 }
 
 // podsFresh is how long the list of pods' addresses is good for.
@@ -110,6 +111,7 @@ type peer struct {
 	last     time.Time     // of the packets that did
 	answered bool
 	icmp     string // an ICMP error that came back
+	icmpFrom netip.Addr
 	told     bool   // by a finding
 	noted    *claim // why it went another way than it should, as the node stood then
 }
@@ -130,7 +132,7 @@ func (m *memory) room() bool {
 }
 
 func newMemory() memory {
-	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort), opened: make(map[peerKey]int), history: newHistory(), askers: newAskers()}
+	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort), opened: make(map[peerKey]int), history: newHistory(), askers: newAskers(), exchanges: newExchanges()}
 }
 
 // see takes a finished packet, and gives the far end off this node that it is the
@@ -246,7 +248,7 @@ func (m *memory) seeError(p *model.Packet) {
 			continue
 		}
 		if at.far.Addr() == p.Src || at.far.Addr() == p.Dst || len(m.asked) == 1 {
-			at.icmp = p.ICMP
+			at.icmp, at.icmpFrom = p.ICMP, p.Src
 			return
 		}
 	}

@@ -22,7 +22,9 @@ func neighborFailed(q *inquiry) *claim {
 		return nil
 	}
 	c := q.unanswered(a)
-	q.whoShouldAnswer(c, a.at, a.addr)
+	if !q.tellDetour(c, a.at) {
+		q.whoShouldAnswer(c, a.at, a.addr)
+	}
 	return c
 }
 

@@ -75,22 +75,6 @@ func (q *inquiry) holds(netns uint32, addr netip.Addr) bool {
 	}) != nil
 }
 
-// routeTo is the longest route to an address in the tables that everybody's
-// look-ups use (local and main); policy rules are not considered.
-func (q *inquiry) routeTo(netns uint32, addr netip.Addr) (best node.Route, ok bool) {
-	routes, err := q.state.Routes(netns)
-	q.gap(err)
-	for _, r := range routes {
-		if r.Table != unix.RT_TABLE_MAIN && r.Table != unix.RT_TABLE_LOCAL || !r.Dst.Contains(addr) {
-			continue
-		}
-		if !ok || r.Dst.Bits() > best.Dst.Bits() || r.Dst.Bits() == best.Dst.Bits() && r.Table > best.Table {
-			best, ok = r, true
-		}
-	}
-	return best, ok
-}
-
 // routeWords is a route as `ip route` prints it, as far as it is known.
 func (q *inquiry) routeWords(netns uint32, r node.Route) string {
 	says := r.Dst.String()

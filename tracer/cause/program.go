@@ -203,18 +203,11 @@ func (q *inquiry) refusedIn() *claim {
 		"a program sets such a filter itself (SO_ATTACH_FILTER, SO_ATTACH_BPF): see what it is told"}
 	if over.Owner.PID != 0 {
 		whose += ", that of " + over.Owner.String() + ","
-		says := fmt.Sprintf("the socket is that of %s, in cgroup %s", over.Owner, over.Cgroup)
-		if over.Mount != "" {
-			says += ", which has no program for what comes in"
-		}
-		c.evidence = append(c.evidence, says)
+		c.evidence = append(c.evidence, fmt.Sprintf("the socket is that of %s, in cgroup %s, which has no program for what comes in", over.Owner, over.Cgroup))
 	} else {
 		c.missing = append(c.missing, "whose the socket is")
 	}
 	c.summary = fmt.Sprintf("a filter of %s does not take it", whose)
-	if over.Mount == "" {
-		c.missing = append(c.missing, hiddenCgroups)
-	}
 	c.missing = append(c.missing, "that it was no program on a cgroup, which may have gone since, nor a security module: the kernel may give one reason for all of them")
 	return c
 }
@@ -241,9 +234,6 @@ func (q *inquiry) overSocket(side string) (SocketPrograms, bool) {
 	return over, err == nil
 }
 
-// hiddenCgroups is said where what is attached to cgroups cannot be asked.
-const hiddenCgroups = "what is attached to cgroups: none of version 2 are to be seen at /sys/fs/cgroup"
-
 // tellOver puts the programs over a socket into a claim.
 func (q *inquiry) tellOver(c *claim, over SocketPrograms, does string) {
 	sender := "the socket's process"
@@ -256,11 +246,7 @@ func (q *inquiry) tellOver(c *claim, over SocketPrograms, does string) {
 	switch len(over.Programs) {
 	case 0:
 		c.summary = fmt.Sprintf("an eBPF program on the cgroup of %s in %s %s", sender, q.d.Place, does)
-		if over.Mount == "" {
-			c.missing = append(c.missing, hiddenCgroups)
-		} else {
-			c.missing = append(c.missing, "which it was: none is attached by now")
-		}
+		c.missing = append(c.missing, "which it was: none is attached by now")
 	case 1:
 		p := over.Programs[0]
 		c.summary = fmt.Sprintf("the eBPF program %s on cgroup %s %s (%s in %s)", nameOf(&p), p.Where, does, sender, q.d.Place)

@@ -29,8 +29,10 @@ type recorded struct {
 }
 
 type recordedPlace struct {
-	Links       []node.Link               `json:",omitempty"`
-	Routes      []node.Route              `json:",omitempty"`
+	Links  []node.Link  `json:",omitempty"`
+	Routes []node.Route `json:",omitempty"`
+	// RouteRules: nil for those that a namespace begins with.
+	RouteRules  []node.PolicyRule         `json:",omitempty"`
 	Neighbors   []node.Neighbor           `json:",omitempty"`
 	Ports       []node.BridgePort         `json:",omitempty"`
 	Sockets     []node.Socket             `json:",omitempty"`
@@ -105,6 +107,18 @@ func (r *recorded) Routes(netns uint32) ([]node.Route, error) {
 		return nil, err
 	}
 	return p.Routes, nil
+}
+
+// RouteRules implements State.
+func (r *recorded) RouteRules(netns uint32) ([]node.PolicyRule, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	if p.RouteRules == nil {
+		return node.DefaultRules(), nil
+	}
+	return p.RouteRules, nil
 }
 
 // Neighbors implements State.
@@ -233,6 +247,9 @@ func capture(s State) (*recorded, error) {
 			return nil, err
 		}
 		if p.Routes, err = s.Routes(netns); err != nil {
+			return nil, err
+		}
+		if p.RouteRules, err = s.RouteRules(netns); err != nil {
 			return nil, err
 		}
 		if p.Neighbors, err = s.Neighbors(netns); err != nil {

@@ -64,7 +64,7 @@ func (q *inquiry) senderSide(c *claim, pod uint32) {
 		c.fix = append(c.fix, "see its routes: ip route in the pod; the CNI plugin should have set a default route: make the pod again")
 		return
 	}
-	c.evidence = append(c.evidence, "its route to "+dst.String()+": "+q.routeWords(pod, r))
+	c.evidence = append(c.evidence, "its way to "+dst.String()+": "+q.wayFor(pod, dst).words())
 	q.callsRefused(c, pod)
 	hop := dst
 	if r.Gateway.IsValid() {

@@ -22,6 +22,9 @@ type State interface {
 	Members() []uint32
 	Links(netns uint32) ([]node.Link, error)
 	Routes(netns uint32) ([]node.Route, error)
+	// RouteRules lists the rules of policy routing, of both families, in the order in
+	// which the kernel asks them.
+	RouteRules(netns uint32) ([]node.PolicyRule, error)
 	// Neighbors lists neighbour entries and the forwarding entries of bridges
 	// and tunnels.
 	Neighbors(netns uint32) ([]node.Neighbor, error)

@@ -38,6 +38,7 @@ var causes = []cause{
 	{"rp-filter", ownSource},
 	{"rp-filter", reversePath},
 	{"mtu", tooBig},
+	{"loop", circled},
 	{"ttl", hopLimit},
 	// a link behind what the kernel said
 	{"interface-down", interfaceDown},
@@ -69,10 +70,14 @@ var arrivals = []cause{
 // by itself tells.
 var closings = []closing{
 	{"duplicate-address", strayReplies},
+	{"loop", closingOf(loopAstray)},
+	{"loop", loopsBack},
+	{"asymmetric-return", asymmetricReturn},
 	{"vxlan-broken", closingOf(wentAstray("vxlan-broken"))},
 	{"bgp-blocked", closingOf(wentAstray("bgp-blocked"))},
 	{"calico-node-restart", closingOf(restartAstray)},
 	{"no-route", closingOf(routeAstray)},
+	{"misrouted", closingOf(wentAstray("misrouted"))},
 	{"masquerade", closingOf(masquerade)},
 	{"left-node", closingOf(leftNode)},
 	{"unanswered", unansweredAsks},

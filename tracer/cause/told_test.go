@@ -44,7 +44,7 @@ var told = []want{
 	{"calico-legacy/no-route-tcp", Certain, []string{"This node has no route to 192.168.166.130"}},
 	{"calico-nft/blackhole-route-tcp", Certain, []string{"blackhole 192.168.166.128/26", "protocol 80", "Felix"}},
 	{"calico-legacy/ttl-one-icmp", Certain, []string{"TTL was 1 when it was first seen"}},
-	{"flannel-nft/ttl-loop-udp", Certain, []string{"go in circles", "eth0"}},
+	{"flannel-nft/ttl-loop-udp", Certain, []string{"circle between this node and node 172.30.0.2", "31 times", "eth0"}},
 	{"calico-legacy/interface-down-tcp", Likely, []string{"cali7715d358f22 of this node is set down", "<DOWN>", "ip link set cali7715d358f22 up", "not known: who set it down"}},
 	{"flannel-nft/interface-down-icmp", Likely, []string{"set down: it leads to the pod that has 10.244.1.3"}},
 	{"calico-legacy/interface-down-source-udp", Likely, []string{"cali7715d358f22 of this node is set down", "the other end of eth0"}},

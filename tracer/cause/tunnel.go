@@ -161,10 +161,10 @@ func (q *inquiry) forwardingOf(c *claim, l *node.Link) {
 	for _, n := range all {
 		if n.Bridge && n.LinkIndex == l.Index && strings.EqualFold(n.MAC, entry.MAC) {
 			c.evidence = append(c.evidence, fmt.Sprintf("bridge fdb: %s dst %s, so the node's address is known", n.MAC, n.Addr))
-			if r, ok := q.routeTo(q.d.Netns, n.Addr); !ok {
+			if _, ok := q.routeTo(q.d.Netns, n.Addr); !ok {
 				c.summary = fmt.Sprintf("the tunnel %s leads to node %s, to which there is no route", l.Name, n.Addr)
 			} else {
-				c.evidence = append(c.evidence, "the way to it: "+q.routeWords(q.d.Netns, r))
+				c.evidence = append(c.evidence, "the way to it: "+q.wayFor(q.d.Netns, n.Addr).words())
 			}
 			return
 		}

@@ -32,6 +32,8 @@ type Link struct {
 	PeerNetns uint32 // inode of the namespace PeerIndex is in; 0: not known or no peer
 	Addrs     []netip.Prefix
 	MTU       int
+	Group     int    // `ip link set group`; 0: the default one
+	VRFTable  uint32 // of a VRF: the table of what comes in by its interfaces
 	// VLANFiltering, of a bridge: frames pass between ports of one VLAN only.
 	VLANFiltering bool
 
@@ -116,9 +118,13 @@ func newLink(l netlink.Link) Link {
 		Master:    a.MasterIndex,
 		PeerIndex: a.ParentIndex,
 		MTU:       a.MTU,
+		Group:     int(a.Group),
 		peerID:    a.NetNsID,
 
 		VLANFiltering: vlanFiltering(l),
+	}
+	if v, ok := l.(*netlink.Vrf); ok {
+		link.VRFTable = v.Table
 	}
 	if v, ok := l.(*netlink.Vxlan); ok {
 		link.VXLANPort = uint16(v.Port)

@@ -190,6 +190,28 @@ func prefixOf(family, bits uint8, raw []byte) (netip.Prefix, bool) {
 	return p, p.IsValid()
 }
 
+// actionWords are what a policy rule does, as `ip rule` prints it (FR_ACT_*,
+// linux/fib_rules.h).
+func actionWords(action uint8, table uint32) string {
+	names := map[uint32]string{unix.RT_TABLE_LOCAL: "local", unix.RT_TABLE_MAIN: "main", unix.RT_TABLE_DEFAULT: "default"}
+	switch action {
+	case node.ActGoto:
+		return "goto another"
+	case node.ActNothing:
+		return "nop"
+	case node.ActBlackhole:
+		return "blackhole"
+	case node.ActUnreachable:
+		return "unreachable"
+	case node.ActProhibit:
+		return "prohibit"
+	}
+	if name := names[table]; name != "" {
+		return "lookup " + name
+	}
+	return fmt.Sprintf("lookup %d", table)
+}
+
 // policyMessage reads RTM_NEWRULE and RTM_DELRULE (struct fib_rule_hdr,
 // linux/fib_rules.h, which is laid out as struct rtmsg).
 func (w *Watcher) policyMessage(m message, netns uint32) *change {
@@ -214,7 +236,7 @@ func (w *Watcher) policyMessage(m message, netns uint32) *change {
 	if mark := number(attr[unix.FRA_FWMARK]); mark != 0 {
 		words += fmt.Sprintf(" fwmark %#x", mark)
 	}
-	words += fmt.Sprintf(" lookup %d", table)
+	words += " " + actionWords(m.body[7], table)
 	what, verb := model.PolicyAdded, "added"
 	if m.kind == unix.RTM_DELRULE {
 		what, verb = model.PolicyDeleted, "deleted"

@@ -91,6 +91,8 @@ func TestChangesAreTold(t *testing.T) {
 		{"n1", "ip route del 10.9.0.0/16", []string{"route-deleted: route 10.9.0.0/16 dev cni0 deleted" + unseen}},
 		{"n1", "ip route add blackhole 10.8.0.0/24 table 77", []string{"route-added: route blackhole 10.8.0.0/24 table 77 added" + unseen}},
 		{"n1", "ip -6 route add fd09::/64 dev cni0", []string{"route-added: route fd09::/64 dev cni0 added" + unseen}},
+		{"n1", "ip rule add to 10.9.9.8 prohibit pref 99", []string{`policy-rule-added: policy routing rule "99: to 10.9.9.8/32 prohibit" added`}},
+		{"n1", "ip rule add from 10.9.9.7 lookup main pref 98", []string{`policy-rule-added: policy routing rule "98: from 10.9.9.7/32 lookup main" added`}},
 		{"n1", "ip rule add from 10.9.9.9 fwmark 0x10 lookup 77 pref 100", []string{`policy-rule-added: policy routing rule "100: from 10.9.9.9/32 fwmark 0x10 lookup 77" added`}},
 		{"n1", "ip addr add 10.77.0.1/32 dev cni0", []string{"address-added: address 10.77.0.1/32 added to cni0"}},
 		{"n1", "ip addr del 10.77.0.1/32 dev cni0", []string{"address-deleted: address 10.77.0.1/32 deleted from cni0"}},
