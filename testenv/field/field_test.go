@@ -64,9 +64,14 @@ func TestField(t *testing.T) {
 	}
 }
 
-// needModules leaves out a case whose modules are not here.
+// needModules leaves out a case whose modules or tools are not here.
 func needModules(t *testing.T, c Case) {
 	t.Helper()
+	for _, tool := range c.Tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not here", tool)
+		}
+	}
 	for _, m := range c.Modules {
 		if _, err := os.Stat("/sys/module/" + m); err == nil {
 			continue
