@@ -51,6 +51,8 @@ func (q *inquiry) isReply() bool {
 		return false
 	case p.Proto == "tcp" && strings.Contains(p.TCPFlags, "S"):
 		return strings.Contains(p.TCPFlags, ".")
+	case lastHop(p, func(h *model.Hop) bool { return strings.HasSuffix(h.CTState, "-reply") }) != nil:
+		return true // conntrack knows who began
 	}
 	if b := q.mem.began[exchangeKey(p)]; b != nil {
 		return b.direction != p.Direction
