@@ -197,7 +197,7 @@ func (t *Tracer) handOver(sink model.Sink, sum *model.Summary, packets []*model.
 		if p.Direction == model.Return {
 			counts = &sum.Return
 		}
-		counts.Add(p.Outcome)
+		counts.Take(p)
 		t.told.packets.Add(1)
 		if p.Outcome.Died() {
 			t.told.died.Add(1)

@@ -120,9 +120,9 @@ func (t *tally) Start(s *model.Start) error {
 
 func (t *tally) Packet(p *model.Packet) error {
 	if p.Direction == model.Return {
-		t.back.Add(p.Outcome)
+		t.back.Take(p)
 	} else {
-		t.forward.Add(p.Outcome)
+		t.forward.Take(p)
 	}
 	return t.Sink.Packet(p)
 }

@@ -58,7 +58,7 @@ func play(t *testing.T, s model.Sink, name string, packets ...*model.Packet) {
 		},
 	}
 	for _, p := range packets {
-		c.Add(p.Outcome)
+		c.Take(p)
 		do = append(do, func() error { return s.Packet(p) })
 	}
 	do = append(do,

@@ -178,6 +178,13 @@ func countWords(c model.Counts) string {
 			words += fmt.Sprintf(", %d %s", part.n, part.word)
 		}
 	}
+	switch c.OwnAnswers {
+	case 0:
+	case c.Seen:
+		words += "; none of the other end: this node made them itself (resets, ICMP errors)"
+	default:
+		words += fmt.Sprintf("; %d of them this node made itself (resets, ICMP errors)", c.OwnAnswers)
+	}
 	return words
 }
 

@@ -40,6 +40,7 @@ var statements = []statement{
 	// iptables-save, nft
 	{regexp.MustCompile(`^(?:rule \d+ of|the policy of|rule) .*?: (-A .*|:\S+ [A-Z]+.*)$`), isSaved},
 	{regexp.MustCompile(`^policy of \S+ in .*: (:\S+ [A-Z]+)$`), isSaved},
+	{regexp.MustCompile(`^policy of (\S+) in (\S+(?: \S+)?): policy (drop|accept)$`), hasPolicy},
 	{regexp.MustCompile(`^rule \d+ of \S+ \(iptables-\S+\) drops it: its comment is "(.*)"`), hasComment},
 	{regexp.MustCompile(`iptables-legacy holds (\d+) rules`), counts([]string{"-A "}, "iptables-legacy-save")},
 	{regexp.MustCompile(`nft holds (\d+) rules`), counts([]string{`{"rule": {"family": "ip",`, `{"rule": {"family": "ip6",`, `{"rule": {"family": "inet",`}, "nft", "-j", "list", "ruleset")},

@@ -37,10 +37,13 @@ type Case struct {
 	// Modules are those that the kernel must have: without, the case is left out and
 	// says so.
 	Modules []string
-	Since   string   // the first kernel that has what the case takes, such as 6.6
-	Places  []string // namespaces beside those of the cluster
-	Setup   []string // lines: what the twin has too
-	Break   []string
+	Since   string // the first kernel that has what the case takes, such as 6.6
+	// Tools are programs that the lines run and that not every machine has: without,
+	// the case is left out, too.
+	Tools  []string
+	Places []string // namespaces beside those of the cluster
+	Setup  []string // lines: what the twin has too
+	Break  []string
 	// During are lines that run while it is traced, before the traffic.
 	During []string
 	// Traffic shows the fault, and the twin where Healthy is not set.

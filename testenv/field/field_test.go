@@ -80,7 +80,7 @@ func older(a, b string) bool {
 	return aMajor < bMajor || aMajor == bMajor && aMinor < bMinor
 }
 
-// needModules leaves out a case whose modules are not here, or that takes a later kernel.
+// needModules leaves out a case whose modules or tools are not here, or that takes a later kernel.
 func needModules(t *testing.T, c Case) {
 	t.Helper()
 	if c.Since != "" {
@@ -90,6 +90,11 @@ func needModules(t *testing.T, c Case) {
 		}
 		if older(series, c.Since) {
 			t.Skipf("takes Linux %s, this is %s", c.Since, series)
+		}
+	}
+	for _, tool := range c.Tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not here", tool)
 		}
 	}
 	for _, m := range c.Modules {

@@ -35,6 +35,8 @@ type claim struct {
 	evidence []string
 	missing  []string // what would make it certain, or was not to be had
 	fix      []string
+	// translated: it tells by itself what the packet was translated from.
+	translated bool
 	// settle, where there is one, adds what only shows when the trace is over.
 	settle func(c *claim)
 }

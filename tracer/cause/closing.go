@@ -57,6 +57,8 @@ var leavings = []struct {
 	code string
 	find func(q *inquiry, p *peer) *claim
 }{
+	{"stale-conntrack", staleAway},
+	{"conntrack-unknown", unknownAway},
 	{"vxlan-broken", astray},
 	{"bgp-blocked", bgpAstray},
 	{"misrouted", misrouted},

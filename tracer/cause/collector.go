@@ -56,7 +56,13 @@ func New(state State, verbose func(string)) *Collector {
 }
 
 // Start tells what is traced.
-func (c *Collector) Start(s *model.Start) { c.start = *s }
+func (c *Collector) Start(s *model.Start) {
+	c.start = *s
+	in := c.state.Node()
+	if stats, err := c.state.ConntrackStats(in); err == nil { // else a kernel without these counters
+		c.mem.counted[in] = stats
+	}
+}
 
 // Node takes a change of the node, before the packets that died after it. An end
 // of the trace may be somewhere else now.
@@ -215,6 +221,8 @@ func (c *Collector) diagnose(p *model.Packet) *claim {
 		if found = cause.find(q); found != nil {
 			found.code, found.direction = cause.code, cmp.Or(found.direction, p.Direction)
 			found.subject = cmp.Or(found.subject, q.subject())
+			q.tellTranslation(found)
+			q.tellAnswer(found)
 			found.missing = append(found.missing, q.gaps...)
 			break
 		}

@@ -23,10 +23,16 @@ func noListener(q *inquiry) *claim {
 	}
 	e := endsAt(q.p)
 	place, iface := q.end()
-	if q.p.Direction == model.Return {
+	if q.isReply() {
 		return goneClient(q, place)
 	}
 	c := &claim{certain: true, summary: fmt.Sprintf("it reached %s, but nothing listens on %s port %d of %s there", place, q.p.Proto, e.DstPort, e.Dst)}
+	t := lastTranslation(q.p)
+	if t != nil {
+		q.knownRule(t)
+		c.summary += fmt.Sprintf(": %s was asked, and redirected there by %s", t.asked, t.by())
+		t.tell(c, "it")
+	}
 	if q.d.Function != "" {
 		c.evidence = append(c.evidence, q.died())
 	}
@@ -34,6 +40,10 @@ func noListener(q *inquiry) *claim {
 		c.evidence = append(c.evidence, fmt.Sprintf("%s answered: %s", at(place, iface), answer))
 	} else {
 		c.missing = append(c.missing, "the answer to the sender was not seen ("+q.rateLimit(q.d.Netns)+")")
+	}
+	if t != nil && t.hop.Netns != q.state.Node() && q.holds(t.hop.Netns, e.Dst) {
+		c.fix = t.sidecarFix(q.p.Proto, e.DstPort)
+		return c
 	}
 	c.fix = []string{
 		fmt.Sprintf("see what listens there: ss -ln%s in the pod (kubectl exec, or nsenter -t PID -n)", q.p.Proto[:1]),

@@ -35,6 +35,9 @@ func forwardPolicy(q *inquiry) *claim {
 func (q *inquiry) openFix(backend, family, table, chain string) []string {
 	src, dst := endsAt(q.p).Src, endsAt(q.p).Dst
 	fix := []string{"see that the CNI plugin's accept rules are there: flannel writes FLANNEL-FWD (--iptables-forward-rules), Calico cali-FORWARD"}
+	if q.isReply() {
+		return append(append(fix, q.replyFix()...), "find who sets it: Docker does at its start, unless its ip-forward-no-drop is set")
+	}
 	if tool := toolOf(backend, family, table); tool != "" {
 		fix = append(fix, fmt.Sprintf("accept this traffic only: %s -I FORWARD -s %s -d %s -j ACCEPT", tool, src, dst),
 			fmt.Sprintf("or set the policy back: %s -P FORWARD ACCEPT", tool))

@@ -120,6 +120,27 @@ func (l *Live) Sysctl(netns uint32, name string) (string, error) {
 	})
 }
 
+// entry is conntrack's answer about a connection.
+type entry struct {
+	node.Connection
+	ok bool
+}
+
+// Connection implements State.
+func (l *Live) Connection(netns uint32, f node.Flow) (node.Connection, bool, error) {
+	e, err := ask(l, fmt.Sprint("connection ", f), netns, func() (e entry, err error) {
+		e.Connection, e.ok, err = l.ns.Connection(netns, f)
+		return e, err
+	})
+	return e.Connection, e.ok, err
+}
+
+// ConntrackStats implements State. They are compared with what they were a moment
+// ago, and so not remembered.
+func (l *Live) ConntrackStats(netns uint32) (node.ConntrackStats, error) {
+	return l.ns.ConntrackStats(netns)
+}
+
 // Rules implements State. The rule book looks whether they changed, each time.
 func (l *Live) Rules(netns uint32) (RuleSets, error) {
 	legacy, nft, err := l.book.All(netns)

@@ -28,9 +28,14 @@ type memory struct {
 	passed  map[model.Direction]int // of them, those that came to the node's own namespace
 	peers   map[peerKey]*peer
 	asked   []*peer // peers in order of appearance
-	// dnat maps what a request was sent to after translation to what it was
-	// addressed to before.
-	dnat map[netip.AddrPort]netip.AddrPort
+	// dnat are the destinations that were translated.
+	dnat map[dnatKey]*translation
+	// began tells which direction an exchange began in, by the forward side's address.
+	began map[peerKey]*beginning
+	// lost are the answers of this node that died, by the packet that they answer.
+	lost map[uint64]*model.Packet
+	// counted are conntrack's counters as they were when the trace began.
+	counted map[uint32]node.ConntrackStats
 	// opened counts how often the opening segment of a connection arrived.
 	opened map[peerKey]int
 	// podAt maps the addresses of the node's pods to their namespaces, as of
@@ -132,7 +137,7 @@ func (m *memory) room() bool {
 }
 
 func newMemory() memory {
-	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[netip.AddrPort]netip.AddrPort), opened: make(map[peerKey]int), history: newHistory(), askers: newAskers(), exchanges: newExchanges()}
+	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[dnatKey]*translation), began: make(map[peerKey]*beginning), lost: make(map[uint64]*model.Packet), counted: make(map[uint32]node.ConntrackStats), opened: make(map[peerKey]int), history: newHistory(), askers: newAskers(), exchanges: newExchanges()}
 }
 
 // see takes a finished packet, and gives the far end off this node that it is the
@@ -143,14 +148,19 @@ func (m *memory) see(p *model.Packet) *peer {
 		m.passed[p.Direction]++
 	}
 	m.seeArrived(p)
+	m.seeBeginning(p)
+	m.seeTranslation(p)
+	if p.OwnAnswer {
+		m.seeLost(p)
+		// the other end did not answer by it; what arrived here did get its answer
+		if at := m.peers[answers(p)]; at != nil && at.first != nil && at.first.Outcome != model.LeftNode {
+			at.answered = true
+		}
+		return nil
+	}
 	if p.Direction == model.Return {
 		m.seeReply(p)
 		return nil
-	}
-	for i := range p.Hops {
-		if h := &p.Hops[i]; h.Before != nil && h.After != nil && h.Before.Dst != h.After.Dst && len(m.dnat) < maxTranslations {
-			m.dnat[netip.AddrPortFrom(h.After.Dst, h.After.DstPort)] = netip.AddrPortFrom(h.Before.Dst, h.Before.DstPort)
-		}
 	}
 	if at := m.peers[answers(p)]; at != nil {
 		at.answered = true // both ends asked for hold it: its answers count as requests

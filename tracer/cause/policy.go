@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
@@ -19,10 +18,17 @@ func policyFix(q *inquiry, m meaning.Meaning) (fix []string) {
 	case m.Kind == meaning.AdminDown:
 		return []string{"see why the endpoint is switched off: calicoctl get workloadendpoint -A -o yaml"}
 	case m.Owner == meaning.KubeRouter:
-		return []string{"see the policies of the pod's namespace: kubectl get networkpolicy -A", "let a policy allow it"}
+		fix = []string{"see the policies of the pod's namespace: kubectl get networkpolicy -A"}
+		if q.isReply() {
+			return append(fix, q.replyFix()...)
+		}
+		return append(fix, "let a policy allow it")
 	}
 	if show := showPolicy(m.PolicyKind, m.Policy); show != "" {
 		fix = append(fix, "see what the policy allows: "+show)
+	}
+	if q.isReply() {
+		return append(fix, q.replyFix()...)
 	}
 	side := "ingress to " + endsAt(q.p).Dst.String()
 	if m.Direction == "egress" {
@@ -32,11 +38,21 @@ func policyFix(q *inquiry, m meaning.Meaning) (fix []string) {
 		"if it is to pass: let a policy allow "+side+" of "+q.service(), "if it should pass already: compare the labels of the pods with the policy's selectors (kubectl get pod -A --show-labels)")
 }
 
+// replyFix is what to do about a reply that dies: what may ask may be answered, by
+// conntrack's knowledge of the connection. A policy that allows the answer would let
+// in whoever sends from that port.
+func (q *inquiry) replyFix() []string {
+	e := endsAt(q.p)
+	return []string{"open no policy for it: it is a reply, which rules for established connections are to let pass",
+		fmt.Sprintf("see what conntrack knows of its connection: conntrack -L -p %s | grep %s", q.p.Proto, e.Dst),
+		"see that such a rule comes before the one that drops it: -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; nft: ct state established,related accept"}
+}
+
 // service is protocol and port of what was asked for.
 func (q *inquiry) service() string {
 	e := endsAt(q.p)
 	port := e.DstPort
-	if q.p.Direction == model.Return {
+	if q.isReply() {
 		port = e.SrcPort
 	}
 	if port == 0 || strings.HasPrefix(q.p.Proto, "icmp") {

@@ -62,6 +62,7 @@ func (c *Collector) Findings() []model.Finding {
 	slices.SortStableFunc(all, func(a, b *found) int {
 		return cmp.Or(cmp.Compare(b.packets, a.packets), cmp.Compare(certainty(b), certainty(a)), cmp.Compare(a.rank, b.rank))
 	})
+	all = c.together(all)
 	out := make([]model.Finding, 0, len(all))
 	for _, f := range all[:min(len(all), maxFindings)] {
 		out = append(out, f.finding())

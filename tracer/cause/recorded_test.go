@@ -42,6 +42,9 @@ type recordedPlace struct {
 	Proc        map[string]string         `json:",omitempty"` // below /proc/net
 	Programs    map[int][]program.Program `json:",omitempty"` // by interface
 	OverSockets map[string]SocketPrograms `json:",omitempty"` // by side
+	// Connections and Stats are not recorded: made by hand.
+	Connections []node.Connection   `json:"-"`
+	Stats       node.ConntrackStats `json:"-"`
 }
 
 func readRecorded(path string) (*recorded, error) {
@@ -211,6 +214,29 @@ func (r *recorded) Rules(netns uint32) (RuleSets, error) {
 		return RuleSets{}, fmt.Errorf("netns %d: rules were not recorded", netns)
 	}
 	return *p.Rules, nil
+}
+
+// Connection implements State.
+func (r *recorded) Connection(netns uint32, f node.Flow) (node.Connection, bool, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return node.Connection{}, false, err
+	}
+	for _, c := range p.Connections {
+		if c.Orig == f || c.Reply == f {
+			return c, true, nil
+		}
+	}
+	return node.Connection{}, false, nil
+}
+
+// ConntrackStats implements State.
+func (r *recorded) ConntrackStats(netns uint32) (node.ConntrackStats, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return node.ConntrackStats{}, err
+	}
+	return p.Stats, nil
 }
 
 // MarshalJSON records rules as a list.

@@ -30,7 +30,7 @@ func tooBig(q *inquiry) *claim {
 		c.evidence = append(c.evidence, fmt.Sprintf("ip link: %s; the packet has %d bytes and must not be fragmented", linkWords(out), q.p.Length))
 	}
 	c.summary = fmt.Sprintf("the packet (%d bytes) is larger than %s", q.p.Length, limit)
-	if told && answer != "" {
+	if told && answer != "" && q.p.Outcome == model.Rejected {
 		c.evidence = append(c.evidence, "the sender was told: "+answer)
 	}
 	if bridged && !told {

@@ -37,6 +37,11 @@ type State interface {
 	// Sysctl reads a file below /proc/sys/net as the namespace sees it, such as
 	// ipv4/ip_forward. One that this kernel does not have is fs.ErrNotExist.
 	Sysctl(netns uint32, name string) (string, error)
+	// Connection gives conntrack's entry of a packet with these addresses, in either
+	// direction; ok is false where there is none.
+	Connection(netns uint32, f node.Flow) (c node.Connection, ok bool, err error)
+	// ConntrackStats are conntrack's counters; fs.ErrNotExist where there are none.
+	ConntrackStats(netns uint32) (node.ConntrackStats, error)
 	// Rules lists all rules of both iptables backends and of nft, by backend, as they
 	// stand now.
 	Rules(netns uint32) (RuleSets, error)

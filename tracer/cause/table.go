@@ -14,11 +14,13 @@ import (
 
 var causes = []cause{
 	// a packet filter killed it
+	{"conntrack-insert", insertFailed},
 	{"queue-no-listener", queueNoListener},
 	{"queue-full", queueTooSlow},
 	{"rule-drop", queueVerdict},
 	{"vxlan-blocked", vxlanBlocked},
 	{"split-rulesets", splitRuleSets},
+	{"conntrack-unknown", unknownToConntrack},
 	{"unknown-interface", ofKind(endpointFix, meaning.UnknownInterface)},
 	{"duplicate-address", duplicateAddress},
 	{"calico-node-restart", agentRestartBack},
@@ -45,6 +47,8 @@ var causes = []cause{
 	// the frame, and the ports it was to pass
 	{"bridge-port", bridgePort},
 	{"stale-neighbor", staleNeighbor},
+	{"stale-conntrack", stale},
+	{"stale-conntrack", overtaken},
 	{"vxlan-broken", vxlanBroken},
 	{"calico-node-restart", agentRestart},
 	{"blackhole-route", blackhole},
@@ -56,6 +60,7 @@ var causes = []cause{
 	{"queue-full", queueFull},
 	// it arrived, and was turned away
 	{"reply-not-translated", replyNotTranslated},
+	{"conntrack-unknown", entryGone},
 	{"no-listener", noListener},
 	// nothing of all that
 	{"unexplained-drop", unexplained},
@@ -73,6 +78,8 @@ var closings = []closing{
 	{"loop", closingOf(loopAstray)},
 	{"loop", loopsBack},
 	{"asymmetric-return", asymmetricReturn},
+	{"stale-conntrack", closingOf(wentAstray("stale-conntrack"))},
+	{"conntrack-unknown", closingOf(wentAstray("conntrack-unknown"))},
 	{"vxlan-broken", closingOf(wentAstray("vxlan-broken"))},
 	{"bgp-blocked", closingOf(wentAstray("bgp-blocked"))},
 	{"calico-node-restart", closingOf(restartAstray)},

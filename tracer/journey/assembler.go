@@ -111,8 +111,12 @@ func (a *Assembler) add(e *Record, now time.Time) {
 			a.active[e.Id] = j
 		}
 	}
+	began := j.own
 	j.add(a.w, e, now)
 	a.file(e.T, j)
+	if j.own && !began {
+		a.answer(j)
+	}
 }
 
 // file makes a journey findable by a tuple it has had.
@@ -236,7 +240,7 @@ func (a *Assembler) wait(j *journey) time.Duration {
 func (a *Assembler) Due(now time.Time, closing bool) []*model.Packet {
 	var ready []*journey
 	for _, j := range a.active {
-		if closing || now.Sub(j.touched) >= a.wait(j) {
+		if closing || a.ready(j, now) {
 			ready = append(ready, j)
 		}
 	}
@@ -255,6 +259,7 @@ func (a *Assembler) Due(now time.Time, closing bool) []*model.Packet {
 		}
 		if p := j.packet(a.number+1, a.cfg.Wall); p != nil {
 			a.number++
+			j.number = a.number
 			a.frames.settle(p.Hops)
 			a.w.rules.Explain(p)
 			nameAddresses(a.w, p)

@@ -374,7 +374,7 @@ func (j *journey) segmentDrop() *model.Drop {
 
 // death is silent, or told to the sender.
 func (j *journey) death() model.Outcome {
-	if j.answered {
+	if j.senderTold() {
 		return model.Rejected
 	}
 	return model.Dropped

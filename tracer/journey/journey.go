@@ -122,12 +122,12 @@ type journey struct {
 	counted   bool // among the ids seen
 	dir       uint8
 	lost      bool
-	answered  bool
-	own       bool // seen on this node at least once
-	touched   time.Time
-	terminal  bool
-	filed     []flowKey // every key it is found by
-	parts     []uint64  // ids that turned out to be parts of it
+	answering
+	own      bool // seen on this node at least once
+	touched  time.Time
+	terminal bool
+	filed    []flowKey // every key it is found by
+	parts    []uint64  // ids that turned out to be parts of it
 }
 
 func newJourney(e *Record, now time.Time) *journey {
@@ -289,7 +289,10 @@ func (j *journey) packet(number uint64, wall func(uint64) time.Time) *model.Pack
 	ends := EndpointsOf(&e.T)
 	p := &model.Packet{Type: "packet", ID: number, Direction: direction(j.dir), Time: wall(j.times[0]),
 		Proto: protoName(e.T.Proto), Src: ends.Src, SrcPort: ends.SrcPort, Dst: ends.Dst, DstPort: ends.DstPort,
-		Length: e.L3len, TTL: e.Ttl, Hops: j.hops, Lost: j.lost}
+		Length: e.L3len, TTL: e.Ttl, Hops: j.hops, Lost: j.lost, OwnAnswer: j.ownAnswer()}
+	if j.to != nil {
+		p.AnswerTo = j.to.number
+	}
 	switch e.T.Proto {
 	case unix.IPPROTO_TCP:
 		p.TCPFlags = tcpFlags(e.TcpFlags)

@@ -239,6 +239,11 @@ type Packet struct {
 	// Late: a TCP segment that came when its receiver's side of the connection had
 	// ended: no fault.
 	Late bool `json:"late,omitempty"`
+	// OwnAnswer: a TCP reset or an ICMP error that a kernel of this node made by
+	// itself, for a rule, a route or a closed port: no program at the other end sent it.
+	OwnAnswer bool `json:"own_answer,omitempty"`
+	// AnswerTo is the packet that it answers; 0: not known.
+	AnswerTo uint64 `json:"answer_to,omitempty"`
 }
 
 // End is one of the two ends asked for.
@@ -372,6 +377,17 @@ type Counts struct {
 	Rejected  int `json:"rejected"`
 	LeftNode  int `json:"left_node"`
 	Unknown   int `json:"unknown"`
+	// OwnAnswers are those of Seen that kernels of this node made by themselves:
+	// resets and ICMP errors (Packet.OwnAnswer).
+	OwnAnswers int `json:"own_answers,omitempty"`
+}
+
+// Take counts one packet.
+func (c *Counts) Take(p *Packet) {
+	c.Add(p.Outcome)
+	if p.OwnAnswer {
+		c.OwnAnswers++
+	}
 }
 
 // Add counts one packet's outcome.

@@ -173,6 +173,8 @@ type subsystem struct {
 var (
 	hookSubsystem = subsystem{module: "nfnetlink_hook", symbol: "nfnl_hook_get"} // net/netfilter/nfnetlink_hook.c
 	nftSubsystem  = subsystem{module: "nf_tables", symbol: "nf_tables_getchain"} // net/netfilter/nf_tables_api.c
+	// net/netfilter/nf_conntrack_netlink.c
+	conntrackSubsystem = subsystem{module: "nf_conntrack_netlink", symbol: "ctnetlink_get_conntrack"}
 )
 
 // builtins remembers which subsystems the kernel image has; that never changes.
@@ -192,7 +194,7 @@ func (n *Namespaces) has(s subsystem) (bool, error) {
 		return true, nil
 	}
 	n.builtin.once.Do(func() {
-		n.builtin.found, n.builtin.err = kernel.HasBuiltin(hookSubsystem.symbol, nftSubsystem.symbol)
+		n.builtin.found, n.builtin.err = kernel.HasBuiltin(hookSubsystem.symbol, nftSubsystem.symbol, conntrackSubsystem.symbol)
 	})
 	return n.builtin.found[s.symbol], n.builtin.err
 }
