@@ -6,10 +6,12 @@ package tracer
 // may grow before it has to be taken apart.
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -161,6 +163,19 @@ func TestImportsOfRooms(t *testing.T) {
 
 // What is larger is two things.
 func TestSizesInRooms(t *testing.T) {
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if n := bytes.Count(text, []byte("\n")); n > mostLines {
+			t.Errorf("tracer/%s has %d lines, more than %d", path, n, mostLines)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, s := range sources(t) {
 		if !strings.HasPrefix(s.pkg, "tracer") {
 			continue
