@@ -75,10 +75,10 @@ var arrivals = []cause{
 // by itself tells.
 var closings = []closing{
 	{"duplicate-address", strayReplies},
+	{"stale-conntrack", closingOf(wentAstray("stale-conntrack"))},
 	{"loop", closingOf(loopAstray)},
 	{"loop", loopsBack},
 	{"asymmetric-return", asymmetricReturn},
-	{"stale-conntrack", closingOf(wentAstray("stale-conntrack"))},
 	{"conntrack-unknown", closingOf(wentAstray("conntrack-unknown"))},
 	{"vxlan-broken", closingOf(wentAstray("vxlan-broken"))},
 	{"bgp-blocked", closingOf(wentAstray("bgp-blocked"))},
