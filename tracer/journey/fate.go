@@ -29,6 +29,7 @@ const (
 	theDeath      judgement = iota
 	afterDelivery           // its receiver took it and let go of it: it arrived
 	notThePacket            // only somebody's copy: a packet socket's
+	aQuestion               // no packet at all: somebody asked for a route
 )
 
 // afterTCP are reasons TCP gives for letting go of a segment that it received
@@ -51,6 +52,10 @@ func judge(c *copyState, e *Record, d *model.Drop) judgement {
 	switch fn {
 	case "packet_rcv", "tpacket_rcv", "packet_rcv_spkt":
 		return notThePacket // tcpdump's copy
+	case "inet_rtm_getroute", "inet6_rtm_getroute":
+		// `ip route get ... iif ...` has a header of the flow made up and looked up
+		// (net/ipv4/route.c, net/ipv6/route.c, 5.10 to 7.3)
+		return aQuestion
 	case "icmp_rcv", "icmpv6_rcv", "ping_rcv":
 		// raw sockets got their copies before: that nobody uses a ping
 		// socket is no loss

@@ -406,3 +406,13 @@ func TestDeathAtTheReceiver(t *testing.T) {
 		})
 	}
 }
+
+// Who asks for a route has a header of the flow made up by the kernel: no packet.
+func TestRouteQuestion(t *testing.T) {
+	s := newStory(t)
+	syn(s).fromClient().recv(calicl).kfree("NOT_SPECIFIED", "inet_rtm_getroute+0x495", calicl)
+	syn(s).fromClient().recv(calicl).kfree("NOT_SPECIFIED", "ip_error+0x1", calicl)
+	if p := s.one(); p.Drop == nil || p.Drop.Function != "ip_error+0x1" {
+		t.Errorf("told %+v", p)
+	}
+}

@@ -347,8 +347,12 @@ func stepAnswer(j *journey, w *world, c *copyState, e *Record) {
 func stepDrop(j *journey, w *world, c *copyState, e *Record) {
 	d := newDrop(w, c, e)
 	verdict := judge(c, e, d)
-	if verdict == notThePacket {
+	switch verdict {
+	case notThePacket:
 		c.tap = true
+		return
+	case aQuestion:
+		j.own, j.terminal, c.ended = false, true, true // nothing to tell of
 		return
 	}
 	j.terminal = true
