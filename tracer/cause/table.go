@@ -33,6 +33,7 @@ var causes = []cause{
 	// the kernel gave its reason
 	{"checksum", checksum},
 	{"tc-drop", tcDrop},
+	{"ipsec-policy", ipsecPolicy},
 	{"stale-neighbor", strandedPacket},
 	{"program-drop", programDrop},
 	{"sysctl-drop", sysctlDrop},
