@@ -82,6 +82,8 @@ var closings = []closing{
 	{"asymmetric-return", asymmetricReturn},
 	{"conntrack-unknown", closingOf(wentAstray("conntrack-unknown"))},
 	{"vxlan-broken", closingOf(wentAstray("vxlan-broken"))},
+	{"address-not-local", closingOf(notLocal)},
+	{"service-untranslated", closingOf(serviceUntranslated)},
 	{"bgp-blocked", closingOf(wentAstray("bgp-blocked"))},
 	{"calico-node-restart", closingOf(restartAstray)},
 	{"no-route", closingOf(routeAstray)},
