@@ -57,6 +57,7 @@ var causes = []cause{
 	{"no-route", noRoute},
 	{"ip-forward-off", proxyForwardOff},
 	{"rp-filter", proxySource},
+	{"neighbor-failed", unheldNeighbor},
 	{"neighbor-failed", neighborFailed},
 	{"queue-full", queueFull},
 	// it arrived, and was turned away
