@@ -29,6 +29,10 @@ var causes = []cause{
 	{"conntrack-invalid", invalid},
 	{"forward-policy", forwardPolicy},
 	{"conntrack-full", conntrackFull},
+	{"no-listener", tproxyUnheard},
+	{"rule-drop", strangersRule},
+	{"rule-drop", overLimit},
+	{"rule-drop", hookPolicy},
 	{"rule-drop", anyRule},
 	// the kernel gave its reason
 	{"checksum", checksum},
