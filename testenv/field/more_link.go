@@ -39,7 +39,6 @@ func moreLinkCases() []Case {
 			Want: Want{Code: "vxlan-broken", Direction: model.Forward,
 				Says:  []string{peerTunnelMAC, `172\.30\.0\.1\b`, `address of this node`, `forwarding entry|bridge fdb`},
 				Never: []string{`two nodes each hold the other`}},
-			Open: "told as ttl: that it circles is seen, not the forwarding entry that sends it here",
 		},
 		{
 			Name: "vtep-mac-twice", Reports: []string{"submariner-io/submariner#4024"},
@@ -51,7 +50,6 @@ func moreLinkCases() []Case {
 			Want: Want{Code: "vxlan-broken", Direction: model.Forward,
 				Says:  []string{ownTunnelMAC, `same MAC|its own MAC|MAC of its own`, `LOCAL_MAC|loop`},
 				Never: []string{`VNI or header differ`}},
-			Open: "the reason LOCAL_MAC is told with words of another fault",
 		},
 		{
 			Name: "dad-failed", Reports: []string{"kubernetes/kubernetes#32291"},
@@ -66,7 +64,6 @@ func moreLinkCases() []Case {
 			Traffic: untilGivenUp("icmp", client, server, true),
 			Want: Want{Code: "neighbor-failed", Direction: model.Forward,
 				Says: []string{`fd00:10:244:1::3`, `dadfailed`, `hairpin`}, Never: []string{arpForIPv6}},
-			Open: "the flags of the pod's address are not read",
 		},
 		{
 			Name: "macvlan-parent", Reports: []string{"k8snetworkplumbingwg/multus-cni#226", "k8snetworkplumbingwg/multus-cni#463", "k8snetworkplumbingwg/multus-cni#671"},
@@ -100,7 +97,6 @@ func moreLinkCases() []Case {
 			Traffic: untilGivenUp("tcp", client, web2, false),
 			Want: Want{Code: "neighbor-failed", Direction: model.Forward,
 				Says: []string{`10\.244\.1\.1\b`, `cni0 has no (IPv4 )?address`}, Never: []string{`no pod of this node has`}},
-			Open: "whose the gateway's address ought to be is not looked at",
 		},
 		{
 			Name: "solicitation-dropped", Reports: []string{"moby/moby#45460", "k3s-io/k3s#9797", "cloudnativelabs/kube-router#1895"},
@@ -114,7 +110,6 @@ func moreLinkCases() []Case {
 			Traffic: untilGivenUp("icmp", client, server, true),
 			Want: Want{Code: "neighbor-failed", Direction: model.Forward,
 				Says: []string{`fd00:10:244:1::3`, `DOCKER-ISOLATION-STAGE-1`, `neighbou?r (solicitation|discovery)`}, Never: []string{arpForIPv6}},
-			Open: "neighbour discovery is not followed through the rules",
 		},
 		{
 			Name: "mac-twice", Reports: []string{"moby/moby#48082", "moby/moby#48595", "docker/for-linux#589"},
@@ -148,7 +143,6 @@ func moreLinkCases() []Case {
 			Traffic: untilGivenUp("icmp", client, server, true),
 			Want: Want{Code: "neighbor-failed", Direction: model.Forward,
 				Says: []string{`disable_ipv6 = 1`, `no (longer|IPv6) `}, Never: []string{`a pod of this node has`, arpForIPv6}},
-			Open: "the pod that lost the address is not looked into",
 		},
 		{
 			Name: "vip-twice", Reports: []string{"kube-vip/kube-vip#996", "kube-vip/kube-vip#1385", "kube-vip/kube-vip#1288"},
@@ -161,7 +155,6 @@ func moreLinkCases() []Case {
 			Want: Want{Code: "rp-filter", Direction: model.Forward, Confidence: "certain",
 				Says:  []string{`172\.30\.0\.100 is an address of (this node|its own|the node)`, `eth0`, `ip addr del`},
 				Never: []string{`or none that may be a source`, `rp_filter=2`}},
-			Open: "which interface has the address is not told",
 		},
 	}
 }

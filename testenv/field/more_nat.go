@@ -58,7 +58,6 @@ func moreNATCases() []Case {
 			Command: knock("client", "10.96.0.10", "80"), Src: client, Dst: "10.96.0.10",
 			Want: Want{Code: "service-untranslated", Direction: model.Forward,
 				Says: []string{`10\.96\.0\.10`, `no (NAT )?rule`, `by nft \(pid`, `kube-proxy`}, Never: notFarther},
-			Open: "told as left-node: that it was translated before is not looked at",
 		},
 		{
 			Name: "backend-switched", Reports: []string{"antrea-io/antrea#324", "kubermatic/kubelb#539", "kubernetes/kubernetes#80298"},

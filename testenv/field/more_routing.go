@@ -55,7 +55,6 @@ func moreRoutingCases() []Case {
 			Command: knock("outside", vip, "443"), Src: "172.30.0.254", Dst: vip,
 			Want: Want{Code: "address-not-local", Direction: model.Forward,
 				Says: []string{vip, `eth0`, `local`, `(was|were) (deleted|delivered|taken in)`}, Never: notFarther},
-			Open: "told as left-node: that it was local before is not looked at",
 		},
 		{
 			Name: "local-dns-bare", Reports: []string{"kubernetes/dns#282"},
@@ -66,7 +65,6 @@ func moreRoutingCases() []Case {
 			Traffic: traffic.Spec{Proto: "udp", Src: client, Dst: dns, Port: 53, Count: 2},
 			Want: Want{Code: "address-not-local", Direction: model.Forward,
 				Says: []string{dns, `no interface of this node has`, `link-local`, `default`}, Never: notFarther},
-			Open: "told as left-node: that link-local addresses stay on their link is not thought of",
 		},
 		{
 			Name: "uplink-unforwarding", Reports: []string{"moby/moby#14185", "systemd/systemd#468"},
@@ -87,7 +85,6 @@ func moreRoutingCases() []Case {
 			Healthy: &traffic.Spec{Proto: "udp", Src: client, Dst: server, Count: 2},
 			Want: Want{Code: "multicast", Direction: model.Forward,
 				Says: []string{`239\.1\.1\.1`, `multicast`, `mc_forwarding = 0`}},
-			Open: "a multicast destination has no cause yet",
 		},
 		{
 			Name: "route-taken-over", Reports: []string{"projectcalico/calicoctl#256"},
