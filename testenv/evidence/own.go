@@ -24,7 +24,7 @@ var addressStatements = []statement{
 	{regexp.MustCompile(`^ip xfrm policy: (src .*)$`), isXfrmPolicy},
 	{regexp.MustCompile(`^ip xfrm state: none of (\d+) fits`), countsXfrmStates},
 	{regexp.MustCompile(`^(no|a) socket listens on tcp port (\d+) there$`), listens},
-	{regexp.MustCompile(`^the packet's mark was 0x([0-9a-f]+)`), hadMark},
+	{regexp.MustCompile(`^the packet's mark was (0x[0-9a-f]+)`), hadMark},
 	{regexp.MustCompile(`^an ICMP error came back: (\S+)$`), cameBack},
 }
 
@@ -134,15 +134,6 @@ func listens(c *Court, m []string, _ model.Finding) string {
 	is := c.anywhere(func(says string) bool { return strings.Contains(says, ":"+m[2]+" ") }, "ss", "-Hlnt")
 	if is != (m[1] == "a") {
 		return "ss -lnt says otherwise"
-	}
-	return ""
-}
-
-func hadMark(c *Court, m []string, f model.Finding) string {
-	if !c.one(f, func(p *model.Packet) bool {
-		return slices.ContainsFunc(p.Hops, func(h model.Hop) bool { return strconv.FormatUint(uint64(h.Mark), 16) == m[1] })
-	}) {
-		return "none of its packets had that"
 	}
 	return ""
 }

@@ -84,11 +84,14 @@ type Want struct {
 	// Besides are codes of further findings that are right too. Any other finding
 	// is a false alarm.
 	Besides []string
-	Exit    int // 0: 2, as after every death
+	Exit    int // 0: 2, as after every death; wellHere: 0
 }
 
 // Status is the exit status that is wanted.
-func (w Want) Status() int { return cmp.Or(w.Exit, 2) }
+func (w Want) Status() int { return max(0, cmp.Or(w.Exit, 2)) }
+
+// wellHere is the exit status where nothing died and nothing is wrong on this node.
+const wellHere = -1
 
 // cast is who plays in a case.
 type cast struct {

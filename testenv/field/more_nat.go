@@ -43,9 +43,8 @@ func moreNATCases() []Case {
 				"node1: iptables-legacy -t nat -A POSTROUTING -s 192.168.0.0/16 ! -d 192.168.0.0/16 -m comment --comment cali:nat-outgoing -j MASQUERADE"},
 			Break:   []string{"node1: ip -4 addr flush dev eth0 && ip addr add 172.30.0.50/24 dev eth0 && ip addr add $NODE1/24 dev eth0 && ip route add default via $GATEWAY"},
 			Traffic: exchange("tcp", client, "external"),
-			Want: Want{Code: "masquerade", Direction: model.Forward,
-				Says: []string{`172\.30\.0\.50`, `172\.30\.0\.1\b`, `MASQUERADE`, `cali:nat-outgoing`}, Never: []string{`in good order`}},
-			Open: "told as left-node: the source that it left with is not looked at",
+			Want: Want{Code: "left-node", Direction: model.Forward, Exit: wellHere,
+				Says: []string{`172\.30\.0\.50 in place of`, `172\.30\.0\.1\b`, `MASQUERADE`, `cali:nat-outgoing`, `floating`}, Never: []string{`in good order`}},
 		},
 		{
 			Name: "service-rules-flushed", Reports: []string{"rancher/rke2#10469", "Leberkas-org/spatiumddi#382"},

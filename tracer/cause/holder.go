@@ -66,12 +66,13 @@ func unusable(q *inquiry, u *unheard) bool {
 		if l == nil {
 			continue
 		}
-		where, c := q.nameOf(netns, l), u.claim
+		where, c := q.stationWords(station{netns: netns, link: l}), u.claim
 		if slices.Contains(l.Duplicate, u.addr) {
 			c.summary = fmt.Sprintf("%s has %s, but does not use it (dadfailed): when it asked whether another has it, somebody seemed to; so nobody answers for it", where, u.addr)
 			c.evidence = append(c.evidence, fmt.Sprintf("ip addr: %s has %s, dadfailed tentative", where, u.addr))
 			c.fix = []string{"find who has the address too; where nobody has, the pod heard its own question: bridge ports in hairpin mode send it back (bridge -d link show), to a kernel or pod without enhanced_dad",
 				fmt.Sprintf("then, in its namespace: ip -6 addr del %s/64 dev %s, and add it again; nodad where nobody else can have it", u.addr, l.Name)}
+			q.tellHairpin(c, l)
 		} else {
 			c.summary = fmt.Sprintf("%s has %s, but does not use it yet (tentative): it is still asking whether another has it", where, u.addr)
 			c.evidence = append(c.evidence, fmt.Sprintf("ip addr: %s has %s, tentative", where, u.addr))
@@ -82,16 +83,15 @@ func unusable(q *inquiry, u *unheard) bool {
 	return false
 }
 
-// nameOf names an interface by the node's end of its pair, where it is a pod's.
-func (q *inquiry) nameOf(netns uint32, l *node.Link) string {
-	self := q.state.Node()
-	if netns == self {
-		return l.Name + " of this node"
+// tellHairpin notes that the pod's bridge port sends its own frames back.
+func (q *inquiry) tellHairpin(c *claim, pod *node.Link) {
+	ports, err := q.state.BridgePorts(q.state.Node())
+	q.gap(err)
+	for _, p := range ports {
+		if host := q.link(q.state.Node(), p.LinkIndex); host != nil && p.LinkIndex == pod.PeerIndex && p.Hairpin {
+			c.evidence = append(c.evidence, fmt.Sprintf("bridge -d link: %s hairpin on", host.Name))
+		}
 	}
-	if host := q.link(self, l.PeerIndex); host != nil && l.PeerNetns == self {
-		return fmt.Sprintf("%s of the pod behind %s", l.Name, host.Name)
-	}
-	return l.Name + " of a pod"
 }
 
 // lostByPod: the node sends to the pod behind an interface, which has no such address.
@@ -107,7 +107,7 @@ func lostByPod(q *inquiry, u *unheard) bool {
 	}
 	c := u.claim
 	c.summary = fmt.Sprintf("the pod behind %s has no address %s, though this node sends there what is for it: so nobody answers", host.Name, u.addr)
-	c.evidence = append(c.evidence, fmt.Sprintf("ip addr: %s has no %s", q.nameOf(host.PeerNetns, pod), u.addr))
+	c.evidence = append(c.evidence, fmt.Sprintf("ip addr: %s has no %s", q.stationWords(station{netns: host.PeerNetns, link: pod}), u.addr))
 	c.fix = []string{"see which pod it is, and which address it is to have: kubectl get pod -A -o wide | grep -w " + u.addr.String()}
 	if u.addr.Is6() {
 		for _, scope := range []string{pod.Name, "all"} {

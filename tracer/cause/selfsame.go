@@ -38,10 +38,11 @@ func tunnelOwnMAC(q *inquiry) *claim {
 // this one: what is sent comes out here again, until its TTL is used up.
 func tunnelToSelf(q *inquiry) *claim {
 	self := q.state.Node()
-	if !q.because("IP_INHDR") && !strings.Contains(lastAnswer(q.p), "ttl") && !strings.Contains(lastAnswer(q.p), "time-exceeded") {
+	n, at := circles(q.p)
+	if n == 0 || !q.usedUp() {
 		return nil
 	}
-	l := q.linkNamed(self, q.sameInterface())
+	l := q.link(self, int(at.IfIndex))
 	if l == nil || l.Kind != "vxlan" {
 		return nil
 	}
@@ -70,5 +71,39 @@ func (q *inquiry) toSelf(l *node.Link, forward, entry node.Neighbor) *claim {
 	c.evidence = append(c.evidence, fmt.Sprintf("its TTL was %d when it was first seen", q.p.TTL))
 	c.fix = []string{"see which address each node announces: kubectl get nodes -o yaml (flannel.alpha.coreos.com/public-ip; projectcalico.org/IPv4Address): nodes that all have one address on an interface (Vagrant's 10.0.2.15) take it for their own",
 		"tell the agent the right interface: flanneld --iface, Calico's IP_AUTODETECTION_METHOD; then restart it on all nodes"}
+	return c
+}
+
+// doubledMAC: a frame for one pod came to another, which has the same MAC: the bridge
+// sends to the port by which that MAC was seen last.
+func doubledMAC(q *inquiry) *claim {
+	if !q.strandedInPod() {
+		return nil
+	}
+	self, dst := q.state.Node(), endsAt(q.p).Dst
+	got, pod := q.link(q.d.Netns, int(q.d.IfIndex)), uint32(0)
+	if netns, ok := q.podOf(dst); ok {
+		pod = netns
+	}
+	meant := q.holderOf(pod, dst)
+	if got == nil || meant == nil || pod == q.d.Netns || got.MAC == "" || !strings.EqualFold(got.MAC, meant.MAC) {
+		return nil
+	}
+	is, other := q.stationWords(station{netns: pod, link: meant}), q.stationWords(station{netns: q.d.Netns, link: got})
+	c := &claim{subject: got.MAC, summary: fmt.Sprintf("two pods have one MAC, %s: %s, which has %s, and %s, to which its frames go: a bridge sends to the port by which it saw the MAC last", got.MAC, is, dst, other)}
+	c.evidence = []string{q.died(), fmt.Sprintf("ip link: %s has MAC %s", is, meant.MAC), fmt.Sprintf("ip link: %s has MAC %s", other, got.MAC)}
+	all, err := q.state.Neighbors(self)
+	q.gap(err)
+	for _, n := range all {
+		port := q.link(self, n.LinkIndex)
+		if n.Bridge && strings.EqualFold(n.MAC, got.MAC) && port != nil && port.Master != 0 && port.Index == got.PeerIndex {
+			if bridge := q.link(self, port.Master); bridge != nil {
+				c.evidence = append(c.evidence, fmt.Sprintf("bridge fdb: %s dev %s master %s", n.MAC, port.Name, bridge.Name))
+			}
+		}
+	}
+	c.missing = []string{"that the MACs were the same when it died: they were read right after"}
+	c.fix = []string{"give each its own: make one of the two pods again; in its namespace: ip link set dev " + got.Name + " address",
+		"see who sets MACs: a fixed one in a container's or pod's definition, a copied image, containers that were restored"}
 	return c
 }
