@@ -23,6 +23,7 @@ var addressStatements = []statement{
 	{regexp.MustCompile(`^no rule of this node names (\S+)$`), noRuleNames},
 	{regexp.MustCompile(`^ip xfrm policy: (src .*)$`), isXfrmPolicy},
 	{regexp.MustCompile(`^ip xfrm state: none of (\d+) fits`), countsXfrmStates},
+	{regexp.MustCompile(`^tc qdisc: (\S+) dev (\S+)( root)?(?: rate (\S+))?$`), isQdisc},
 	{regexp.MustCompile(`^(no|a) socket listens on tcp port (\d+) there$`), listens},
 	{regexp.MustCompile(`^the packet's mark was (0x[0-9a-f]+)`), hadMark},
 	{regexp.MustCompile(`^an ICMP error came back: (\S+)$`), cameBack},
@@ -128,6 +129,18 @@ func countsXfrmStates(c *Court, m []string, _ model.Finding) string {
 		}
 	}
 	return "ip xfrm state lists another number"
+}
+
+func isQdisc(c *Court, m []string, _ model.Finding) string {
+	if !c.anywhere(func(says string) bool {
+		return slices.ContainsFunc(strings.Split(says, "\n"), func(line string) bool {
+			line += " "
+			return strings.HasPrefix(line, "qdisc "+m[1]+" ") && strings.Contains(line, m[3]+" ") && (m[4] == "" || strings.Contains(line, " rate "+m[4]+" "))
+		})
+	}, "tc", "qdisc", "show", "dev", m[2]) {
+		return "tc qdisc show does not say so"
+	}
+	return ""
 }
 
 func listens(c *Court, m []string, _ model.Finding) string {

@@ -228,7 +228,9 @@ func verdict(t *testing.T, open string) (report func(format string, args ...any)
 		t.Helper()
 		if wrong == 0 {
 			t.Errorf("marked as open (%s), but answered rightly: take the mark away", open)
+			return
 		}
+		t.Logf("still open: %s", open)
 	}
 }
 

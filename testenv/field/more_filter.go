@@ -205,7 +205,6 @@ func shapersAndIPsec() []Case {
 			Command: "client: ping -c12 -i0.1 -s 800 -W1 $SERVER", Src: client, Dst: server,
 			Want: Want{Code: "queue-full", Direction: model.Forward, Confidence: "certain",
 				Says: []string{`tbf`, `rate 8\s?kbit`, `cali7715d358f22`, `bandwidth`}},
-			Open: "which queueing discipline it is, and its rate, is not read",
 		},
 		{
 			Name: "ipsec-unencrypted", Reports: []string{"flannel-io/flannel#1131"},

@@ -103,6 +103,11 @@ func (l *Live) PacketQueues(netns uint32) ([]node.PacketQueue, error) {
 	return ask(l, "queues", netns, func() ([]node.PacketQueue, error) { return l.ns.PacketQueues(netns) })
 }
 
+// Qdiscs implements State.
+func (l *Live) Qdiscs(netns uint32) ([]node.Qdisc, error) {
+	return ask(l, "qdiscs", netns, func() ([]node.Qdisc, error) { return l.ns.Qdiscs(netns) })
+}
+
 // IPsec implements State.
 func (l *Live) IPsec(netns uint32) (node.IPsec, error) {
 	return ask(l, "IPsec", netns, func() (node.IPsec, error) { return l.ns.IPsec(netns) })

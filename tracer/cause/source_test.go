@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
 func TestLeftWithAnotherSource(t *testing.T) {
@@ -49,7 +50,7 @@ func TestLeftWithAnotherSource(t *testing.T) {
 			if tc.never != "" && strings.Contains(words(found[0]), tc.never) {
 				t.Errorf("says %q: %s", tc.never, words(found[0]))
 			}
-			if found := diagnoseAll(t, s, tc.packet, reply(far, 80)); len(found) > 0 {
+			if found := diagnoseAll(t, s, tc.packet, reply(far, tc.packet.DstPort)); len(found) > 0 {
 				t.Errorf("answered, but told %s", found[0].Code)
 			}
 		})
@@ -72,5 +73,19 @@ func TestDoubledMAC(t *testing.T) {
 	s.Places[nodeNS].Neighbors[1].LinkIndex = 13
 	if found := diagnoseAll(t, s, toThird()); len(found) != 1 || found[0].Code != "stale-neighbor" {
 		t.Errorf("a bridge that sends to the wrong port: %+v", found)
+	}
+}
+
+func TestQueueing(t *testing.T) {
+	s := madeNode()
+	s.Places[nodeNS].Qdiscs = []node.Qdisc{{LinkIndex: 4, Kind: "tbf", Root: true, Rate: 8000}, {LinkIndex: 5, Kind: "htb", Root: true}}
+	found := diagnoseAll(t, s, dead("QDISC_DROP", "__dev_queue_xmit+0x1", nil))
+	if len(found) != 1 || found[0].Code != "queue-full" || !strings.Contains(words(found[0]), "tc qdisc: tbf dev calia root rate 8Kbit") || strings.Contains(words(found[0]), "htb dev") {
+		t.Errorf("%+v", found)
+	}
+	for rate, want := range map[uint64]string{8: "8bit", 8000: "8Kbit", 8_388_608: "8388608bit", 1_500_000: "1500Kbit", 10_000_000_000: "10Gbit"} {
+		if got := bitRate(rate); got != want {
+			t.Errorf("%d is %s, want %s", rate, got, want)
+		}
 	}
 }
