@@ -143,15 +143,18 @@ func leftNode(q *inquiry, p *peer) *claim {
 	}
 	e := endsAt(q.p)
 	c := &claim{subject: by, certain: true, summary: fmt.Sprintf("packets to %s left this node by %s in good order, and no answer came back while it was traced: look on next where they arrive", farWords(p), by)}
-	c.evidence = []string{p.words()}
+	if h := q.newSource(); h != nil {
+		q.leftAs(c, h, farWords(p), by)
+	}
+	c.evidence = append(c.evidence, p.words())
 	q.tellSent(c)
 	ask := fmt.Sprintf("on the node that has %s: pathtrace --src %s --dst %s", e.Dst, e.Src, e.Dst)
 	if in, outer := q.encapsulated(); in && outer != nil {
 		c.evidence = append(c.evidence, fmt.Sprintf("it was sent in %s to node %s, port %d", outer.Kind, outer.Dst, outer.DstPort))
 		ask = fmt.Sprintf("on node %s: pathtrace --src %s --dst %s", outer.Dst, e.Src, e.Dst)
-		c.fix = []string{ask, fmt.Sprintf("if nothing arrives there: see that UDP port %d is let through between the nodes (cloud security groups, firewalls)", outer.DstPort)}
+		c.fix = append([]string{ask, fmt.Sprintf("if nothing arrives there: see that UDP port %d is let through between the nodes (cloud security groups, firewalls)", outer.DstPort)}, c.fix...)
 	} else {
-		c.fix = []string{ask, "if nothing arrives there: see the network in between"}
+		c.fix = append([]string{ask, "if nothing arrives there: see the network in between"}, c.fix...)
 	}
 	if p.icmp != "" {
 		c.evidence = append(c.evidence, fmt.Sprintf("an ICMP error came back: %s", p.icmp))

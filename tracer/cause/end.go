@@ -96,8 +96,8 @@ var full = []queue{
 		[]string{"see it: the second column of /proc/net/softnet_stat", "spread the load over more CPUs (RPS, the card's queues), or let more wait: sysctl -w net.core.netdev_max_backlog=4000"}},
 	{[]string{"QDISC_DROP", "QDISC_BURST_DROP", "QDISC_OVERLIMIT", "QDISC_CONGESTED", "CAKE_FLOOD", "FQ_BAND_LIMIT", "FQ_FLOW_LIMIT", "FQ_HORIZON_LIMIT", "DUALPI2_STEP_DROP",
 		"QDISC_DROP_GENERIC", "QDISC_DROP_OVERLIMIT", "QDISC_DROP_CONGESTED", "QDISC_DROP_MAXFLOWS", "QDISC_DROP_FLOOD_PROTECTION", "QDISC_DROP_BAND_LIMIT",
-		"QDISC_DROP_HORIZON_LIMIT", "QDISC_DROP_FLOW_LIMIT", "QDISC_DROP_L4S_STEP_NON_ECN"}, "the interface's queueing discipline drops it: its queue is full, or a shaper's rate is used up", nil,
-		[]string{"see it: tc -s qdisc show dev IFACE", "if a rate is set (kubernetes.io/egress-bandwidth, a tbf or htb of somebody's): raise it"}},
+		"QDISC_DROP_HORIZON_LIMIT", "QDISC_DROP_FLOW_LIMIT", "QDISC_DROP_L4S_STEP_NON_ECN"}, "the interface's queueing discipline drops it: its queue is full, or a shaper's rate is used up", queueing,
+		[]string{"see it: tc -s qdisc show dev IFACE", "if a rate is set (a pod's kubernetes.io/ingress-bandwidth or egress-bandwidth, a tbf or htb of somebody's): compare it with what was meant, and raise it"}},
 	{[]string{"FULL_RING"}, "a device's ring is full", nil, []string{"see it: ip -s -s link show dev IFACE; ethtool -S IFACE"}},
 }
 

@@ -28,6 +28,7 @@ func forwardPolicy(q *inquiry) *claim {
 	c := q.byRule(m)
 	c.summary = fmt.Sprintf("the policy of FORWARD in table %s (%s) is to drop, and no rule of it accepts the packet", q.d.Rule.Table, backendWords(q.d))
 	c.fix = q.openFix(q.d.Backend, q.d.Rule.Family, q.d.Rule.Table, q.d.Rule.Chain)
+	q.tellBridged(c)
 	return c
 }
 

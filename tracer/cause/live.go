@@ -103,6 +103,16 @@ func (l *Live) PacketQueues(netns uint32) ([]node.PacketQueue, error) {
 	return ask(l, "queues", netns, func() ([]node.PacketQueue, error) { return l.ns.PacketQueues(netns) })
 }
 
+// Qdiscs implements State.
+func (l *Live) Qdiscs(netns uint32) ([]node.Qdisc, error) {
+	return ask(l, "qdiscs", netns, func() ([]node.Qdisc, error) { return l.ns.Qdiscs(netns) })
+}
+
+// IPsec implements State.
+func (l *Live) IPsec(netns uint32) (node.IPsec, error) {
+	return ask(l, "IPsec", netns, func() (node.IPsec, error) { return l.ns.IPsec(netns) })
+}
+
 // Sysctl implements State. /proc/sys/net shows the namespace of the thread that
 // looks (proc_sys_lookup, fs/proc/proc_sysctl.c; net_ctl_header_lookup,
 // net/sysctl_net.c, 6.12).

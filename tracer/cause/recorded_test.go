@@ -37,6 +37,8 @@ type recordedPlace struct {
 	Ports       []node.BridgePort         `json:",omitempty"`
 	Sockets     []node.Socket             `json:",omitempty"`
 	Queues      []node.PacketQueue        `json:",omitempty"`
+	Qdiscs      []node.Qdisc              `json:",omitempty"`
+	IPsec       node.IPsec                `json:",omitzero"`
 	Sysctls     map[string]string         `json:",omitempty"`
 	Rules       *RuleSets                 `json:",omitempty"`
 	Proc        map[string]string         `json:",omitempty"` // below /proc/net
@@ -189,6 +191,24 @@ func (r *recorded) SocketPrograms(netns uint32, s SocketAt) (SocketPrograms, err
 		return SocketPrograms{}, err
 	}
 	return p.OverSockets[s.Side], nil
+}
+
+// Qdiscs implements State.
+func (r *recorded) Qdiscs(netns uint32) ([]node.Qdisc, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	return p.Qdiscs, nil
+}
+
+// IPsec implements State.
+func (r *recorded) IPsec(netns uint32) (node.IPsec, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return node.IPsec{}, err
+	}
+	return p.IPsec, nil
 }
 
 // Sysctl implements State.

@@ -34,6 +34,10 @@ type State interface {
 	Sockets(netns uint32) ([]node.Socket, error)
 	// PacketQueues lists the netfilter queues that programs listen on.
 	PacketQueues(netns uint32) ([]node.PacketQueue, error)
+	// Qdiscs lists queueing disciplines.
+	Qdiscs(netns uint32) ([]node.Qdisc, error)
+	// IPsec lists policies and states of IPsec.
+	IPsec(netns uint32) (node.IPsec, error)
 	// Sysctl reads a file below /proc/sys/net as the namespace sees it, such as
 	// ipv4/ip_forward. One that this kernel does not have is fs.ErrNotExist.
 	Sysctl(netns uint32, name string) (string, error)

@@ -212,5 +212,8 @@ func ownSource(q *inquiry) *claim {
 	}
 	c.fix = []string{fmt.Sprintf("find who else has %s, behind %s: ip neigh show dev %s; arping -D -I %s %s; ip addr in the pod that is there", src, iface, iface, iface, src),
 		"take the address away there, or send from another one; accept_local would let two hosts with one address go on"}
+	if holder != nil {
+		c.fix = append(c.fix, fmt.Sprintf("or here, if the other one is to have it: ip addr del %s dev %s; a floating address is its agent's (kube-vip, keepalived, MetalLB), which is to let go of it", src, holder.Name))
+	}
 	return c
 }

@@ -36,6 +36,9 @@ type Link struct {
 	VRFTable  uint32 // of a VRF: the table of what comes in by its interfaces
 	// VLANFiltering, of a bridge: frames pass between ports of one VLAN only.
 	VLANFiltering bool
+	// Tentative are IPv6 addresses that are not used (yet): the kernel still asks
+	// whether another has them, or, of those in Duplicate too, one had (dadfailed).
+	Tentative, Duplicate []netip.Addr
 
 	// VXLAN only.
 	VXLANPort     uint16 // UDP port of the outer header
@@ -85,6 +88,12 @@ func (n *Namespaces) rawLinks(h *netlink.Handle) ([]Link, error) {
 			continue // an address of a link that came after the links were listed
 		}
 		links[i].Addrs = append(links[i].Addrs, prefix)
+		if a.Flags&unix.IFA_F_TENTATIVE != 0 {
+			links[i].Tentative = append(links[i].Tentative, prefix.Addr())
+		}
+		if a.Flags&unix.IFA_F_DADFAILED != 0 {
+			links[i].Duplicate = append(links[i].Duplicate, prefix.Addr())
+		}
 		if a.Scope == unix.RT_SCOPE_UNIVERSE {
 			links[i].global = append(links[i].global, prefix)
 		}
