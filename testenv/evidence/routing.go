@@ -171,14 +171,21 @@ func goesBy(c *Court, m []string, f model.Finding) string {
 // questions are those for ip route get of a packet in a place that it was in: what
 // came in, and what the place sends itself.
 func questions(p *model.Packet, in *netns.Namespace) (all [][]string) {
-	here := false
+	here, dsts := false, []string{p.Dst.String()}
+	for _, h := range p.Hops {
+		if h.Netns == uint32(in.Inode) && h.Before != nil && h.After != nil && h.Before.Dst != h.After.Dst {
+			dsts = append(dsts, h.After.Dst.String()) // it is looked up once it is translated
+		}
+	}
 	for _, h := range p.Hops {
 		if h.Netns != uint32(in.Inode) {
 			continue
 		}
 		here = true
-		if h.Stage == model.StageReceive {
-			all = append(all, []string{"ip", "route", "get", p.Dst.String(), "from", p.Src.String(), "iif", h.Interface, "mark", fmt.Sprint(h.Mark)})
+		for _, dst := range dsts {
+			if h.Stage == model.StageReceive {
+				all = append(all, []string{"ip", "route", "get", dst, "from", p.Src.String(), "iif", h.Interface, "mark", fmt.Sprint(h.Mark)})
+			}
 		}
 	}
 	if here && len(all) == 0 {

@@ -112,6 +112,9 @@ var reasonPackets = map[string]func(*model.Packet, *recorded){
 	"IP_INHDR":        in("ip_forward+0x1"),
 	"NO_TX_TARGET":    in("vxlan_xmit+0x1"),
 	"DEV_READY":       func(_ *model.Packet, r *recorded) { r.Places[nodeNS].Links[2].Up = false },
+	"LOCAL_MAC": func(p *model.Packet, _ *recorded) {
+		p.Drop.Function, p.Drop.Interface, p.Drop.IfIndex = "vxlan_rcv+0x1", "vxlan.calico", 3
+	},
 	"VXLAN_INVALID_HDR": func(p *model.Packet, _ *recorded) {
 		p.Drop.Function, p.Drop.Interface, p.Drop.IfIndex = "vxlan_rcv+0x1", "eth0", 2
 	},

@@ -42,7 +42,7 @@ func TestSelfsame(t *testing.T) {
 		says       string
 	}{
 		"tunnel to this node itself": {circles, fdb(node1), "vxlan-broken", Certain, "leads to 172.30.0.1, an address of this node itself"},
-		"tunnel to another node":     {circles, fdb(node2), "ttl", Certain, "go in circles"},
+		"tunnel to another node":     {circles, fdb(node2), "loop", Certain, "circle between this node"},
 
 		"own MAC in the tunnel":                {inTunnel("LOCAL_MAC"), nil, "vxlan-broken", Certain, "two nodes have one MAC"},
 		"the same on older kernels, or no MAC": {inTunnel("VXLAN_INVALID_SMAC"), nil, "vxlan-broken", Likely, "two nodes have one MAC"},

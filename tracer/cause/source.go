@@ -8,7 +8,6 @@ package cause
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -42,22 +41,11 @@ func foreignSource(q *inquiry, p *peer) *claim {
 // tellSource adds how the source was rewritten, and by which rule.
 func (q *inquiry) tellSource(c *claim, h *model.Hop) {
 	c.evidence = append(c.evidence, fmt.Sprintf("its source was translated from %s to %s in %s", h.Before.Src, h.After.Src, orElse(h.Hook, "POSTROUTING")))
-	for i := range q.p.Hops {
-		at := &q.p.Hops[i]
-		if at.Netns != h.Netns || at.Hook != h.Hook {
-			continue
-		}
-		for k := range at.Rules {
-			if r := &at.Rules[k]; rewritesSource.MatchString(r.Text) {
-				c.evidence = append(c.evidence, ruleName(&model.Drop{Rule: r})+": "+r.Text)
-				return
-			}
-		}
-	}
+	there := *q // it did not die; its rules are those of where it was translated
+	there.d = &model.Drop{Netns: h.Netns}
+	there.sourceRule(c)
+	q.gaps = there.gaps
 }
-
-// rewritesSource finds the targets that do.
-var rewritesSource = regexp.MustCompile(`-j (SNAT|MASQUERADE)( |$)|(^| )(snat|masquerade)( |$)`)
 
 // leftAs words what is left by the node with another source.
 func (q *inquiry) leftAs(c *claim, h *model.Hop, far, by string) {
