@@ -105,6 +105,9 @@ func lostByPod(q *inquiry, u *unheard) bool {
 	if pod == nil || q.holds(host.PeerNetns, u.addr) {
 		return false
 	}
+	if owner, ok := q.podOf(u.addr); ok && owner != host.PeerNetns {
+		return false // it was sent the wrong way: the routes tell why
+	}
 	c := u.claim
 	c.summary = fmt.Sprintf("the pod behind %s has no address %s, though this node sends there what is for it: so nobody answers", host.Name, u.addr)
 	c.evidence = append(c.evidence, fmt.Sprintf("ip addr: %s has no %s", q.stationWords(station{netns: host.PeerNetns, link: pod}), u.addr))
