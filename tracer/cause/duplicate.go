@@ -208,7 +208,8 @@ func (q *inquiry) listensElsewhere(all []station, got uint32) bool {
 // the address itself), or Calico's.
 func doubledSender(q *inquiry) *claim {
 	in := q.link(q.d.Netns, int(q.d.IfIndex))
-	if q.d.Netns != q.state.Node() || in == nil || !q.sourceRefused() {
+	inferred := q.d.Hook == "" && q.refusedAsOwn()
+	if q.d.Netns != q.state.Node() || in == nil || !inferred && !q.sourceRefused() {
 		return nil
 	}
 	src := endsAt(q.p).Src
@@ -221,7 +222,9 @@ func doubledSender(q *inquiry) *claim {
 		return nil
 	}
 	c := q.doubledClaim(src, all)
-	c.certain = true
+	if c.certain = !inferred; inferred {
+		c.missing = append(c.missing, "the kernel gives no reason of its own here")
+	}
 	c.summary += fmt.Sprintf(": packets of %s are refused, since the way back leads to the other", q.whoWords(all, sender))
 	if q.d.Hook != "" {
 		c.evidence = append(c.evidence, q.where())

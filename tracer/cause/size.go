@@ -23,6 +23,9 @@ func tooBig(q *inquiry) *claim {
 	if !told && !bridged {
 		return q.tooBigForPeer()
 	}
+	if out != nil && q.p.Length <= uint32(out.MTU) {
+		out = nil // not the link, then: the route has an MTU of its own, say
+	}
 	c := &claim{certain: told, evidence: []string{q.died()}}
 	limit := "what the way allows"
 	if out != nil {

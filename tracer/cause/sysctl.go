@@ -179,13 +179,19 @@ func cpuBacklog(q *inquiry) (says []string) {
 	return append(says, fmt.Sprintf("/proc/net/softnet_stat: %d dropped so far, on %d CPUs", dropped, cpus))
 }
 
+// refusedAsOwn tells the same of a kernel that gives no reason for it, by where the
+// packet died and who has the address.
+func (q *inquiry) refusedAsOwn() bool {
+	return q.because("NOT_SPECIFIED") && q.in("ip_rcv_finish*") && !atLeast(q.start.Kernel, 6, 13) && q.holds(q.d.Netns, endsAt(q.p).Src)
+}
+
 // ownSource: what comes from outside with an address of the receiver's own as its
 // source is refused, unless accept_local is set (__fib_validate_source, net/ipv4/
 // fib_frontend.c; told by a reason since 6.13).
 func ownSource(q *inquiry) *claim {
 	src, iface := endsAt(q.p).Src, q.d.Interface
 	told := q.because("IP_LOCAL_SOURCE")
-	if !told && !(q.because("NOT_SPECIFIED") && q.in("ip_rcv_finish*") && !atLeast(q.start.Kernel, 6, 13) && q.holds(q.d.Netns, src)) {
+	if !told && !q.refusedAsOwn() {
 		return nil
 	}
 	c := &claim{certain: told, summary: fmt.Sprintf("%s refuses %s as a source (martian source): it is an address of its own, and the packet came in by %s", q.place(), src, iface), evidence: []string{q.died()}}

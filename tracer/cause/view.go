@@ -52,11 +52,26 @@ func lastHop(p *model.Packet, fits func(h *model.Hop) bool) *model.Hop {
 // route is the result of the last route look-up, in the namespace the packet
 // ended in; empty if none was seen.
 func (q *inquiry) route() model.Route {
-	h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageRoute && h.Route != nil })
+	h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageRoute && h.Route != nil && q.ownLookup(h) })
 	if h == nil || q.d.Netns != 0 && h.Netns != q.d.Netns {
 		return model.Route{}
 	}
 	return *h.Route
+}
+
+// ownLookup tells a look-up for the packet itself from one for the answer to it: the
+// kernel looks for the way back while it has the packet at hand (icmp_route_lookup,
+// net/ipv4/icmp.c, 6.12).
+func (q *inquiry) ownLookup(h *model.Hop) bool {
+	for i := range q.p.Hops {
+		switch is := &q.p.Hops[i]; {
+		case is == h:
+			return true
+		case is.Stage == model.StageAnswer && is.Answer != "icmp-redirect" && is.Netns == h.Netns:
+			return false
+		}
+	}
+	return true
 }
 
 // result is the last odd result of a stage, "" if there was none.

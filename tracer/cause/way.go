@@ -265,7 +265,7 @@ func (q *inquiry) lookedUp(netns uint32) int {
 		}
 	}
 	for i := end - 1; i >= 0; i-- {
-		if h := &q.p.Hops[i]; h.Netns == netns && h.Stage == model.StageRoute {
+		if h := &q.p.Hops[i]; h.Netns == netns && h.Stage == model.StageRoute && q.ownLookup(h) {
 			return i
 		}
 	}
