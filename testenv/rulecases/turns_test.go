@@ -51,11 +51,16 @@ func (a *attack) checkTurns(t *testing.T, p pair, row tallyRow, told []model.Pac
 		truth[r.packet] = r.prefix
 		met[r.prefix]++
 	}
-	unknown, sum := map[string]int{}, 0
+	unknown, sum, passed := map[string]int{}, 0, 0
 	for i := range told {
 		set := truth[keyOf(&told[i])]
 		if set == "" {
-			t.Fatalf("the kernel did not log %s", tell(&told[i]))
+			// in the middle of a commit a packet may meet a chain that has no rules
+			if d := told[i].Drop; d != nil && d.Hook != "" || told[i].Outcome == model.Unknown {
+				t.Fatalf("the kernel did not log %s", tell(&told[i]))
+			}
+			passed++
+			continue
 		}
 		why, problem := p.told(&told[i], set)
 		if why != "" {
@@ -65,8 +70,8 @@ func (a *attack) checkTurns(t *testing.T, p pair, row tallyRow, told []model.Pac
 		a.report(t, row, &told[i], why, problem)
 	}
 	t.Logf("%d packets told, met %v, %d unknown: %v", len(told), met, sum, unknown)
-	if want := a.todo.packets / 2; len(told) != want || len(log) != want {
-		t.Errorf("%d packets sent, %d told, %d logged", want, len(told), len(log))
+	if want := a.todo.packets / 2; len(told) != want || len(log)+passed != want {
+		t.Errorf("%d packets sent, %d told, %d logged, %d let pass by both sets", want, len(told), len(log), passed)
 	}
 	if met["A"] == 0 || met["B"] == 0 {
 		t.Errorf("met %v: nothing was replaced under the trace", met)

@@ -315,6 +315,9 @@ func asymmetricReturn(c *Collector) (all []*found) {
 		if x.claim == nil || x.told || !c.failed(x) {
 			continue
 		}
+		if c.incomplete && x.refused == "" {
+			continue // what tells that it worked may be among the packets that were left out
+		}
 		x.told = true
 		x.claim.evidence = append(x.claim.evidence, x.outcome())
 		all = append(all, &found{claim: x.claim, packets: x.left, ids: x.ids})

@@ -30,7 +30,6 @@ const (
 
 var (
 	gateway = netip.MustParseAddr("10.244.1.1")
-	podC    = netip.MustParseAddr("10.244.1.4")
 	vtep2   = netip.MustParseAddr("10.244.2.0")
 )
 

@@ -198,15 +198,12 @@ func anyInterface(names []string, pattern string) bool {
 }
 
 // ruleWords6 splits a rule into words, comments as one.
-func ruleWords6(text string) (words []string) {
+func ruleWords6(text string) []string {
 	quoted := false
-	for _, word := range strings.FieldsFunc(text, func(r rune) bool {
+	return strings.FieldsFunc(text, func(r rune) bool {
 		if r == '"' {
 			quoted = !quoted
 		}
 		return r == ' ' && !quoted
-	}) {
-		words = append(words, word)
-	}
-	return words
+	})
 }
