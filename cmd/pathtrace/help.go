@@ -39,7 +39,7 @@ END: a pod (NAME, NAMESPACE/NAME), svc/NAME, an address, a CIDR, an interface
       --cni-cache, --cri-socket, --kubeconfig PATH    where names are looked up
       --ready-file FILE     create FILE when nothing can be missed any more
       --no-color, -v, --version, -h, --help
-Exit: 0 all fine here, 2 a packet died here, 3 no packet seen, 1 error.
+Exit: 0 all fine here, 2 a death or a fault here, 3 no packet seen, 1 error.
 `
 }
 
