@@ -27,7 +27,11 @@ const (
 // refused is what the kernel said of a look-up that failed.
 func (q *inquiry) refused() model.Route {
 	seen := q.route()
-	if seen.Error == "" && q.because("IP_INNOROUTES") {
+	switch {
+	case seen.Error != "":
+	case q.in("ip6_pkt_prohibit*"):
+		seen.Type, seen.Error = "prohibit", "EACCES" // ip6_prohibit_entry, net/ipv6/route.c
+	case q.because("IP_INNOROUTES"):
 		seen.Error = "ENETUNREACH" // ip_error, net/ipv4/route.c
 	}
 	return seen
@@ -159,7 +163,12 @@ func noRoute(q *inquiry) *claim {
 	case !sure:
 		c.evidence = append(c.evidence, "by the rules and routes as they are: "+w.words())
 		c.missing = append(c.missing, w.Doubts...)
-	case a.Error != unix.ENETUNREACH:
+	case a.Error != 0 && a.Error != unix.ENETUNREACH:
+		c.evidence = append(c.evidence, "by now the same look-up is refused: "+w.words())
+		q.tellRuleChange(c)
+		c.fix = []string{"watch it happen: ip monitor route rule"}
+		return c
+	case a.Error == 0:
 		c.summary = strings.Replace(c.summary, " has no route to "+dst.String(), fmt.Sprintf(" had no route to %s when the packet came", dst), 1)
 		q.tellRuleChange(c)
 		c.evidence = append(c.evidence, "by now there is one, for the same look-up: "+w.words()+": something takes routes or policy rules away and puts them back")

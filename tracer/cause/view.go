@@ -61,8 +61,11 @@ func (q *inquiry) route() model.Route {
 
 // ownLookup tells a look-up for the packet itself from one for the answer to it: the
 // kernel looks for the way back while it has the packet at hand (icmp_route_lookup,
-// net/ipv4/icmp.c, 6.12).
+// net/ipv4/icmp.c, 6.12). What failed is the packet's own: it shows when it dies.
 func (q *inquiry) ownLookup(h *model.Hop) bool {
+	if h.Route != nil && h.Route.Error != "" {
+		return true
+	}
 	for i := range q.p.Hops {
 		switch is := &q.p.Hops[i]; {
 		case is == h:
