@@ -41,8 +41,10 @@ done
 need mount -t devpts -o mode=620,ptmxmode=666 pts /new/dev/pts
 need mount -t tmpfs -o mode=1777 shm /new/dev/shm
 need mount -t tmpfs -o mode=755 run /new/run
-need mkdir -p /new/run/lock /new/run/vm/out /new/tmp
-need chmod 1777 /new/tmp
+# /tmp shows the host's, where the state of test nodes lies whose owners live there
+need mkdir -p /new/run/lock /new/run/vm/out /new/run/vm/tmp /new/tmp
+need chmod 1777 /new/tmp /new/run/vm/tmp
+export TMPDIR=/run/vm/tmp
 need mount -t bpf bpf /new/sys/fs/bpf
 need mount -t cgroup2 cgroup /new/sys/fs/cgroup
 need mount -t tracefs tracing /new/sys/kernel/tracing
