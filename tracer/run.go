@@ -193,6 +193,7 @@ func (t *Tracer) handOver(sink model.Sink, sum *model.Summary, packets []*model.
 			return nil
 		}
 		t.conns.Settle(p)
+		journey.SettleUnwanted(p)
 		counts := &sum.Forward
 		if p.Direction == model.Return {
 			counts = &sum.Return

@@ -37,6 +37,9 @@ type claim struct {
 	fix      []string
 	// translated: it tells by itself what the packet was translated from.
 	translated bool
+	// sum, where there is one, says how many packets it is about, of all that are told
+	// as one.
+	sum func(packets int) string
 	// settle, where there is one, adds what only shows when the trace is over.
 	settle func(c *claim)
 }

@@ -7,6 +7,7 @@ package cause
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +45,8 @@ func closingOf(find func(q *inquiry, p *peer) *claim) func(c *Collector) []*foun
 				p.told = true
 				claim.direction = model.Forward
 				claim.missing = append(claim.missing, q.gaps...)
+				// far ends that are told as one are counted together
+				claim.evidence, claim.sum = slices.DeleteFunc(claim.evidence, func(line string) bool { return line == p.words() }), leftWords
 				all = append(all, &found{claim: claim, packets: p.left, ids: p.ids})
 			}
 		}
@@ -169,10 +172,8 @@ func farWords(p *peer) string {
 	return p.far.String() + " (" + p.proto + ")"
 }
 
-func (p *peer) words() string {
-	n := "1 packet"
-	if p.left != 1 {
-		n = fmt.Sprintf("%d packets", p.left)
-	}
-	return n + " left, none came back"
+func (p *peer) words() string { return leftWords(p.left) }
+
+func leftWords(packets int) string {
+	return packetsWords(packets, "packet", "packets") + " left, none came back"
 }

@@ -154,10 +154,14 @@ type signature struct {
 	netns     uint32
 	ifindex   uint32
 	dst       netip.Addr
+	port      uint16 // of the destination, where nobody listens on it
 }
 
 func signatureOf(p *model.Packet) signature {
 	s := signature{direction: p.Direction, proto: p.Proto, outcome: p.Outcome, answer: lastAnswer(p), dst: endsAt(p).Dst}
+	if p.Drop != nil && p.Drop.Reason == "NO_SOCKET" || refused(p) {
+		s.port = endsAt(p).DstPort
+	}
 	if d := p.Drop; d != nil {
 		s.reason, s.function, s.hook, s.table, s.chain, s.stage = d.Reason, symbol(d.Function), d.Hook, d.Table, d.Chain, d.Stage
 		s.netns, s.ifindex = d.Netns, d.IfIndex

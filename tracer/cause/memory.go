@@ -228,6 +228,9 @@ func (m *memory) seeReply(p *model.Packet) {
 	// have been seen: whose answer this is cannot be told then, and nobody is to be
 	// called silent who is not; an answer that is later than answers are is another's
 	for _, at := range m.asked {
+		if at.proto == "udp" && p.Proto == "udp" && at.far.Addr() == p.Src && at.near == answers(p).near {
+			at.answered = true // from another port, as TFTP does
+		}
 		if at.far == netip.AddrPortFrom(p.Src, p.SrcPort) && at.proto == p.Proto && at.rewritten() && p.Time.Sub(at.last) <= patience {
 			at.answered = true
 		}

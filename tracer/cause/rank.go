@@ -189,6 +189,9 @@ func (f *found) finding() model.Finding {
 	if c.certain {
 		out.Confidence = Certain
 	}
+	if c.sum != nil {
+		out.Evidence = append(out.Evidence, c.sum(f.packets))
+	}
 	slices.Sort(f.ids)
 	out.Packets = f.ids[:min(len(f.ids), shownPackets)]
 	for i, also := range f.also {

@@ -78,6 +78,9 @@ func (q *inquiry) localnet() *claim {
 // ip_input.c, 6.18). Options that are in order are refused for a source route only; it
 // takes both settings to accept one.
 func (q *inquiry) sourceRoute() *claim {
+	if multicastOrBroadcast(q) {
+		return nil // nobody has joined the group, most likely
+	}
 	iface := q.d.Interface
 	own, okOwn := q.sysctl(q.d.Netns, "ipv4/conf/"+iface+"/accept_source_route")
 	all, okAll := q.sysctl(q.d.Netns, "ipv4/conf/all/accept_source_route")

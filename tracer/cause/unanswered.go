@@ -47,12 +47,12 @@ func (q *inquiry) noAnswer(p *peer) *claim {
 		last := q.p.Hops[len(q.p.Hops)-1]
 		return &claim{subject: place,
 			summary:  fmt.Sprintf("packets to %s were last seen at %s, and neither their end nor an answer was seen", to, at(last.Place, last.Interface)),
-			evidence: []string{fmt.Sprintf("the last that was seen of #%d: %s at %s", q.p.ID, last.Stage, at(last.Place, last.Interface)), p.sentWords()},
-			missing:  []string{"what became of them: nothing told that the kernel let go of them"},
-			fix:      []string{"see whether they come out there: tcpdump -ni " + orElse(last.Interface, "any") + " host " + endsAt(q.p).Dst.String()}}
+			evidence: []string{fmt.Sprintf("the last that was seen of #%d: %s at %s", q.p.ID, last.Stage, at(last.Place, last.Interface))}, sum: sentWords,
+			missing: []string{"what became of them: nothing told that the kernel let go of them"},
+			fix:     []string{"see whether they come out there: tcpdump -ni " + orElse(last.Interface, "any") + " host " + endsAt(q.p).Dst.String()}}
 	}
 	c := &claim{subject: place, summary: fmt.Sprintf("packets to %s arrived at %s, and it did not answer while it was traced", to, place)}
-	c.evidence = []string{fmt.Sprintf("%s took it in", at(place, iface)), p.sentWords()}
+	c.evidence, c.sum = []string{fmt.Sprintf("%s took it in", at(place, iface))}, sentWords
 	c.missing = []string{"whether an answer was due: one-way traffic (logs, metrics) has none"}
 	port := endsAt(q.p).DstPort
 	switch {
@@ -86,10 +86,6 @@ func (q *inquiry) echoSysctls() []string {
 	return []string{"ipv4/icmp_echo_ignore_all"}
 }
 
-func (p *peer) sentWords() string {
-	n := "1 packet was"
-	if p.left != 1 {
-		n = fmt.Sprintf("%d packets were", p.left)
-	}
-	return n + " sent there, and nothing of the flow came back"
+func sentWords(packets int) string {
+	return packetsWords(packets, "packet was", "packets were") + " sent there, and nothing of the flow came back"
 }

@@ -239,6 +239,9 @@ type Packet struct {
 	// Late: a TCP segment that came when its receiver's side of the connection had
 	// ended: no fault.
 	Late bool `json:"late,omitempty"`
+	// Unwanted: it was for all, or for a group, on a link, and a receiver had no use for
+	// it: no fault.
+	Unwanted bool `json:"unwanted,omitempty"`
 	// OwnAnswer: a TCP reset or an ICMP error that a kernel of this node made by
 	// itself, for a rule, a route or a closed port: no program at the other end sent it.
 	OwnAnswer bool `json:"own_answer,omitempty"`
