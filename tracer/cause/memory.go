@@ -180,7 +180,8 @@ func (m *memory) see(p *model.Packet) *peer {
 // asks tells whether a packet is one that an answer is due to: no reply, no
 // error, no reset, nothing sent to many.
 func asks(p *model.Packet) bool {
-	if p.ICMP != "" && p.ICMP != "echo-request" || strings.Contains(p.TCPFlags, "R") || p.Dst.IsMulticast() {
+	if p.ICMP != "" && p.ICMP != "echo-request" || strings.Contains(p.TCPFlags, "R") || p.Dst.IsMulticast() ||
+		p.Unwanted || p.Dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return false
 	}
 	return lastHop(p, func(h *model.Hop) bool { return strings.HasSuffix(h.CTState, "-reply") }) == nil
