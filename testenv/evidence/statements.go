@@ -6,6 +6,7 @@ package evidence
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -21,6 +22,8 @@ var statements = []statement{
 	// ip link
 	{regexp.MustCompile(`(\S+) <([A-Z,_-]+)> mtu (\d+)(: it is up again)?`), isLink},
 	{regexp.MustCompile(`interface \((\S+)\) has MTU (\d+)`), hasMTU},
+	{regexp.MustCompile(`^(\S+) was set (DOWN|UP) at [\d:.]+: by (.+?) \(pid (\d+)[,)]`), wasSet},
+	{regexp.MustCompile(`^\S+ was set DOWN (?:\d+ times|at [\d:.]+(?:$|: by nobody))`), held},
 	// ip neigh
 	{regexp.MustCompile(`ip neigh: (\S+) dev ([^\s;,]+) ([A-Z]+)`), isNeighbour},
 	{regexp.MustCompile(`ip neigh: (\S+) lladdr (\S+) dev ([^\s;,]+)`), isLLAddr},
@@ -150,6 +153,18 @@ func sameFlags(says string, want []string) bool {
 func hasMTU(c *Court, m []string, _ model.Finding) string {
 	if !c.anywhere(func(says string) bool { return strings.Contains(says, " mtu "+m[2]+" ") }, "ip", "-o", "link", "show", "dev", m[1]) {
 		return "ip link does not say so"
+	}
+	return ""
+}
+
+// wasSet: the link stands so still, and the process, where it lives, bears that name.
+func wasSet(c *Court, m []string, _ model.Finding) string {
+	if comm, err := os.ReadFile("/proc/" + m[4] + "/comm"); err == nil && strings.TrimSpace(string(comm)) != m[3] {
+		return fmt.Sprintf("process %s is %s", m[4], strings.TrimSpace(string(comm)))
+	}
+	up := func(says string) bool { return says != "" && sameFlags(says, []string{m[2]}) }
+	if !c.anywhere(up, "ip", "-o", "link", "show", "dev", m[1]) {
+		return "ip link says otherwise everywhere"
 	}
 	return ""
 }

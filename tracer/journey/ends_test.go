@@ -142,3 +142,15 @@ func TestBridgePath(t *testing.T) {
 	wantHops(t, s.one(), "transmit eth0@client", "receive calicl@node", "bridge calicl@node", "bridge calicl@node",
 		"receive cni0@node", "bridge calisv@node", "transmit calisv@node", "receive eth0@server", "deliver eth0@server")
 }
+
+// A part of a packet that was put together is freed with the whole, which arrived: no
+// death. With a reason of its own it is one.
+func TestPartsGoWithTheWhole(t *testing.T) {
+	for reason, want := range map[string]model.Outcome{"NOT_SPECIFIED": model.Delivered, "FRAG_REASM_TIMEOUT": model.Dropped} {
+		s := newStory(t)
+		syn(s).fromClient().recv(calicl).kfree(reason, "skb_release_data+0x163", calicl)
+		if p := s.one(); p.Outcome != want {
+			t.Errorf("%s: told %s, want %s", reason, p.Outcome, want)
+		}
+	}
+}
