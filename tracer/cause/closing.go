@@ -47,6 +47,9 @@ func closingOf(find func(q *inquiry, p *peer) *claim) func(c *Collector) []*foun
 				claim.missing = append(claim.missing, q.gaps...)
 				// far ends that are told as one are counted together
 				claim.evidence, claim.sum = slices.DeleteFunc(claim.evidence, func(line string) bool { return line == p.words() }), leftWords
+				if p.icmp != "" {
+					claim.sum = leftRefusedWords
+				}
 				all = append(all, &found{claim: claim, packets: p.left, ids: p.ids})
 			}
 		}
@@ -122,7 +125,7 @@ func masquerade(q *inquiry, p *peer) *claim {
 	h := lastHop(q.p, func(h *model.Hop) bool {
 		return h.Before != nil && h.After != nil && h.Before.Src != h.After.Src && h.Netns == q.state.Node()
 	})
-	if h == nil || !in {
+	if h == nil || !in || p.icmp != "" { // who sent an error back had it
 		return nil
 	}
 	return &claim{
@@ -160,6 +163,7 @@ func leftNode(q *inquiry, p *peer) *claim {
 		c.fix = append([]string{ask, "if nothing arrives there: see the network in between"}, c.fix...)
 	}
 	if p.icmp != "" {
+		c.summary = strings.Replace(c.summary, "no answer came back while it was traced", "nothing but an ICMP error ("+p.icmp+") came back while it was traced", 1)
 		c.evidence = append(c.evidence, fmt.Sprintf("an ICMP error came back: %s", p.icmp))
 	}
 	return c
@@ -173,6 +177,10 @@ func farWords(p *peer) string {
 }
 
 func (p *peer) words() string { return leftWords(p.left) }
+
+func leftRefusedWords(packets int) string {
+	return packetsWords(packets, "packet", "packets") + " left, none was answered but by an ICMP error"
+}
 
 func leftWords(packets int) string {
 	return packetsWords(packets, "packet", "packets") + " left, none came back"

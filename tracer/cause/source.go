@@ -23,7 +23,7 @@ func (q *inquiry) newSource() *model.Hop {
 // answered. Told as masquerade.
 func foreignSource(q *inquiry, p *peer) *claim {
 	h := q.newSource()
-	if h == nil || q.holds(q.state.Node(), h.After.Src) {
+	if h == nil || p.icmp != "" || q.holds(q.state.Node(), h.After.Src) { // who sent an error back knows the way
 		return nil
 	}
 	src := h.After.Src

@@ -149,7 +149,7 @@ func stepPass(j *journey, w *world, c *copyState, e *Record) {
 	c.index = e.Index
 	named := 0
 	for i, t := range tables {
-		if t.IsConntrack(w.tracks[e.Netns]) && e.Ct == 0 {
+		if t.IsConntrack(w.tracks[e.Netns]) && e.Ct == 0 && w.stillThere(e) {
 			h := j.hop(w, c, e, model.StageConntrack)
 			h.Hook, h.CTState = hookOf(e), "invalid"
 			c.invalid = true
@@ -183,6 +183,13 @@ func stepPass(j *journey, w *world, c *copyState, e *Record) {
 	h := j.hop(w, c, e, model.StageNetfilter)
 	h.Hook, h.Verdict = hookOf(e), "accept"
 	j.push(e, h)
+}
+
+// stillThere tells that what hangs at a hook is still what was listed there: conntrack's
+// own functions go with the last rule that needs them, and then nothing was tracked.
+func (w *world) stillThere(e *Record) bool {
+	_, changed := w.tables.Changed(e.Netns, e.Pf, e.Hook-1, e.Ts)
+	return !changed
 }
 
 // hasTold tells that a table has told itself since the last bracket.
