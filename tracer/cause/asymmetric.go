@@ -157,7 +157,9 @@ func cameBy(p *model.Packet) (came []model.Hop) {
 		switch {
 		case k < 0:
 			came = append(came, *h)
-		case h.Stage == model.StageDecapsulate || came[k].Stage == model.StageDecapsulate && h.Place == "node" && came[k].IfIndex == h.IfIndex:
+		case h.Stage == model.StageDecapsulate, came[k].Stage == model.StageDecapsulate:
+			// where it comes out of the tunnel the device at hand may still be that which
+			// the outer packet came by (vxlan_rcv's entry): the next one is the tunnel's
 			came[k] = *h
 		}
 	}
@@ -194,6 +196,9 @@ func (e *exchanges) seeReply(p *model.Packet, key exchangeKey) *exchange {
 
 // seeError notes that somebody says that a reply could not be passed on.
 func (e *exchanges) seeError(p *model.Packet) {
+	if p.OwnAnswer {
+		return // this node's own, about a packet that came here
+	}
 	for _, x := range slices.Backward(e.order) {
 		if x.reply != nil && !x.acked && x.refused == "" && (x.key.asked.Addr() == p.Dst || x.key.asker.Addr() == p.Src) {
 			x.refused = p.ICMP + " from " + p.Src.String()
