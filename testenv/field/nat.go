@@ -123,7 +123,7 @@ func natCases() []Case {
 			},
 			Command: "client: sleep 1.5", Src: "${CLIENT}", Dst: service,
 			Want: Want{Code: "stale-conntrack", Direction: model.Forward,
-				Says: []string{`stale conntrack entry: ` + service + `:53 still goes to \S+:8080, no rule does`, `none came back`}},
+				Says: []string{`stale conntrack entry: ` + service + `:53 still goes to \S+:8080, no rule does`, `no answer came`}},
 		},
 		{
 			Name: "entry-before-rule", Reports: []string{"kubernetes/kubernetes#48370", "moby/moby#8795"},

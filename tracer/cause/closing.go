@@ -183,5 +183,5 @@ func leftRefusedWords(packets int) string {
 }
 
 func leftWords(packets int) string {
-	return packetsWords(packets, "packet", "packets") + " left, none came back"
+	return packetsWords(packets, "packet", "packets") + " left, and no answer came"
 }

@@ -79,6 +79,7 @@ func (q *inquiry) loopClaim(n int, at *model.Hop) *claim {
 		c.evidence = append(c.evidence, "this node sends it there: "+w.words())
 	}
 	q.tellNobody(c, dst)
+	q.tellLostRouteOf(c, at.Netns, dst)
 	c.fix = []string{"ip route get " + dst.String() + "   # on this node and on " + other + ": each holds the other for the one that has it",
 		"if " + dst.String() + " is of this node's pods: see where its pod and its route are; a blackhole route for the node's block of pod addresses ends the circle, as Calico sets it",
 		"if it is not: mend the route of " + other + " that leads it back here"}
@@ -102,7 +103,9 @@ func (q *inquiry) behind(at *model.Hop) string {
 
 // tellNobody adds that no pod of this node has an address.
 func (q *inquiry) tellNobody(c *claim, addr netip.Addr) {
-	if _, ok := q.podOf(addr); !ok && !q.holds(q.state.Node(), addr) {
+	if _, ok := q.podOf(addr); ok {
+		c.evidence = append(c.evidence, "a pod of this node has "+addr.String())
+	} else if !q.holds(q.state.Node(), addr) {
 		c.evidence = append(c.evidence, "neither this node nor a pod of it has "+addr.String())
 	}
 }
