@@ -59,7 +59,7 @@ var statements = []statement{
 	{regexp.MustCompile(`(?:was translated from|became|the request was translated from) (\S+) (?:to|in) (\S+)`), translated},
 	{regexp.MustCompile(`packet #(\d+): (\w+)`), isPacket},
 	{regexp.MustCompile(`called from (.+)$`), calledFrom},
-	{regexp.MustCompile(`^(?:(\d+) packets? )(?:left, and no answer came|left, none was answered but by an ICMP error|(?:was|were) sent there, and nothing of the flow came back)$`), held},
+	{regexp.MustCompile(`^(?:(\d+) packets? )(?:left|left, and no answer came|left, none was answered but by an ICMP error|(?:was|were) sent there, and nothing of the flow came back)$`), held},
 	{regexp.MustCompile(`its end was not seen|took it in$|not a packet filter: it died outside the netfilter hooks`), held},
 	{regexp.MustCompile(`the reply's source was still (\S+)`), held},
 	{regexp.MustCompile(`packets? of the (forward|return) direction (?:was seen|passed)`), asymmetric},

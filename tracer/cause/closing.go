@@ -82,6 +82,23 @@ func (c *Collector) note(p *model.Packet, at *peer) {
 	}
 }
 
+// sentAway tells what was noted of packets that left for an address of this node's
+// though others of the exchange had arrived there, also where later ones were answered:
+// the way was lost for a while.
+func sentAway(code string) func(c *Collector) []*found {
+	return func(c *Collector) (all []*found) {
+		for _, p := range c.mem.asked {
+			if p.noted == nil || p.noted.code != code || p.told || !p.answered || !p.strayed {
+				continue // who got no answer at all is among the silent
+			}
+			p.told = true
+			p.noted.direction, p.noted.sum = model.Forward, func(packets int) string { return packetsWords(packets, "packet", "packets") + " left" }
+			all = append(all, &found{claim: p.noted, packets: p.left, ids: p.ids})
+		}
+		return all
+	}
+}
+
 // wentAstray tells what was noted when the first packet left.
 func wentAstray(code string) func(q *inquiry, p *peer) *claim {
 	return func(_ *inquiry, p *peer) *claim {

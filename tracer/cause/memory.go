@@ -115,6 +115,7 @@ type peer struct {
 	first    *model.Packet // that left or arrived
 	last     time.Time     // of the packets that did
 	answered bool
+	strayed  bool   // earlier packets of the exchange arrived on this node
 	icmp     string // an ICMP error that came back
 	icmpFrom netip.Addr
 	told     bool   // by a finding
@@ -193,7 +194,14 @@ func (m *memory) seeAsking(p *model.Packet) *peer {
 	e := endsAt(p)
 	key := keyOf(p, netip.AddrPortFrom(e.Dst, e.DstPort), p.SrcPort)
 	if at := m.peers[key]; at != nil {
-		at.count(p)
+		leaves, left := p.Outcome == model.LeftNode, at.first != nil && at.first.Outcome == model.LeftNode
+		switch {
+		case leaves && at.first != nil && !left:
+			at.restart(p) // it came here so far
+			return at
+		case leaves == left || at.first == nil:
+			at.count(p)
+		}
 		return nil
 	}
 	if !m.room() {
@@ -203,6 +211,12 @@ func (m *memory) seeAsking(p *model.Packet) *peer {
 	at.count(p)
 	m.peers[key], m.asked = at, append(m.asked, at)
 	return at
+}
+
+// restart has an exchange begin again: its packets go another way from here on.
+func (p *peer) restart(first *model.Packet) {
+	*p = peer{peerKey: p.peerKey, first: first, strayed: true}
+	p.count(first)
 }
 
 func (p *peer) count(left *model.Packet) {

@@ -97,6 +97,7 @@ var closings = []closing{
 	{"calico-node-restart", closingOf(restartAstray)},
 	{"no-route", closingOf(routeAstray)},
 	{"misrouted", closingOf(wentAstray("misrouted"))},
+	{"misrouted", sentAway("misrouted")},
 	{"masquerade", closingOf(masquerade)},
 	{"masquerade", closingOf(foreignSource)},
 	{"left-node", closingOf(leftNode)},

@@ -183,6 +183,12 @@ func TestMisrouted(t *testing.T) {
 	for _, f := range diagnoseAll(t, state, away(), reply(podB, 80)) {
 		t.Errorf("answered, but told %s", f.Code)
 	}
+	// those that went away after others had arrived are lost, whatever comes of later ones
+	arrived := away()
+	arrived.Outcome = model.Delivered
+	if found := diagnoseAll(t, state, arrived, reply(podB, 80), away(), reply(podB, 80)); len(found) != 1 || found[0].Code != "misrouted" {
+		t.Errorf("the way was lost for a while: %+v", found)
+	}
 }
 
 // inAndBack is a request that came to pod A by an uplink, and the reply that left
