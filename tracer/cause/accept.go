@@ -19,10 +19,10 @@ func (m *memory) seeArrived(p *model.Packet) {
 	if !opensAndArrived(p) {
 		return
 	}
-	if len(m.opened) >= maxPeers {
-		clear(m.opened)
+	if len(m.near.opened) >= maxPeers {
+		clear(m.near.opened)
 	}
-	m.opened[arrivedKey(p)]++
+	m.near.opened[arrivedKey(p)]++
 }
 
 func opensAndArrived(p *model.Packet) bool {
@@ -37,11 +37,11 @@ func arrivedKey(p *model.Packet) peerKey {
 // unheard tells a connection's opening segment that arrived a second time and
 // got no answer that was seen.
 func (m *memory) unheard(p *model.Packet) bool {
-	if !opensAndArrived(p) || m.opened[arrivedKey(p)] < 2 {
+	if !opensAndArrived(p) || m.near.opened[arrivedKey(p)] < 2 {
 		return false
 	}
-	at := m.peers[arrivedKey(p)]
-	return at == nil || !at.answered
+	at := m.near.peers[arrivedKey(p)]
+	return at != nil && !at.answered && !m.near.missed
 }
 
 // acceptQueue: connections wait at the socket, and nobody accepts them.
@@ -59,7 +59,7 @@ func acceptQueue(q *inquiry) *claim {
 		place, iface := q.end()
 		f := acceptsSlowly
 		c := &claim{summary: fmt.Sprintf("%s (%s)", f.what, at(place, iface)), fix: f.fix}
-		c.evidence = []string{fmt.Sprintf("the request to open a connection arrived %d times and was not answered", q.mem.opened[arrivedKey(q.p)]),
+		c.evidence = []string{fmt.Sprintf("the request to open a connection arrived %d times and was not answered", q.mem.near.opened[arrivedKey(q.p)]),
 			fmt.Sprintf("connections that wait to be accepted at %s: %d", s.Local, s.Queue)}
 		c.missing = []string{"how many the queue holds (ss -lnt: Send-Q), and so that it is full: the kernel drops such a request without a reason"}
 		return c

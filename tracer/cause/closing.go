@@ -25,8 +25,16 @@ const patience = 300 * time.Millisecond
 
 // silent are the far ends that packets left for and that never answered.
 func (c *Collector) silent() (all []*peer) {
+	if c.mem.near.missed {
+		return nil // answers were not noted, too many exchanges being under way
+	}
 	for _, p := range c.mem.asked {
-		if p.first != nil && !p.answered && c.now().Sub(p.first.Time) >= patience {
+		if p.first == nil || p.answered || c.now().Sub(p.first.Time) < patience {
+			continue
+		}
+		// where packets were left out, the answer may be among them: who answered others
+		// is not silent
+		if !c.incomplete || !c.mem.answers(p.far) {
 			all = append(all, p)
 		}
 	}
@@ -37,7 +45,7 @@ func (c *Collector) silent() (all []*peer) {
 func closingOf(find func(q *inquiry, p *peer) *claim) func(c *Collector) []*found {
 	return func(c *Collector) (all []*found) {
 		for _, p := range c.silent() {
-			if p.told || p.first.Outcome != model.LeftNode {
+			if p.told {
 				continue
 			}
 			q := &inquiry{p: p.first, d: &model.Drop{}, state: c.state, start: &c.start, mem: &c.mem}

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	maxPeers        = 512
+	maxPeers        = 2048
 	maxTranslations = 256
 )
 
@@ -36,8 +36,6 @@ type memory struct {
 	lost map[uint64]*model.Packet
 	// counted are conntrack's counters as they were when the trace began.
 	counted map[uint32]node.ConntrackStats
-	// opened counts how often the opening segment of a connection arrived.
-	opened map[peerKey]int
 	// podAt maps the addresses of the node's pods to their namespaces, as of
 	// podsRead: looking into all of them takes a while.
 	podAt    map[netip.Addr]uint32
@@ -48,6 +46,7 @@ type memory struct {
 	history   history
 	askers    askers
 	exchanges exchanges
+	near      near
 }
 
 // podsFresh is how long the list of pods' addresses is good for.
@@ -122,23 +121,25 @@ type peer struct {
 	noted    *claim // why it went another way than it should, as the node stood then
 }
 
-// room makes room for another exchange: those that were answered are of no more
-// interest.
-func (m *memory) room() bool {
+// room makes room for another exchange: those that were answered and are over are of
+// no more interest. Packets are told when they end, so that a request may be told after
+// its answer.
+func (m *memory) room(now time.Time) bool {
 	if len(m.peers) < maxPeers {
 		return true
 	}
 	m.asked = slices.DeleteFunc(m.asked, func(p *peer) bool {
-		if p.answered {
+		over := p.answered && now.Sub(p.last) > nearOver
+		if over {
 			delete(m.peers, p.peerKey)
 		}
-		return p.answered
+		return over
 	})
 	return len(m.peers) < maxPeers
 }
 
 func newMemory() memory {
-	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[dnatKey]*translation), began: make(map[peerKey]*beginning), lost: make(map[uint64]*model.Packet), counted: make(map[uint32]node.ConntrackStats), opened: make(map[peerKey]int), history: newHistory(), askers: newAskers(), exchanges: newExchanges()}
+	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[dnatKey]*translation), began: make(map[peerKey]*beginning), lost: make(map[uint64]*model.Packet), counted: make(map[uint32]node.ConntrackStats), history: newHistory(), askers: newAskers(), exchanges: newExchanges(), near: newNear()}
 }
 
 // see takes a finished packet, and gives the far end off this node that it is the
@@ -163,6 +164,7 @@ func (m *memory) see(p *model.Packet) *peer {
 		m.seeReply(p)
 		return nil
 	}
+	m.near.answer(p)
 	if at := m.peers[answers(p)]; at != nil {
 		at.answered = true // both ends asked for hold it: its answers count as requests
 	}
@@ -173,7 +175,7 @@ func (m *memory) see(p *model.Packet) *peer {
 	case model.LeftNode:
 		return m.seeAsking(p)
 	case model.Delivered, model.Unknown:
-		m.seeAsking(p)
+		m.near.ask(p, m.peers)
 	}
 	return nil
 }
@@ -193,30 +195,19 @@ func asks(p *model.Packet) bool {
 func (m *memory) seeAsking(p *model.Packet) *peer {
 	e := endsAt(p)
 	key := keyOf(p, netip.AddrPortFrom(e.Dst, e.DstPort), p.SrcPort)
-	if at := m.peers[key]; at != nil {
-		leaves, left := p.Outcome == model.LeftNode, at.first != nil && at.first.Outcome == model.LeftNode
-		switch {
-		case leaves && at.first != nil && !left:
-			at.restart(p) // it came here so far
-			return at
-		case leaves == left || at.first == nil:
-			at.count(p)
-		}
+	strayed := m.near.peers[key] != nil // it came here so far
+	if at := m.peers[key]; at != nil && (at.first != nil || !strayed) {
+		at.count(p)
 		return nil
-	}
-	if !m.room() {
+	} else if at == nil && !m.room(p.Time) {
 		return nil
+	} else if at != nil {
+		m.asked = slices.DeleteFunc(m.asked, func(p *peer) bool { return p == at }) // answers to what came here
 	}
-	at := &peer{peerKey: key, first: p}
+	at := &peer{peerKey: key, first: p, strayed: strayed}
 	at.count(p)
 	m.peers[key], m.asked = at, append(m.asked, at)
 	return at
-}
-
-// restart has an exchange begin again: its packets go another way from here on.
-func (p *peer) restart(first *model.Packet) {
-	*p = peer{peerKey: p.peerKey, first: first, strayed: true}
-	p.count(first)
 }
 
 func (p *peer) count(left *model.Packet) {
@@ -234,6 +225,7 @@ func (m *memory) seeReply(p *model.Packet) {
 		m.seeError(p)
 		return
 	}
+	m.near.answer(p)
 	if at := m.peers[answers(p)]; at != nil {
 		at.answered = true
 		return
@@ -243,9 +235,7 @@ func (m *memory) seeReply(p *model.Packet) {
 	// have been seen: whose answer this is cannot be told then, and nobody is to be
 	// called silent who is not; an answer that is later than answers are is another's
 	for _, at := range m.asked {
-		if at.proto == "udp" && p.Proto == "udp" && at.far.Addr() == p.Src && at.near == answers(p).near {
-			at.answered = true // from another port, as TFTP does
-		}
+		at.answerFromPort(p)
 		if at.far == netip.AddrPortFrom(p.Src, p.SrcPort) && at.proto == p.Proto && at.rewritten() && p.Time.Sub(at.last) <= patience {
 			at.answered = true
 		}
@@ -262,11 +252,12 @@ func (p *peer) rewritten() bool {
 // early notes an answer whose request has not been told yet: packets are told
 // when they end, and a reply may end first.
 func (m *memory) early(p *model.Packet) {
-	if !m.room() {
+	if !m.room(p.Time) {
+		m.near.missed = true
 		return
 	}
 	key := answers(p)
-	at := &peer{peerKey: key, answered: true}
+	at := &peer{peerKey: key, answered: true, last: p.Time}
 	m.peers[key], m.asked = at, append(m.asked, at)
 }
 

@@ -90,7 +90,7 @@ func (q *inquiry) wayOut() string {
 // localBefore: packets to the same address were this node's own a while ago.
 func localBefore(q *inquiry, p *peer) *claim {
 	self, addr, before := q.state.Node(), p.far.Addr(), (*model.Packet)(nil)
-	for _, other := range q.mem.asked {
+	for _, other := range q.mem.near.peers {
 		if f := other.first; other.far.Addr() == addr && f != nil && f.Outcome == model.Delivered && f.Time.Before(p.first.Time) {
 			if h := lastHop(f, func(h *model.Hop) bool { return h.Netns != 0 }); h != nil && h.Netns == self {
 				before = f

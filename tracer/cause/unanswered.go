@@ -16,11 +16,11 @@ import (
 // unansweredAsks tells of each far end that was asked here and said nothing. Where
 // packets were left out or lost, the answers may be among them.
 func unansweredAsks(c *Collector) (all []*found) {
-	if c.incomplete {
+	if c.incomplete || c.mem.near.crowded || c.mem.near.missed {
 		return nil
 	}
-	for _, p := range c.silent() {
-		if p.told || p.first.Outcome == model.LeftNode || c.explained(p) {
+	for _, p := range c.mem.near.inOrder() {
+		if p.answered || c.now().Sub(p.first.Time) < patience || c.explained(p) {
 			continue
 		}
 		q := &inquiry{p: p.first, d: lastSeen(p.first), state: c.state, start: &c.start, mem: &c.mem}
