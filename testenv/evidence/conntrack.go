@@ -110,13 +110,12 @@ func hasFailed(c *Court, m []string, _ model.Finding) string {
 }
 
 func diedAsAnswer(c *Court, m []string, f model.Finding) string {
-	id, _ := strconv.ParseUint(m[1], 10, 64) // digits, as the form says
-	p, ok := c.packets[id]
+	p, ok := c.packet(m[1])
 	switch {
 	case !ok || p.Outcome != model.Dropped || !p.OwnAnswer:
-		return fmt.Sprintf("packet #%d is no answer that died", id)
+		return fmt.Sprintf("packet #%s is no answer that died", m[1])
 	case !slices.Contains(f.Packets, p.AnswerTo):
-		return fmt.Sprintf("packet #%d answers #%d", id, p.AnswerTo)
+		return fmt.Sprintf("packet #%s answers #%d", m[1], p.AnswerTo)
 	}
 	return ""
 }

@@ -16,7 +16,7 @@ import (
 
 var addressStatements = []statement{
 	{regexp.MustCompile(`^ip addr: ([^ ,]+)(?: of .+?)? has (?:no (IPv[46]) address|(no )?([0-9a-f.:]+)(?:/\d+)?(?:, (dadfailed tentative|tentative))?)$`), hasAddress},
-	{regexp.MustCompile(`^no interface of this node has (\S+)$`), notOnNode},
+	{regexp.MustCompile(`^no interface of this node has (\S+)$`), notOfNode},
 	{regexp.MustCompile(`^ip route show table local: none to (\S+)$`), noLocalRoute},
 	{regexp.MustCompile(`^packet #(\d+): (\S+) to (\S+) was delivered at this node at `), wasDelivered},
 	{regexp.MustCompile(`^packet #(\d+) was translated from (\S+) to (\S+)$`), thatTranslated},
@@ -50,13 +50,6 @@ func hasAddress(c *Court, m []string, _ model.Finding) string {
 		}
 	}
 	return "ip addr does not say so anywhere"
-}
-
-func notOnNode(c *Court, m []string, _ model.Finding) string {
-	if strings.Contains(c.run(c.node, "ip", "-o", "addr"), " "+m[1]+"/") {
-		return "ip addr has it"
-	}
-	return ""
 }
 
 func noLocalRoute(c *Court, m []string, _ model.Finding) string {

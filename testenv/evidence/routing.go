@@ -224,12 +224,11 @@ func ofNobody(c *Court, m []string, f model.Finding) string {
 }
 
 func wentBy(c *Court, m []string, _ model.Finding) string {
-	id, _ := strconv.ParseUint(m[2], 10, 64) // digits, as the form says
 	stages := []model.Stage{model.StageReceive, model.StageDecapsulate}
 	if m[1] == "reply" {
 		stages = []model.Stage{model.StageTransmit, model.StageEncapsulate}
 	}
-	p := c.packets[id]
+	p, _ := c.packet(m[2]) // one that is not there came by nothing
 	if !slices.ContainsFunc(p.Hops, func(h model.Hop) bool { return h.Interface == m[3] && slices.Contains(stages, h.Stage) }) {
 		return "that packet did not"
 	}

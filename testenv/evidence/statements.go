@@ -458,8 +458,7 @@ func translated(c *Court, m []string, _ model.Finding) string {
 }
 
 func isPacket(c *Court, m []string, _ model.Finding) string {
-	id, _ := strconv.ParseUint(m[1], 10, 64) // digits, as the form says
-	if p, ok := c.packets[id]; !ok || p.Proto != m[2] {
+	if p, ok := c.packet(m[1]); !ok || p.Proto != m[2] {
 		return "there is no such packet"
 	}
 	return ""

@@ -140,7 +140,7 @@ func (q *inquiry) astrayClaim(p *peer, gone *model.NodeEvent) *claim {
 	if gone.By != nil {
 		c.summary = strings.Replace(c.summary, "deleted", fmt.Sprintf("deleted by %s (pid %d)", gone.By.Comm, gone.By.PID), 1)
 	}
-	c.evidence = []string{clocked(gone), p.words()}
+	c.evidence = []string{clocked(gone)}
 	if w := q.wayFor(q.state.Node(), p.far.Addr()); w.fib != nil {
 		c.evidence = append(c.evidence, "the way to it now: "+w.words())
 	}

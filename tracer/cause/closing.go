@@ -7,7 +7,6 @@ package cause
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -54,7 +53,7 @@ func closingOf(find func(q *inquiry, p *peer) *claim) func(c *Collector) []*foun
 				claim.direction = model.Forward
 				claim.missing = append(claim.missing, q.gaps...)
 				// far ends that are told as one are counted together
-				claim.evidence, claim.sum = slices.DeleteFunc(claim.evidence, func(line string) bool { return line == p.words() }), leftWords
+				claim.sum = leftWords
 				if p.icmp != "" {
 					claim.sum = leftRefusedWords
 				}
@@ -113,7 +112,6 @@ func wentAstray(code string) func(q *inquiry, p *peer) *claim {
 		if p.noted == nil || p.noted.code != code {
 			return nil
 		}
-		p.noted.evidence = append(p.noted.evidence, p.words())
 		return p.noted
 	}
 }
@@ -147,16 +145,14 @@ func astray(q *inquiry, p *peer) *claim {
 // no answer came.
 func masquerade(q *inquiry, p *peer) *claim {
 	in, _ := q.encapsulated()
-	h := lastHop(q.p, func(h *model.Hop) bool {
-		return h.Before != nil && h.After != nil && h.Before.Src != h.After.Src && h.Netns == q.state.Node()
-	})
+	h := q.newSource()
 	if h == nil || !in || p.icmp != "" { // who sent an error back had it
 		return nil
 	}
 	return &claim{
 		summary: fmt.Sprintf("the source of packets to the pod %s is rewritten from %s to %s, and no answer comes: a policy or route over there may not know it", p.far.Addr(), h.Before.Src, h.After.Src),
 		evidence: []string{fmt.Sprintf("%s: %s became %s in %s", at(h.Place, h.Interface), h.Before.Src, h.After.Src, orElse(h.Hook, "POSTROUTING")),
-			"it went on inside the tunnel, so the destination is a pod", p.words()},
+			"it went on inside the tunnel, so the destination is a pod"},
 		missing: []string{"what became of it on the other node"},
 		fix: []string{
 			"trace on the other node: pathtrace --src " + h.After.Src.String() + " --dst " + p.far.Addr().String(),
@@ -177,7 +173,6 @@ func leftNode(q *inquiry, p *peer) *claim {
 	if h := q.newSource(); h != nil {
 		q.leftAs(c, h, farWords(p), by)
 	}
-	c.evidence = append(c.evidence, p.words())
 	q.tellSent(c)
 	ask := fmt.Sprintf("on the node that has %s: pathtrace --src %s --dst %s", e.Dst, e.Src, e.Dst)
 	if in, outer := q.encapsulated(); in && outer != nil {
@@ -200,8 +195,6 @@ func farWords(p *peer) string {
 	}
 	return p.far.String() + " (" + p.proto + ")"
 }
-
-func (p *peer) words() string { return leftWords(p.left) }
 
 func leftRefusedWords(packets int) string {
 	return packetsWords(packets, "packet", "packets") + " left, none was answered but by an ICMP error"

@@ -116,7 +116,6 @@ func loopAstray(q *inquiry, p *peer) *claim {
 	if times, at := circles(p.first); times > 0 {
 		c := q.loopClaim(times, at)
 		c.certain = times > 1 || ttlExceeded(p.icmp)
-		c.evidence = append(c.evidence, p.words())
 		tellExceeded(c, p)
 		if !c.certain {
 			c.missing = append(c.missing, "that it went on like that: it was seen to come back once")
@@ -128,7 +127,7 @@ func loopAstray(q *inquiry, p *peer) *claim {
 	}
 	e := endsAt(q.p)
 	c := &claim{subject: "loop beyond", summary: fmt.Sprintf("the TTL of packets to %s is used up beyond this node: they circle between %s and another router", e.Dst, routerWords(p))}
-	c.evidence = []string{p.words(), fmt.Sprintf("its TTL was %d when it was first seen", p.first.TTL)}
+	c.evidence = []string{fmt.Sprintf("its TTL was %d when it was first seen", p.first.TTL)}
 	tellExceeded(c, p)
 	c.missing = []string{"between whom: it did not come back to this node"}
 	c.fix = []string{"see the way: traceroute -n " + e.Dst.String(), "mend the routes of the two routers that are named there in turns"}

@@ -154,10 +154,7 @@ func (m *memory) see(p *model.Packet) *peer {
 	m.seeTranslation(p)
 	if p.OwnAnswer {
 		m.seeLost(p)
-		// the other end did not answer by it; what arrived here did get its answer
-		if at := m.peers[answers(p)]; at != nil && at.first != nil && at.first.Outcome != model.LeftNode {
-			at.answered = true
-		}
+		m.near.answer(p) // the other end did not answer by it; what arrived here did get its answer
 		return nil
 	}
 	if p.Direction == model.Return {
@@ -173,7 +170,7 @@ func (m *memory) see(p *model.Packet) *peer {
 	}
 	switch p.Outcome {
 	case model.LeftNode:
-		return m.seeAsking(p)
+		return m.seeLeaving(p)
 	case model.Delivered, model.Unknown:
 		m.near.ask(p, m.peers)
 	}
@@ -190,9 +187,9 @@ func asks(p *model.Packet) bool {
 	return lastHop(p, func(h *model.Hop) bool { return strings.HasSuffix(h.CTState, "-reply") }) == nil
 }
 
-// seeAsking notes that something was asked of somebody, and gives whom, if it was
-// the first.
-func (m *memory) seeAsking(p *model.Packet) *peer {
+// seeLeaving notes that something was asked of somebody off this node, and gives
+// whom, if it was the first.
+func (m *memory) seeLeaving(p *model.Packet) *peer {
 	e := endsAt(p)
 	key := keyOf(p, netip.AddrPortFrom(e.Dst, e.DstPort), p.SrcPort)
 	strayed := m.near.peers[key] != nil // it came here so far

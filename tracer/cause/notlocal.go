@@ -25,7 +25,7 @@ func notLocal(q *inquiry, p *peer) *claim {
 	self, addr := q.state.Node(), p.far.Addr()
 	if r, ok := q.routeTo(self, addr); ok && r.Type == unix.RTN_LOCAL {
 		c := &claim{subject: addr.String(), summary: fmt.Sprintf("%s is an address of this node, but packets to it left by %s: its local route was missing when they came", addr, q.wayOut())}
-		c.evidence = []string{"the way to it now: " + q.routeWords(self, r), p.words()}
+		c.evidence = []string{"the way to it now: " + q.routeWords(self, r)}
 		c.missing = []string{"who took the route away and put it back"}
 		c.fix = []string{"watch it happen: ip monitor route address"}
 		return c
@@ -44,7 +44,6 @@ func notLocal(q *inquiry, p *peer) *claim {
 		if r, ok := q.routeTo(self, addr); ok {
 			c.evidence = append(c.evidence, "the way to it now: "+q.routeWords(self, r))
 		}
-		c.evidence = append(c.evidence, p.words())
 		if p.icmp != "" {
 			c.evidence = append(c.evidence, "an ICMP error came back: "+p.icmp)
 		}

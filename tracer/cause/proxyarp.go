@@ -191,8 +191,10 @@ func (q *inquiry) silentGateway6(c *claim, host *node.Link, hop netip.Addr) {
 
 // tellLostRouteOf says who took the route to an address away in a namespace, if that
 // was while it was traced.
-func (q *inquiry) tellLostRouteOf(c *claim, netns uint32, to netip.Addr) {
-	if e := q.mem.history.lostRoute(netns, to, diedAt(q.p)); e != nil {
+func (q *inquiry) tellLostRouteOf(c *claim, netns uint32, to netip.Addr) *model.NodeEvent {
+	e := q.mem.history.lostRoute(netns, to, diedAt(q.p))
+	if e != nil {
 		c.evidence = append(c.evidence, clocked(e))
 	}
+	return e
 }

@@ -274,12 +274,8 @@ func (w way) getCommand() string {
 // tellLostRoute says who took the route to an address away, if that was while it
 // was traced.
 func (q *inquiry) tellLostRoute(c *claim, to netip.Addr) {
-	e := q.mem.history.lostRoute(q.d.Netns, to, diedAt(q.p))
-	if e == nil {
-		return
-	}
-	c.evidence = append(c.evidence, clocked(e))
-	if e.What == model.RouteDeleted && e.By != nil {
+	e := q.tellLostRouteOf(c, q.d.Netns, to)
+	if e != nil && e.What == model.RouteDeleted && e.By != nil {
 		c.summary += fmt.Sprintf("; %s (pid %d) deleted the route %s at %s", e.By.Comm, e.By.PID, e.Object, clock(e.Time))
 	}
 }

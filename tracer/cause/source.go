@@ -32,7 +32,7 @@ func foreignSource(q *inquiry, p *peer) *claim {
 	}
 	c := &claim{subject: src.String(), summary: fmt.Sprintf("the source of packets to %s is rewritten from %s to %s, which no interface of this node has, and no answer comes: answers go to whoever has it", p.far.Addr(), h.Before.Src, src)}
 	q.tellSource(c, h)
-	c.evidence = append(c.evidence, fmt.Sprintf("no interface of this node has %s", src), p.words())
+	c.evidence = append(c.evidence, fmt.Sprintf("no interface of this node has %s", src))
 	c.missing = []string{"whether the network is to route that address to this node all the same"}
 	c.fix = []string{"have the rule take an address that this node has: Calico's natOutgoingAddress, a rule's --to-source; or give this node that address, if it is to have it"}
 	return c

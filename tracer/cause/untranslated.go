@@ -44,7 +44,6 @@ func serviceUntranslated(q *inquiry, p *peer) *claim {
 	if r, ok := q.routeTo(self, addr); ok {
 		c.evidence = append(c.evidence, "the way to it now: "+q.routeWords(self, r))
 	}
-	c.evidence = append(c.evidence, p.words())
 	if p.icmp != "" {
 		c.evidence = append(c.evidence, "an ICMP error came back: "+p.icmp)
 	}
