@@ -21,8 +21,12 @@
 #include "rules_print.h"
 
 #define MAX_NESTING 4
-/* A traversal that is this old has left without being seen. */
-#define STALE_TRAVERSAL_NS 50000000ULL
+/*
+ * A traversal that is this old has left without being seen. It lasts microseconds, but
+ * in a VM whose CPU is taken away (steal) 50 ms were not enough for a REJECT, whose
+ * answer goes through the table while the packet is in it.
+ */
+#define STALE_TRAVERSAL_NS 1000000000ULL
 
 /* Set by the loader. */
 const volatile u32 blocks_per_cpu = 0; /* room in `snapshots` */

@@ -217,6 +217,51 @@ func reply(from netip.Addr, port uint16) *model.Packet {
 	return &model.Packet{Direction: model.Return, Time: time.Now(), Proto: "tcp", TCPFlags: "S.", Src: from, SrcPort: port, Dst: podA, DstPort: 40000, Outcome: model.Delivered}
 }
 
+// TestSilenceOfATraceThatMissed: a far end that answered once and later did not is told
+// as silent, unless its answer may be among packets that the trace did not get.
+func TestSilenceOfATraceThatMissed(t *testing.T) {
+	for name, tc := range map[string]struct {
+		summary model.Summary
+		found   int
+	}{
+		"nothing missed":                      {model.Summary{}, 1},
+		"programs left out: a hop, no packet": {model.Summary{SkippedRuns: 9}, 1},
+		"packets without room":                {model.Summary{LostPackets: 1}, 0},
+		"events lost":                         {model.Summary{LostEvents: 1}, 0},
+		"packets left out by sampling":        {model.Summary{SampledOut: 1}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := New(madeNode(), nil)
+			c.Start(&model.Start{Type: model.TypeStart, Src: model.End{Given: "a", Netns: podNS}, Dst: model.End{Given: remote.String(), Addresses: model.Prefixes{netip.PrefixFrom(remote, 32)}}})
+			later := leaving(func(p *model.Packet) { p.SrcPort = 40001 })
+			for i, p := range []*model.Packet{leaving(nil), reply(remote, 80), later} {
+				p.ID = uint64(i + 1)
+				c.Packet(p)
+			}
+			var told findings
+			if err := c.Sink(&told).Summary(&tc.summary); err != nil {
+				t.Fatal(err)
+			}
+			if len(told.all) != tc.found {
+				t.Errorf("%d findings, want %d: %+v", len(told.all), tc.found, told.all)
+			}
+		})
+	}
+}
+
+// findings is a sink that keeps nothing else.
+type findings struct {
+	model.Sink
+	all []model.Finding
+}
+
+func (s *findings) Finding(f *model.Finding) error {
+	s.all = append(s.all, *f)
+	return nil
+}
+
+func (*findings) Summary(*model.Summary) error { return nil }
+
 func TestLeftNode(t *testing.T) {
 	found := diagnoseAll(t, madeNode(), leaving(nil))
 	if len(found) != 1 || found[0].Code != "left-node" || !strings.Contains(words(found[0]), "on node 172.30.0.2: pathtrace --src 10.244.1.2 --dst 10.244.2.3") {
