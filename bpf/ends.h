@@ -10,6 +10,12 @@
 #include "rules_legacy.h"
 #include "rules_nft.h"
 
+/* The family of the header that is routed: the outer one's in a tunnel. */
+static __always_inline u8 carried_as(const struct tracked *t, const struct pkt *p)
+{
+	return p->encap ? p->tun.family : t->t.family;
+}
+
 /* What the route decided so far says, from the skb's dst. */
 static __always_inline void read_dst(struct sk_buff *skb, u8 family, u32 *oif,
 				     s32 *error, u8 *type,
@@ -139,7 +145,7 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, u64 location,
 		forget(key, t);
 		return 0;
 	}
-	read_dst(skb, t->t.family, &e->dst_oif, &e->dst_error, &e->dst_type, &out);
+	read_dst(skb, carried_as(t, &p), &e->dst_oif, &e->dst_error, &e->dst_type, &out);
 	/* the device is often cleared by now: the route knows it */
 	fill(&e->e, t, &p, dev ? dev : out, KIND_DROP, fn);
 	e->location = location;

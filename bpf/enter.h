@@ -108,6 +108,10 @@ static __always_inline struct tracked *enter(struct sk_buff *skb, u64 nh,
 					t->first_ifindex == BPF_CORE_READ(dev, ifindex)));
 		int known = same_packet(t, p) && !again;
 
+		if (!known && sealed(t, p)) {
+			refresh(t, p);
+			return t;
+		}
 		if (known && (dir || !same_tuple(&t->t, &p->l3.t))) {
 			/* NAT may have taken it out of what matches by itself */
 			refresh(t, p);

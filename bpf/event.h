@@ -67,6 +67,16 @@ enum fn {
 	FN_vxlan_xmit,
 	FN_vxlan_xmit_one,
 	FN_vxlan_rcv,
+	FN_geneve_xmit,
+	FN_geneve_udp_encap_recv,
+	FN_ip_tunnel_xmit,
+	FN_ip_tunnel_rcv,
+	FN_sit_tunnel_xmit,
+	FN_ipip6_rcv,
+	FN_ip6_tnl_xmit,
+	FN_ip6_tnl_rcv,
+	FN_wg_xmit,
+	FN_wg_allowedips_lookup_src,
 	FN___dev_queue_xmit,
 	FN_tcp_v4_rcv,
 	FN_tcp_v6_rcv,
@@ -116,15 +126,27 @@ struct tuple {
 	u16 pad;
 };
 
-/* The outer header of a VXLAN packet. */
+/* What carries a packet between nodes: told by the outer header. */
+enum tunnel_kind {
+	TUNNEL_NONE,
+	TUNNEL_VXLAN,
+	TUNNEL_GENEVE,
+	TUNNEL_GRE,
+	TUNNEL_IPV4, /* IPv4 in IP: ipip, ip6tnl */
+	TUNNEL_IPV6, /* IPv6 in IP: sit, ip6tnl */
+	TUNNEL_WIREGUARD, /* encrypted: told by the skb that was followed into it */
+};
+
+/* The outer header of a packet in a tunnel. */
 struct tunnel {
 	u32 saddr[4];
 	u32 daddr[4];
-	u16 sport;
+	u16 sport; /* 0 where there are no ports */
 	u16 dport;
-	u32 vni;
+	u32 vni; /* VXLAN's and Geneve's network number, GRE's key; 0: none */
 	u8 family;
-	u8 pad[7];
+	u8 kind; /* enum tunnel_kind */
+	u8 pad[6];
 };
 
 struct event {
@@ -295,14 +317,21 @@ struct end_key {
 
 enum end_of { END_SRC = 1, END_DST = 2 };
 
+/* A UDP destination port that carries a tunnel. */
+struct carrier {
+	u16 port; /* host order */
+	u8 kind; /* enum tunnel_kind: VXLAN or Geneve */
+	u8 pad;
+};
+
 struct filter {
 	struct end src;
 	struct end dst;
 	u16 port; /* of dst, 0: all */
 	u8 proto; /* 0: all; IPPROTO_ICMP covers ICMPv6 too */
 	u8 tentative; /* follow what only has the src end, for NAT to settle */
-	u32 n_vxlan;
-	u16 vxlan[MAX_PORTS]; /* UDP destination ports that carry VXLAN, host order */
+	u32 n_carriers;
+	struct carrier carriers[MAX_PORTS]; /* UDP ports inside which is looked */
 	u32 node_netns;
 	u32 n_uplinks;
 	u32 uplinks[MAX_UPLINKS]; /* ifindexes in node_netns whose packets come from outside */
@@ -328,6 +357,7 @@ EXPORT(enum, fn);
 EXPORT(enum, dir);
 EXPORT(enum, event_flag);
 EXPORT(enum, rules_flag);
+EXPORT(enum, tunnel_kind);
 EXPORT(struct, rule_match);
 EXPORT(struct, looked);
 EXPORT(enum, end_of);

@@ -255,10 +255,36 @@ int br_forward_in(u64 *ctx)
 
 SIGHT(br_pass_frame_up, 0, KIND_BRIDGE)
 
-/* --- VXLAN --- */
+/* --- tunnels --- */
 
 SIGHT(vxlan_xmit, 0, KIND_ENCAP)
 SIGHT(vxlan_rcv, 1, KIND_DECAP)
+SIGHT(geneve_xmit, 0, KIND_ENCAP)
+SIGHT(geneve_udp_encap_recv, 1, KIND_DECAP)
+SIGHT(ip_tunnel_xmit, 0, KIND_ENCAP) /* ipip, gre, gretap */
+SIGHT(ip_tunnel_rcv, 1, KIND_DECAP) /* the same, and IPv4 that came to sit */
+SIGHT(sit_tunnel_xmit, 0, KIND_ENCAP)
+SIGHT(ipip6_rcv, 0, KIND_DECAP)
+SIGHT(ip6_tnl_xmit, 0, KIND_ENCAP) /* ip6tnl, ip6gre */
+SIGHT(ip6_tnl_rcv, 1, KIND_DECAP)
+
+SEC("fentry/wg_xmit")
+int wg_xmit_in(u64 *ctx)
+{
+	return on_sealing(ARG(0, struct sk_buff *), FN_wg_xmit);
+}
+
+SEC("fexit/wg_allowedips_lookup_src")
+int wg_allowedips_lookup_src_out(u64 *ctx)
+{
+	struct sk_buff *skb = ARG(1, struct sk_buff *);
+	u64 found = 0;
+
+	if (!in_flight && !may_enter_by(skb->dev))
+		return 0;
+	bpf_get_func_ret(ctx, &found);
+	return on_source(skb, found, FN_wg_allowedips_lookup_src);
+}
 
 /* --- queueing --- */
 

@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type FentryCarrier struct {
+	_    structs.HostLayout
+	Port uint16
+	Kind uint8
+	Pad  uint8
+}
+
 type FentryCounters struct {
 	_           structs.HostLayout
 	LostEvents  uint64
@@ -176,63 +183,73 @@ type FentryEventTable struct {
 }
 
 type FentryFilter struct {
-	_         structs.HostLayout
-	Src       FentryEnd
-	Dst       FentryEnd
-	Port      uint16
-	Proto     uint8
-	Tentative uint8
-	N_vxlan   uint32
-	Vxlan     [8]uint16
-	NodeNetns uint32
-	N_uplinks uint32
-	Uplinks   [16]uint32
+	_          structs.HostLayout
+	Src        FentryEnd
+	Dst        FentryEnd
+	Port       uint16
+	Proto      uint8
+	Tentative  uint8
+	N_carriers uint32
+	Carriers   [8]FentryCarrier
+	NodeNetns  uint32
+	N_uplinks  uint32
+	Uplinks    [16]uint32
 }
 
 type FentryFn uint32
 
 const (
-	FentryFnFN_none               FentryFn = 0
-	FentryFnFN_netDevStartXmit    FentryFn = 1
-	FentryFnFN_netifReceiveSkb    FentryFn = 2
-	FentryFnFN_kfreeSkb           FentryFn = 3
-	FentryFnFN_consumeSkb         FentryFn = 4
-	FentryFnFN_fibTableLookup     FentryFn = 5
-	FentryFnFN_tcpSendReset       FentryFn = 6
-	FentryFnFN_icmpSend           FentryFn = 7
-	FentryFnFN_moduleLoad         FentryFn = 8
-	FentryFnFN_nfHookSlow         FentryFn = 9
-	FentryFnFN_iptDoTable         FentryFn = 10
-	FentryFnFN_ip6tDoTable        FentryFn = 11
-	FentryFnFN_nftDoChain         FentryFn = 12
-	FentryFnFN_nfConntrackIn      FentryFn = 13
-	FentryFnFN_ipRouteInputSlow   FentryFn = 14
-	FentryFnFN_ip6RouteInput      FentryFn = 15
-	FentryFnFN_fibValidateSource  FentryFn = 16
-	FentryFnFN_ipForward          FentryFn = 17
-	FentryFnFN_ip6Forward         FentryFn = 18
-	FentryFnFN_neighResolveOutput FentryFn = 19
-	FentryFnFN_brHandleFrame      FentryFn = 20
-	FentryFnFN_brForward          FentryFn = 21
-	FentryFnFN_brPassFrameUp      FentryFn = 22
-	FentryFnFN_vxlanXmit          FentryFn = 23
-	FentryFnFN_vxlanXmitOne       FentryFn = 24
-	FentryFnFN_vxlanRcv           FentryFn = 25
-	FentryFnFN___devQueueXmit     FentryFn = 26
-	FentryFnFN_tcpV4Rcv           FentryFn = 27
-	FentryFnFN_tcpV6Rcv           FentryFn = 28
-	FentryFnFN_udpQueueRcvSkb     FentryFn = 29
-	FentryFnFN_udpv6QueueRcvSkb   FentryFn = 30
-	FentryFnFN_icmpRcv            FentryFn = 31
-	FentryFnFN_icmpv6Rcv          FentryFn = 32
-	FentryFnFN_sctpRcv            FentryFn = 33
-	FentryFnFN___icmpSend         FentryFn = 34
-	FentryFnFN_icmp6Send          FentryFn = 35
-	FentryFnFN_nfSendReset        FentryFn = 36
-	FentryFnFN_nfSendReset6       FentryFn = 37
-	FentryFnFN_nfHookRunBpf       FentryFn = 38
-	FentryFnFN_tcpV4SendReset     FentryFn = 39
-	FentryFnFN_tcpV6SendReset     FentryFn = 40
+	FentryFnFN_none                  FentryFn = 0
+	FentryFnFN_netDevStartXmit       FentryFn = 1
+	FentryFnFN_netifReceiveSkb       FentryFn = 2
+	FentryFnFN_kfreeSkb              FentryFn = 3
+	FentryFnFN_consumeSkb            FentryFn = 4
+	FentryFnFN_fibTableLookup        FentryFn = 5
+	FentryFnFN_tcpSendReset          FentryFn = 6
+	FentryFnFN_icmpSend              FentryFn = 7
+	FentryFnFN_moduleLoad            FentryFn = 8
+	FentryFnFN_nfHookSlow            FentryFn = 9
+	FentryFnFN_iptDoTable            FentryFn = 10
+	FentryFnFN_ip6tDoTable           FentryFn = 11
+	FentryFnFN_nftDoChain            FentryFn = 12
+	FentryFnFN_nfConntrackIn         FentryFn = 13
+	FentryFnFN_ipRouteInputSlow      FentryFn = 14
+	FentryFnFN_ip6RouteInput         FentryFn = 15
+	FentryFnFN_fibValidateSource     FentryFn = 16
+	FentryFnFN_ipForward             FentryFn = 17
+	FentryFnFN_ip6Forward            FentryFn = 18
+	FentryFnFN_neighResolveOutput    FentryFn = 19
+	FentryFnFN_brHandleFrame         FentryFn = 20
+	FentryFnFN_brForward             FentryFn = 21
+	FentryFnFN_brPassFrameUp         FentryFn = 22
+	FentryFnFN_vxlanXmit             FentryFn = 23
+	FentryFnFN_vxlanXmitOne          FentryFn = 24
+	FentryFnFN_vxlanRcv              FentryFn = 25
+	FentryFnFN_geneveXmit            FentryFn = 26
+	FentryFnFN_geneveUdpEncapRecv    FentryFn = 27
+	FentryFnFN_ipTunnelXmit          FentryFn = 28
+	FentryFnFN_ipTunnelRcv           FentryFn = 29
+	FentryFnFN_sitTunnelXmit         FentryFn = 30
+	FentryFnFN_ipip6Rcv              FentryFn = 31
+	FentryFnFN_ip6TnlXmit            FentryFn = 32
+	FentryFnFN_ip6TnlRcv             FentryFn = 33
+	FentryFnFN_wgXmit                FentryFn = 34
+	FentryFnFN_wgAllowedipsLookupSrc FentryFn = 35
+	FentryFnFN___devQueueXmit        FentryFn = 36
+	FentryFnFN_tcpV4Rcv              FentryFn = 37
+	FentryFnFN_tcpV6Rcv              FentryFn = 38
+	FentryFnFN_udpQueueRcvSkb        FentryFn = 39
+	FentryFnFN_udpv6QueueRcvSkb      FentryFn = 40
+	FentryFnFN_icmpRcv               FentryFn = 41
+	FentryFnFN_icmpv6Rcv             FentryFn = 42
+	FentryFnFN_sctpRcv               FentryFn = 43
+	FentryFnFN___icmpSend            FentryFn = 44
+	FentryFnFN_icmp6Send             FentryFn = 45
+	FentryFnFN_nfSendReset           FentryFn = 46
+	FentryFnFN_nfSendReset6          FentryFn = 47
+	FentryFnFN_nfHookRunBpf          FentryFn = 48
+	FentryFnFN_tcpV4SendReset        FentryFn = 49
+	FentryFnFN_tcpV6SendReset        FentryFn = 50
 )
 
 type FentryFrame struct {
@@ -349,6 +366,7 @@ const (
 	FentryTrackedFlagTRACKED_ORIGIN    FentryTrackedFlag = 16
 	FentryTrackedFlagTRACKED_LEARNED   FentryTrackedFlag = 64
 	FentryTrackedFlagTRACKED_FRAGMENT  FentryTrackedFlag = 32
+	FentryTrackedFlagTRACKED_SEALED    FentryTrackedFlag = 128
 )
 
 type FentryTunnel struct {
@@ -359,8 +377,21 @@ type FentryTunnel struct {
 	Dport  uint16
 	Vni    uint32
 	Family uint8
-	Pad    [7]uint8
+	Kind   uint8
+	Pad    [6]uint8
 }
+
+type FentryTunnelKind uint32
+
+const (
+	FentryTunnelKindTUNNEL_NONE      FentryTunnelKind = 0
+	FentryTunnelKindTUNNEL_VXLAN     FentryTunnelKind = 1
+	FentryTunnelKindTUNNEL_GENEVE    FentryTunnelKind = 2
+	FentryTunnelKindTUNNEL_GRE       FentryTunnelKind = 3
+	FentryTunnelKindTUNNEL_IPV4      FentryTunnelKind = 4
+	FentryTunnelKindTUNNEL_IPV6      FentryTunnelKind = 5
+	FentryTunnelKindTUNNEL_WIREGUARD FentryTunnelKind = 6
+)
 
 type FentryTuple struct {
 	_      structs.HostLayout
@@ -377,160 +408,171 @@ type FentryTuple struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FentryMapAnchor                  = "anchor"
-	FentryMapCountersNow             = "counters_now"
-	FentryMapCurrents                = "currents"
-	FentryMapEvents                  = "events"
-	FentryMapFrameBuffers            = "frame_buffers"
-	FentryMapHeads                   = "heads"
-	FentryMapLayouts                 = "layouts"
-	FentryMapLearned                 = "learned"
-	FentryMapMovedEnds               = "moved_ends"
-	FentryMapNftWalks                = "nft_walks"
-	FentryMapOthers                  = "others"
-	FentryMapReplaced                = "replaced"
-	FentryMapRulesCpus               = "rules_cpus"
-	FentryMapSkbs                    = "skbs"
-	FentryMapSnapshots               = "snapshots"
-	FentryMapTraversals              = "traversals"
-	FentryProgDevQueueXmitOut        = "__dev_queue_xmit_out"
-	FentryProgIcmpSendIn             = "__icmp_send_in"
-	FentryProgBrForwardIn            = "br_forward_in"
-	FentryProgBrHandleFrameIn        = "br_handle_frame_in"
-	FentryProgBrPassFrameUpIn        = "br_pass_frame_up_in"
-	FentryProgFibValidateSourceOut   = "fib_validate_source_out"
-	FentryProgFindMemory             = "find_memory"
-	FentryProgIcmp6SendIn            = "icmp6_send_in"
-	FentryProgIcmpRcvIn              = "icmp_rcv_in"
-	FentryProgIcmpv6RcvIn            = "icmpv6_rcv_in"
-	FentryProgIp6ForwardIn           = "ip6_forward_in"
-	FentryProgIp6RouteInputOut       = "ip6_route_input_out"
-	FentryProgIp6tDoTableIn          = "ip6t_do_table_in"
-	FentryProgIp6tDoTableOut         = "ip6t_do_table_out"
-	FentryProgIpForwardIn            = "ip_forward_in"
-	FentryProgIpRouteInputSlowOut    = "ip_route_input_slow_out"
-	FentryProgIptDoTableIn           = "ipt_do_table_in"
-	FentryProgIptDoTableOut          = "ipt_do_table_out"
-	FentryProgLook                   = "look"
-	FentryProgNeighResolveOutputIn   = "neigh_resolve_output_in"
-	FentryProgNfConntrackInOut       = "nf_conntrack_in_out"
-	FentryProgNfHookSlowIn           = "nf_hook_slow_in"
-	FentryProgNfHookSlowOut          = "nf_hook_slow_out"
-	FentryProgNfSendReset6In         = "nf_send_reset6_in"
-	FentryProgNfSendResetIn          = "nf_send_reset_in"
-	FentryProgNftConnlimitEvalOut    = "nft_connlimit_eval_out"
-	FentryProgNftCounterEvalOut      = "nft_counter_eval_out"
-	FentryProgNftCtHelperObjEvalOut  = "nft_ct_helper_obj_eval_out"
-	FentryProgNftCtSetEvalOut        = "nft_ct_set_eval_out"
-	FentryProgNftCtSetZoneEvalOut    = "nft_ct_set_zone_eval_out"
-	FentryProgNftCtTimeoutObjEvalOut = "nft_ct_timeout_obj_eval_out"
-	FentryProgNftDoChainIn           = "nft_do_chain_in"
-	FentryProgNftDoChainOut          = "nft_do_chain_out"
-	FentryProgNftDupIpv4EvalOut      = "nft_dup_ipv4_eval_out"
-	FentryProgNftDupIpv6EvalOut      = "nft_dup_ipv6_eval_out"
-	FentryProgNftDupNetdevEvalOut    = "nft_dup_netdev_eval_out"
-	FentryProgNftDynsetEvalOut       = "nft_dynset_eval_out"
-	FentryProgNftExthdrTcpSetEvalOut = "nft_exthdr_tcp_set_eval_out"
-	FentryProgNftFlowOffloadEvalOut  = "nft_flow_offload_eval_out"
-	FentryProgNftFwdNeighEvalOut     = "nft_fwd_neigh_eval_out"
-	FentryProgNftFwdNetdevEvalOut    = "nft_fwd_netdev_eval_out"
-	FentryProgNftImmediateEvalOut    = "nft_immediate_eval_out"
-	FentryProgNftLastEvalOut         = "nft_last_eval_out"
-	FentryProgNftLimitBytesEvalOut   = "nft_limit_bytes_eval_out"
-	FentryProgNftLimitPktsEvalOut    = "nft_limit_pkts_eval_out"
-	FentryProgNftLogEvalOut          = "nft_log_eval_out"
-	FentryProgNftLookupEvalOut       = "nft_lookup_eval_out"
-	FentryProgNftMasqEvalOut         = "nft_masq_eval_out"
-	FentryProgNftMasqInetEvalOut     = "nft_masq_inet_eval_out"
-	FentryProgNftMasqIpv4EvalOut     = "nft_masq_ipv4_eval_out"
-	FentryProgNftMasqIpv6EvalOut     = "nft_masq_ipv6_eval_out"
-	FentryProgNftMetaSetEvalOut      = "nft_meta_set_eval_out"
-	FentryProgNftNatEvalOut          = "nft_nat_eval_out"
-	FentryProgNftNatInetEvalOut      = "nft_nat_inet_eval_out"
-	FentryProgNftNotrackEvalOut      = "nft_notrack_eval_out"
-	FentryProgNftObjrefEvalOut       = "nft_objref_eval_out"
-	FentryProgNftObjrefMapEvalOut    = "nft_objref_map_eval_out"
-	FentryProgNftPayloadSetEvalOut   = "nft_payload_set_eval_out"
-	FentryProgNftQueueEvalOut        = "nft_queue_eval_out"
-	FentryProgNftQueueSregEvalOut    = "nft_queue_sreg_eval_out"
-	FentryProgNftQuotaEvalOut        = "nft_quota_eval_out"
-	FentryProgNftRedirEvalOut        = "nft_redir_eval_out"
-	FentryProgNftRedirInetEvalOut    = "nft_redir_inet_eval_out"
-	FentryProgNftRedirIpv4EvalOut    = "nft_redir_ipv4_eval_out"
-	FentryProgNftRedirIpv6EvalOut    = "nft_redir_ipv6_eval_out"
-	FentryProgNftRejectBridgeEvalOut = "nft_reject_bridge_eval_out"
-	FentryProgNftRejectInetEvalOut   = "nft_reject_inet_eval_out"
-	FentryProgNftRejectIpv4EvalOut   = "nft_reject_ipv4_eval_out"
-	FentryProgNftRejectIpv6EvalOut   = "nft_reject_ipv6_eval_out"
-	FentryProgNftRejectNetdevEvalOut = "nft_reject_netdev_eval_out"
-	FentryProgNftSynproxyEvalOut     = "nft_synproxy_eval_out"
-	FentryProgNftTargetEvalBridgeOut = "nft_target_eval_bridge_out"
-	FentryProgNftTargetEvalXtOut     = "nft_target_eval_xt_out"
-	FentryProgNftTproxyEvalOut       = "nft_tproxy_eval_out"
-	FentryProgSctpRcvIn              = "sctp_rcv_in"
-	FentryProgSweep                  = "sweep"
-	FentryProgTcpV4RcvIn             = "tcp_v4_rcv_in"
-	FentryProgTcpV4RcvOut            = "tcp_v4_rcv_out"
-	FentryProgTcpV4SendResetIn       = "tcp_v4_send_reset_in"
-	FentryProgTcpV6RcvIn             = "tcp_v6_rcv_in"
-	FentryProgTcpV6RcvOut            = "tcp_v6_rcv_out"
-	FentryProgTcpV6SendResetIn       = "tcp_v6_send_reset_in"
-	FentryProgTpConsumeSkb           = "tp_consume_skb"
-	FentryProgTpFibTableLookup       = "tp_fib_table_lookup"
-	FentryProgTpIcmpSend             = "tp_icmp_send"
-	FentryProgTpKfreeSkb             = "tp_kfree_skb"
-	FentryProgTpModuleLoad           = "tp_module_load"
-	FentryProgTpNetDevStartXmit      = "tp_net_dev_start_xmit"
-	FentryProgTpNetifReceiveSkb      = "tp_netif_receive_skb"
-	FentryProgTpTcpSendReset         = "tp_tcp_send_reset"
-	FentryProgUdpQueueRcvSkbIn       = "udp_queue_rcv_skb_in"
-	FentryProgUdpv6QueueRcvSkbIn     = "udpv6_queue_rcv_skb_in"
-	FentryProgVxlanRcvIn             = "vxlan_rcv_in"
-	FentryProgVxlanXmitIn            = "vxlan_xmit_in"
-	FentryProgXtReplaceTableIn       = "xt_replace_table_in"
-	FentryVarArmed                   = "armed"
-	FentryVarArrived                 = "arrived"
-	FentryVarBlocksPerCpu            = "blocks_per_cpu"
-	FentryVarCfg                     = "cfg"
-	FentryVarEntryLinks              = "entry_links"
-	FentryVarExportDir               = "export_dir"
-	FentryVarExportEndOf             = "export_end_of"
-	FentryVarExportEvent             = "export_event"
-	FentryVarExportEventCt           = "export_event_ct"
-	FentryVarExportEventDrop         = "export_event_drop"
-	FentryVarExportEventFlag         = "export_event_flag"
-	FentryVarExportEventModule       = "export_event_module"
-	FentryVarExportEventNeigh        = "export_event_neigh"
-	FentryVarExportEventRoute        = "export_event_route"
-	FentryVarExportEventTable        = "export_event_table"
-	FentryVarExportFn                = "export_fn"
-	FentryVarExportFrame             = "export_frame"
-	FentryVarExportKind              = "export_kind"
-	FentryVarExportLooked            = "export_looked"
-	FentryVarExportRuleMatch         = "export_rule_match"
-	FentryVarExportRulesFlag         = "export_rules_flag"
-	FentryVarExportTrackedFlag       = "export_tracked_flag"
-	FentryVarHasDropReason           = "has_drop_reason"
-	FentryVarInFlight                = "in_flight"
-	FentryVarInlineCounters          = "inline_counters"
-	FentryVarKnownAddress            = "known_address"
-	FentryVarKnownPage               = "known_page"
-	FentryVarLearnedBits             = "learned_bits"
-	FentryVarLearnedCount            = "learned_count"
-	FentryVarLinksTellRules          = "links_tell_rules"
-	FentryVarMoved                   = "moved"
-	FentryVarNatFunctions            = "nat_functions"
-	FentryVarNextFrame               = "next_frame"
-	FentryVarNextId                  = "next_id"
-	FentryVarNfTablesNumberAt        = "nf_tables_number_at"
-	FentryVarQuota                   = "quota"
-	FentryVarRulesGeneration         = "rules_generation"
-	FentryVarSeenNow                 = "seen_now"
-	FentryVarSnaplen                 = "snaplen"
-	FentryVarStats                   = "stats"
-	FentryVarTableFunctions          = "table_functions"
-	FentryVarWindow                  = "window"
-	FentryVarWindowUsed              = "window_used"
+	FentryMapAnchor                    = "anchor"
+	FentryMapCountersNow               = "counters_now"
+	FentryMapCurrents                  = "currents"
+	FentryMapEvents                    = "events"
+	FentryMapFrameBuffers              = "frame_buffers"
+	FentryMapHeads                     = "heads"
+	FentryMapLayouts                   = "layouts"
+	FentryMapLearned                   = "learned"
+	FentryMapMovedEnds                 = "moved_ends"
+	FentryMapNftWalks                  = "nft_walks"
+	FentryMapOthers                    = "others"
+	FentryMapReplaced                  = "replaced"
+	FentryMapRulesCpus                 = "rules_cpus"
+	FentryMapSkbs                      = "skbs"
+	FentryMapSnapshots                 = "snapshots"
+	FentryMapTraversals                = "traversals"
+	FentryProgDevQueueXmitOut          = "__dev_queue_xmit_out"
+	FentryProgIcmpSendIn               = "__icmp_send_in"
+	FentryProgBrForwardIn              = "br_forward_in"
+	FentryProgBrHandleFrameIn          = "br_handle_frame_in"
+	FentryProgBrPassFrameUpIn          = "br_pass_frame_up_in"
+	FentryProgFibValidateSourceOut     = "fib_validate_source_out"
+	FentryProgFindMemory               = "find_memory"
+	FentryProgGeneveUdpEncapRecvIn     = "geneve_udp_encap_recv_in"
+	FentryProgGeneveXmitIn             = "geneve_xmit_in"
+	FentryProgIcmp6SendIn              = "icmp6_send_in"
+	FentryProgIcmpRcvIn                = "icmp_rcv_in"
+	FentryProgIcmpv6RcvIn              = "icmpv6_rcv_in"
+	FentryProgIp6ForwardIn             = "ip6_forward_in"
+	FentryProgIp6RouteInputOut         = "ip6_route_input_out"
+	FentryProgIp6TnlRcvIn              = "ip6_tnl_rcv_in"
+	FentryProgIp6TnlXmitIn             = "ip6_tnl_xmit_in"
+	FentryProgIp6tDoTableIn            = "ip6t_do_table_in"
+	FentryProgIp6tDoTableOut           = "ip6t_do_table_out"
+	FentryProgIpForwardIn              = "ip_forward_in"
+	FentryProgIpRouteInputSlowOut      = "ip_route_input_slow_out"
+	FentryProgIpTunnelRcvIn            = "ip_tunnel_rcv_in"
+	FentryProgIpTunnelXmitIn           = "ip_tunnel_xmit_in"
+	FentryProgIpip6RcvIn               = "ipip6_rcv_in"
+	FentryProgIptDoTableIn             = "ipt_do_table_in"
+	FentryProgIptDoTableOut            = "ipt_do_table_out"
+	FentryProgLook                     = "look"
+	FentryProgNeighResolveOutputIn     = "neigh_resolve_output_in"
+	FentryProgNfConntrackInOut         = "nf_conntrack_in_out"
+	FentryProgNfHookSlowIn             = "nf_hook_slow_in"
+	FentryProgNfHookSlowOut            = "nf_hook_slow_out"
+	FentryProgNfSendReset6In           = "nf_send_reset6_in"
+	FentryProgNfSendResetIn            = "nf_send_reset_in"
+	FentryProgNftConnlimitEvalOut      = "nft_connlimit_eval_out"
+	FentryProgNftCounterEvalOut        = "nft_counter_eval_out"
+	FentryProgNftCtHelperObjEvalOut    = "nft_ct_helper_obj_eval_out"
+	FentryProgNftCtSetEvalOut          = "nft_ct_set_eval_out"
+	FentryProgNftCtSetZoneEvalOut      = "nft_ct_set_zone_eval_out"
+	FentryProgNftCtTimeoutObjEvalOut   = "nft_ct_timeout_obj_eval_out"
+	FentryProgNftDoChainIn             = "nft_do_chain_in"
+	FentryProgNftDoChainOut            = "nft_do_chain_out"
+	FentryProgNftDupIpv4EvalOut        = "nft_dup_ipv4_eval_out"
+	FentryProgNftDupIpv6EvalOut        = "nft_dup_ipv6_eval_out"
+	FentryProgNftDupNetdevEvalOut      = "nft_dup_netdev_eval_out"
+	FentryProgNftDynsetEvalOut         = "nft_dynset_eval_out"
+	FentryProgNftExthdrTcpSetEvalOut   = "nft_exthdr_tcp_set_eval_out"
+	FentryProgNftFlowOffloadEvalOut    = "nft_flow_offload_eval_out"
+	FentryProgNftFwdNeighEvalOut       = "nft_fwd_neigh_eval_out"
+	FentryProgNftFwdNetdevEvalOut      = "nft_fwd_netdev_eval_out"
+	FentryProgNftImmediateEvalOut      = "nft_immediate_eval_out"
+	FentryProgNftLastEvalOut           = "nft_last_eval_out"
+	FentryProgNftLimitBytesEvalOut     = "nft_limit_bytes_eval_out"
+	FentryProgNftLimitPktsEvalOut      = "nft_limit_pkts_eval_out"
+	FentryProgNftLogEvalOut            = "nft_log_eval_out"
+	FentryProgNftLookupEvalOut         = "nft_lookup_eval_out"
+	FentryProgNftMasqEvalOut           = "nft_masq_eval_out"
+	FentryProgNftMasqInetEvalOut       = "nft_masq_inet_eval_out"
+	FentryProgNftMasqIpv4EvalOut       = "nft_masq_ipv4_eval_out"
+	FentryProgNftMasqIpv6EvalOut       = "nft_masq_ipv6_eval_out"
+	FentryProgNftMetaSetEvalOut        = "nft_meta_set_eval_out"
+	FentryProgNftNatEvalOut            = "nft_nat_eval_out"
+	FentryProgNftNatInetEvalOut        = "nft_nat_inet_eval_out"
+	FentryProgNftNotrackEvalOut        = "nft_notrack_eval_out"
+	FentryProgNftObjrefEvalOut         = "nft_objref_eval_out"
+	FentryProgNftObjrefMapEvalOut      = "nft_objref_map_eval_out"
+	FentryProgNftPayloadSetEvalOut     = "nft_payload_set_eval_out"
+	FentryProgNftQueueEvalOut          = "nft_queue_eval_out"
+	FentryProgNftQueueSregEvalOut      = "nft_queue_sreg_eval_out"
+	FentryProgNftQuotaEvalOut          = "nft_quota_eval_out"
+	FentryProgNftRedirEvalOut          = "nft_redir_eval_out"
+	FentryProgNftRedirInetEvalOut      = "nft_redir_inet_eval_out"
+	FentryProgNftRedirIpv4EvalOut      = "nft_redir_ipv4_eval_out"
+	FentryProgNftRedirIpv6EvalOut      = "nft_redir_ipv6_eval_out"
+	FentryProgNftRejectBridgeEvalOut   = "nft_reject_bridge_eval_out"
+	FentryProgNftRejectInetEvalOut     = "nft_reject_inet_eval_out"
+	FentryProgNftRejectIpv4EvalOut     = "nft_reject_ipv4_eval_out"
+	FentryProgNftRejectIpv6EvalOut     = "nft_reject_ipv6_eval_out"
+	FentryProgNftRejectNetdevEvalOut   = "nft_reject_netdev_eval_out"
+	FentryProgNftSynproxyEvalOut       = "nft_synproxy_eval_out"
+	FentryProgNftTargetEvalBridgeOut   = "nft_target_eval_bridge_out"
+	FentryProgNftTargetEvalXtOut       = "nft_target_eval_xt_out"
+	FentryProgNftTproxyEvalOut         = "nft_tproxy_eval_out"
+	FentryProgSctpRcvIn                = "sctp_rcv_in"
+	FentryProgSitTunnelXmitIn          = "sit_tunnel_xmit_in"
+	FentryProgSweep                    = "sweep"
+	FentryProgTcpV4RcvIn               = "tcp_v4_rcv_in"
+	FentryProgTcpV4RcvOut              = "tcp_v4_rcv_out"
+	FentryProgTcpV4SendResetIn         = "tcp_v4_send_reset_in"
+	FentryProgTcpV6RcvIn               = "tcp_v6_rcv_in"
+	FentryProgTcpV6RcvOut              = "tcp_v6_rcv_out"
+	FentryProgTcpV6SendResetIn         = "tcp_v6_send_reset_in"
+	FentryProgTpConsumeSkb             = "tp_consume_skb"
+	FentryProgTpFibTableLookup         = "tp_fib_table_lookup"
+	FentryProgTpIcmpSend               = "tp_icmp_send"
+	FentryProgTpKfreeSkb               = "tp_kfree_skb"
+	FentryProgTpModuleLoad             = "tp_module_load"
+	FentryProgTpNetDevStartXmit        = "tp_net_dev_start_xmit"
+	FentryProgTpNetifReceiveSkb        = "tp_netif_receive_skb"
+	FentryProgTpTcpSendReset           = "tp_tcp_send_reset"
+	FentryProgUdpQueueRcvSkbIn         = "udp_queue_rcv_skb_in"
+	FentryProgUdpv6QueueRcvSkbIn       = "udpv6_queue_rcv_skb_in"
+	FentryProgVxlanRcvIn               = "vxlan_rcv_in"
+	FentryProgVxlanXmitIn              = "vxlan_xmit_in"
+	FentryProgWgAllowedipsLookupSrcOut = "wg_allowedips_lookup_src_out"
+	FentryProgWgXmitIn                 = "wg_xmit_in"
+	FentryProgXtReplaceTableIn         = "xt_replace_table_in"
+	FentryVarArmed                     = "armed"
+	FentryVarArrived                   = "arrived"
+	FentryVarBlocksPerCpu              = "blocks_per_cpu"
+	FentryVarCfg                       = "cfg"
+	FentryVarEntryLinks                = "entry_links"
+	FentryVarExportDir                 = "export_dir"
+	FentryVarExportEndOf               = "export_end_of"
+	FentryVarExportEvent               = "export_event"
+	FentryVarExportEventCt             = "export_event_ct"
+	FentryVarExportEventDrop           = "export_event_drop"
+	FentryVarExportEventFlag           = "export_event_flag"
+	FentryVarExportEventModule         = "export_event_module"
+	FentryVarExportEventNeigh          = "export_event_neigh"
+	FentryVarExportEventRoute          = "export_event_route"
+	FentryVarExportEventTable          = "export_event_table"
+	FentryVarExportFn                  = "export_fn"
+	FentryVarExportFrame               = "export_frame"
+	FentryVarExportKind                = "export_kind"
+	FentryVarExportLooked              = "export_looked"
+	FentryVarExportRuleMatch           = "export_rule_match"
+	FentryVarExportRulesFlag           = "export_rules_flag"
+	FentryVarExportTrackedFlag         = "export_tracked_flag"
+	FentryVarExportTunnelKind          = "export_tunnel_kind"
+	FentryVarHasDropReason             = "has_drop_reason"
+	FentryVarInFlight                  = "in_flight"
+	FentryVarInlineCounters            = "inline_counters"
+	FentryVarKnownAddress              = "known_address"
+	FentryVarKnownPage                 = "known_page"
+	FentryVarLearnedBits               = "learned_bits"
+	FentryVarLearnedCount              = "learned_count"
+	FentryVarLinksTellRules            = "links_tell_rules"
+	FentryVarMoved                     = "moved"
+	FentryVarNatFunctions              = "nat_functions"
+	FentryVarNextFrame                 = "next_frame"
+	FentryVarNextId                    = "next_id"
+	FentryVarNfTablesNumberAt          = "nf_tables_number_at"
+	FentryVarQuota                     = "quota"
+	FentryVarRulesGeneration           = "rules_generation"
+	FentryVarSeenNow                   = "seen_now"
+	FentryVarSnaplen                   = "snaplen"
+	FentryVarStats                     = "stats"
+	FentryVarTableFunctions            = "table_functions"
+	FentryVarWindow                    = "window"
+	FentryVarWindowUsed                = "window_used"
 )
 
 // LoadFentry returns the embedded CollectionSpec for Fentry.
@@ -575,101 +617,111 @@ type FentrySpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FentryProgramSpecs struct {
-	DevQueueXmitOut        *ebpf.ProgramSpec `ebpf:"__dev_queue_xmit_out"`
-	IcmpSendIn             *ebpf.ProgramSpec `ebpf:"__icmp_send_in"`
-	BrForwardIn            *ebpf.ProgramSpec `ebpf:"br_forward_in"`
-	BrHandleFrameIn        *ebpf.ProgramSpec `ebpf:"br_handle_frame_in"`
-	BrPassFrameUpIn        *ebpf.ProgramSpec `ebpf:"br_pass_frame_up_in"`
-	FibValidateSourceOut   *ebpf.ProgramSpec `ebpf:"fib_validate_source_out"`
-	FindMemory             *ebpf.ProgramSpec `ebpf:"find_memory"`
-	Icmp6SendIn            *ebpf.ProgramSpec `ebpf:"icmp6_send_in"`
-	IcmpRcvIn              *ebpf.ProgramSpec `ebpf:"icmp_rcv_in"`
-	Icmpv6RcvIn            *ebpf.ProgramSpec `ebpf:"icmpv6_rcv_in"`
-	Ip6ForwardIn           *ebpf.ProgramSpec `ebpf:"ip6_forward_in"`
-	Ip6RouteInputOut       *ebpf.ProgramSpec `ebpf:"ip6_route_input_out"`
-	Ip6tDoTableIn          *ebpf.ProgramSpec `ebpf:"ip6t_do_table_in"`
-	Ip6tDoTableOut         *ebpf.ProgramSpec `ebpf:"ip6t_do_table_out"`
-	IpForwardIn            *ebpf.ProgramSpec `ebpf:"ip_forward_in"`
-	IpRouteInputSlowOut    *ebpf.ProgramSpec `ebpf:"ip_route_input_slow_out"`
-	IptDoTableIn           *ebpf.ProgramSpec `ebpf:"ipt_do_table_in"`
-	IptDoTableOut          *ebpf.ProgramSpec `ebpf:"ipt_do_table_out"`
-	Look                   *ebpf.ProgramSpec `ebpf:"look"`
-	NeighResolveOutputIn   *ebpf.ProgramSpec `ebpf:"neigh_resolve_output_in"`
-	NfConntrackInOut       *ebpf.ProgramSpec `ebpf:"nf_conntrack_in_out"`
-	NfHookSlowIn           *ebpf.ProgramSpec `ebpf:"nf_hook_slow_in"`
-	NfHookSlowOut          *ebpf.ProgramSpec `ebpf:"nf_hook_slow_out"`
-	NfSendReset6In         *ebpf.ProgramSpec `ebpf:"nf_send_reset6_in"`
-	NfSendResetIn          *ebpf.ProgramSpec `ebpf:"nf_send_reset_in"`
-	NftConnlimitEvalOut    *ebpf.ProgramSpec `ebpf:"nft_connlimit_eval_out"`
-	NftCounterEvalOut      *ebpf.ProgramSpec `ebpf:"nft_counter_eval_out"`
-	NftCtHelperObjEvalOut  *ebpf.ProgramSpec `ebpf:"nft_ct_helper_obj_eval_out"`
-	NftCtSetEvalOut        *ebpf.ProgramSpec `ebpf:"nft_ct_set_eval_out"`
-	NftCtSetZoneEvalOut    *ebpf.ProgramSpec `ebpf:"nft_ct_set_zone_eval_out"`
-	NftCtTimeoutObjEvalOut *ebpf.ProgramSpec `ebpf:"nft_ct_timeout_obj_eval_out"`
-	NftDoChainIn           *ebpf.ProgramSpec `ebpf:"nft_do_chain_in"`
-	NftDoChainOut          *ebpf.ProgramSpec `ebpf:"nft_do_chain_out"`
-	NftDupIpv4EvalOut      *ebpf.ProgramSpec `ebpf:"nft_dup_ipv4_eval_out"`
-	NftDupIpv6EvalOut      *ebpf.ProgramSpec `ebpf:"nft_dup_ipv6_eval_out"`
-	NftDupNetdevEvalOut    *ebpf.ProgramSpec `ebpf:"nft_dup_netdev_eval_out"`
-	NftDynsetEvalOut       *ebpf.ProgramSpec `ebpf:"nft_dynset_eval_out"`
-	NftExthdrTcpSetEvalOut *ebpf.ProgramSpec `ebpf:"nft_exthdr_tcp_set_eval_out"`
-	NftFlowOffloadEvalOut  *ebpf.ProgramSpec `ebpf:"nft_flow_offload_eval_out"`
-	NftFwdNeighEvalOut     *ebpf.ProgramSpec `ebpf:"nft_fwd_neigh_eval_out"`
-	NftFwdNetdevEvalOut    *ebpf.ProgramSpec `ebpf:"nft_fwd_netdev_eval_out"`
-	NftImmediateEvalOut    *ebpf.ProgramSpec `ebpf:"nft_immediate_eval_out"`
-	NftLastEvalOut         *ebpf.ProgramSpec `ebpf:"nft_last_eval_out"`
-	NftLimitBytesEvalOut   *ebpf.ProgramSpec `ebpf:"nft_limit_bytes_eval_out"`
-	NftLimitPktsEvalOut    *ebpf.ProgramSpec `ebpf:"nft_limit_pkts_eval_out"`
-	NftLogEvalOut          *ebpf.ProgramSpec `ebpf:"nft_log_eval_out"`
-	NftLookupEvalOut       *ebpf.ProgramSpec `ebpf:"nft_lookup_eval_out"`
-	NftMasqEvalOut         *ebpf.ProgramSpec `ebpf:"nft_masq_eval_out"`
-	NftMasqInetEvalOut     *ebpf.ProgramSpec `ebpf:"nft_masq_inet_eval_out"`
-	NftMasqIpv4EvalOut     *ebpf.ProgramSpec `ebpf:"nft_masq_ipv4_eval_out"`
-	NftMasqIpv6EvalOut     *ebpf.ProgramSpec `ebpf:"nft_masq_ipv6_eval_out"`
-	NftMetaSetEvalOut      *ebpf.ProgramSpec `ebpf:"nft_meta_set_eval_out"`
-	NftNatEvalOut          *ebpf.ProgramSpec `ebpf:"nft_nat_eval_out"`
-	NftNatInetEvalOut      *ebpf.ProgramSpec `ebpf:"nft_nat_inet_eval_out"`
-	NftNotrackEvalOut      *ebpf.ProgramSpec `ebpf:"nft_notrack_eval_out"`
-	NftObjrefEvalOut       *ebpf.ProgramSpec `ebpf:"nft_objref_eval_out"`
-	NftObjrefMapEvalOut    *ebpf.ProgramSpec `ebpf:"nft_objref_map_eval_out"`
-	NftPayloadSetEvalOut   *ebpf.ProgramSpec `ebpf:"nft_payload_set_eval_out"`
-	NftQueueEvalOut        *ebpf.ProgramSpec `ebpf:"nft_queue_eval_out"`
-	NftQueueSregEvalOut    *ebpf.ProgramSpec `ebpf:"nft_queue_sreg_eval_out"`
-	NftQuotaEvalOut        *ebpf.ProgramSpec `ebpf:"nft_quota_eval_out"`
-	NftRedirEvalOut        *ebpf.ProgramSpec `ebpf:"nft_redir_eval_out"`
-	NftRedirInetEvalOut    *ebpf.ProgramSpec `ebpf:"nft_redir_inet_eval_out"`
-	NftRedirIpv4EvalOut    *ebpf.ProgramSpec `ebpf:"nft_redir_ipv4_eval_out"`
-	NftRedirIpv6EvalOut    *ebpf.ProgramSpec `ebpf:"nft_redir_ipv6_eval_out"`
-	NftRejectBridgeEvalOut *ebpf.ProgramSpec `ebpf:"nft_reject_bridge_eval_out"`
-	NftRejectInetEvalOut   *ebpf.ProgramSpec `ebpf:"nft_reject_inet_eval_out"`
-	NftRejectIpv4EvalOut   *ebpf.ProgramSpec `ebpf:"nft_reject_ipv4_eval_out"`
-	NftRejectIpv6EvalOut   *ebpf.ProgramSpec `ebpf:"nft_reject_ipv6_eval_out"`
-	NftRejectNetdevEvalOut *ebpf.ProgramSpec `ebpf:"nft_reject_netdev_eval_out"`
-	NftSynproxyEvalOut     *ebpf.ProgramSpec `ebpf:"nft_synproxy_eval_out"`
-	NftTargetEvalBridgeOut *ebpf.ProgramSpec `ebpf:"nft_target_eval_bridge_out"`
-	NftTargetEvalXtOut     *ebpf.ProgramSpec `ebpf:"nft_target_eval_xt_out"`
-	NftTproxyEvalOut       *ebpf.ProgramSpec `ebpf:"nft_tproxy_eval_out"`
-	SctpRcvIn              *ebpf.ProgramSpec `ebpf:"sctp_rcv_in"`
-	Sweep                  *ebpf.ProgramSpec `ebpf:"sweep"`
-	TcpV4RcvIn             *ebpf.ProgramSpec `ebpf:"tcp_v4_rcv_in"`
-	TcpV4RcvOut            *ebpf.ProgramSpec `ebpf:"tcp_v4_rcv_out"`
-	TcpV4SendResetIn       *ebpf.ProgramSpec `ebpf:"tcp_v4_send_reset_in"`
-	TcpV6RcvIn             *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv_in"`
-	TcpV6RcvOut            *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv_out"`
-	TcpV6SendResetIn       *ebpf.ProgramSpec `ebpf:"tcp_v6_send_reset_in"`
-	TpConsumeSkb           *ebpf.ProgramSpec `ebpf:"tp_consume_skb"`
-	TpFibTableLookup       *ebpf.ProgramSpec `ebpf:"tp_fib_table_lookup"`
-	TpIcmpSend             *ebpf.ProgramSpec `ebpf:"tp_icmp_send"`
-	TpKfreeSkb             *ebpf.ProgramSpec `ebpf:"tp_kfree_skb"`
-	TpModuleLoad           *ebpf.ProgramSpec `ebpf:"tp_module_load"`
-	TpNetDevStartXmit      *ebpf.ProgramSpec `ebpf:"tp_net_dev_start_xmit"`
-	TpNetifReceiveSkb      *ebpf.ProgramSpec `ebpf:"tp_netif_receive_skb"`
-	TpTcpSendReset         *ebpf.ProgramSpec `ebpf:"tp_tcp_send_reset"`
-	UdpQueueRcvSkbIn       *ebpf.ProgramSpec `ebpf:"udp_queue_rcv_skb_in"`
-	Udpv6QueueRcvSkbIn     *ebpf.ProgramSpec `ebpf:"udpv6_queue_rcv_skb_in"`
-	VxlanRcvIn             *ebpf.ProgramSpec `ebpf:"vxlan_rcv_in"`
-	VxlanXmitIn            *ebpf.ProgramSpec `ebpf:"vxlan_xmit_in"`
-	XtReplaceTableIn       *ebpf.ProgramSpec `ebpf:"xt_replace_table_in"`
+	DevQueueXmitOut          *ebpf.ProgramSpec `ebpf:"__dev_queue_xmit_out"`
+	IcmpSendIn               *ebpf.ProgramSpec `ebpf:"__icmp_send_in"`
+	BrForwardIn              *ebpf.ProgramSpec `ebpf:"br_forward_in"`
+	BrHandleFrameIn          *ebpf.ProgramSpec `ebpf:"br_handle_frame_in"`
+	BrPassFrameUpIn          *ebpf.ProgramSpec `ebpf:"br_pass_frame_up_in"`
+	FibValidateSourceOut     *ebpf.ProgramSpec `ebpf:"fib_validate_source_out"`
+	FindMemory               *ebpf.ProgramSpec `ebpf:"find_memory"`
+	GeneveUdpEncapRecvIn     *ebpf.ProgramSpec `ebpf:"geneve_udp_encap_recv_in"`
+	GeneveXmitIn             *ebpf.ProgramSpec `ebpf:"geneve_xmit_in"`
+	Icmp6SendIn              *ebpf.ProgramSpec `ebpf:"icmp6_send_in"`
+	IcmpRcvIn                *ebpf.ProgramSpec `ebpf:"icmp_rcv_in"`
+	Icmpv6RcvIn              *ebpf.ProgramSpec `ebpf:"icmpv6_rcv_in"`
+	Ip6ForwardIn             *ebpf.ProgramSpec `ebpf:"ip6_forward_in"`
+	Ip6RouteInputOut         *ebpf.ProgramSpec `ebpf:"ip6_route_input_out"`
+	Ip6TnlRcvIn              *ebpf.ProgramSpec `ebpf:"ip6_tnl_rcv_in"`
+	Ip6TnlXmitIn             *ebpf.ProgramSpec `ebpf:"ip6_tnl_xmit_in"`
+	Ip6tDoTableIn            *ebpf.ProgramSpec `ebpf:"ip6t_do_table_in"`
+	Ip6tDoTableOut           *ebpf.ProgramSpec `ebpf:"ip6t_do_table_out"`
+	IpForwardIn              *ebpf.ProgramSpec `ebpf:"ip_forward_in"`
+	IpRouteInputSlowOut      *ebpf.ProgramSpec `ebpf:"ip_route_input_slow_out"`
+	IpTunnelRcvIn            *ebpf.ProgramSpec `ebpf:"ip_tunnel_rcv_in"`
+	IpTunnelXmitIn           *ebpf.ProgramSpec `ebpf:"ip_tunnel_xmit_in"`
+	Ipip6RcvIn               *ebpf.ProgramSpec `ebpf:"ipip6_rcv_in"`
+	IptDoTableIn             *ebpf.ProgramSpec `ebpf:"ipt_do_table_in"`
+	IptDoTableOut            *ebpf.ProgramSpec `ebpf:"ipt_do_table_out"`
+	Look                     *ebpf.ProgramSpec `ebpf:"look"`
+	NeighResolveOutputIn     *ebpf.ProgramSpec `ebpf:"neigh_resolve_output_in"`
+	NfConntrackInOut         *ebpf.ProgramSpec `ebpf:"nf_conntrack_in_out"`
+	NfHookSlowIn             *ebpf.ProgramSpec `ebpf:"nf_hook_slow_in"`
+	NfHookSlowOut            *ebpf.ProgramSpec `ebpf:"nf_hook_slow_out"`
+	NfSendReset6In           *ebpf.ProgramSpec `ebpf:"nf_send_reset6_in"`
+	NfSendResetIn            *ebpf.ProgramSpec `ebpf:"nf_send_reset_in"`
+	NftConnlimitEvalOut      *ebpf.ProgramSpec `ebpf:"nft_connlimit_eval_out"`
+	NftCounterEvalOut        *ebpf.ProgramSpec `ebpf:"nft_counter_eval_out"`
+	NftCtHelperObjEvalOut    *ebpf.ProgramSpec `ebpf:"nft_ct_helper_obj_eval_out"`
+	NftCtSetEvalOut          *ebpf.ProgramSpec `ebpf:"nft_ct_set_eval_out"`
+	NftCtSetZoneEvalOut      *ebpf.ProgramSpec `ebpf:"nft_ct_set_zone_eval_out"`
+	NftCtTimeoutObjEvalOut   *ebpf.ProgramSpec `ebpf:"nft_ct_timeout_obj_eval_out"`
+	NftDoChainIn             *ebpf.ProgramSpec `ebpf:"nft_do_chain_in"`
+	NftDoChainOut            *ebpf.ProgramSpec `ebpf:"nft_do_chain_out"`
+	NftDupIpv4EvalOut        *ebpf.ProgramSpec `ebpf:"nft_dup_ipv4_eval_out"`
+	NftDupIpv6EvalOut        *ebpf.ProgramSpec `ebpf:"nft_dup_ipv6_eval_out"`
+	NftDupNetdevEvalOut      *ebpf.ProgramSpec `ebpf:"nft_dup_netdev_eval_out"`
+	NftDynsetEvalOut         *ebpf.ProgramSpec `ebpf:"nft_dynset_eval_out"`
+	NftExthdrTcpSetEvalOut   *ebpf.ProgramSpec `ebpf:"nft_exthdr_tcp_set_eval_out"`
+	NftFlowOffloadEvalOut    *ebpf.ProgramSpec `ebpf:"nft_flow_offload_eval_out"`
+	NftFwdNeighEvalOut       *ebpf.ProgramSpec `ebpf:"nft_fwd_neigh_eval_out"`
+	NftFwdNetdevEvalOut      *ebpf.ProgramSpec `ebpf:"nft_fwd_netdev_eval_out"`
+	NftImmediateEvalOut      *ebpf.ProgramSpec `ebpf:"nft_immediate_eval_out"`
+	NftLastEvalOut           *ebpf.ProgramSpec `ebpf:"nft_last_eval_out"`
+	NftLimitBytesEvalOut     *ebpf.ProgramSpec `ebpf:"nft_limit_bytes_eval_out"`
+	NftLimitPktsEvalOut      *ebpf.ProgramSpec `ebpf:"nft_limit_pkts_eval_out"`
+	NftLogEvalOut            *ebpf.ProgramSpec `ebpf:"nft_log_eval_out"`
+	NftLookupEvalOut         *ebpf.ProgramSpec `ebpf:"nft_lookup_eval_out"`
+	NftMasqEvalOut           *ebpf.ProgramSpec `ebpf:"nft_masq_eval_out"`
+	NftMasqInetEvalOut       *ebpf.ProgramSpec `ebpf:"nft_masq_inet_eval_out"`
+	NftMasqIpv4EvalOut       *ebpf.ProgramSpec `ebpf:"nft_masq_ipv4_eval_out"`
+	NftMasqIpv6EvalOut       *ebpf.ProgramSpec `ebpf:"nft_masq_ipv6_eval_out"`
+	NftMetaSetEvalOut        *ebpf.ProgramSpec `ebpf:"nft_meta_set_eval_out"`
+	NftNatEvalOut            *ebpf.ProgramSpec `ebpf:"nft_nat_eval_out"`
+	NftNatInetEvalOut        *ebpf.ProgramSpec `ebpf:"nft_nat_inet_eval_out"`
+	NftNotrackEvalOut        *ebpf.ProgramSpec `ebpf:"nft_notrack_eval_out"`
+	NftObjrefEvalOut         *ebpf.ProgramSpec `ebpf:"nft_objref_eval_out"`
+	NftObjrefMapEvalOut      *ebpf.ProgramSpec `ebpf:"nft_objref_map_eval_out"`
+	NftPayloadSetEvalOut     *ebpf.ProgramSpec `ebpf:"nft_payload_set_eval_out"`
+	NftQueueEvalOut          *ebpf.ProgramSpec `ebpf:"nft_queue_eval_out"`
+	NftQueueSregEvalOut      *ebpf.ProgramSpec `ebpf:"nft_queue_sreg_eval_out"`
+	NftQuotaEvalOut          *ebpf.ProgramSpec `ebpf:"nft_quota_eval_out"`
+	NftRedirEvalOut          *ebpf.ProgramSpec `ebpf:"nft_redir_eval_out"`
+	NftRedirInetEvalOut      *ebpf.ProgramSpec `ebpf:"nft_redir_inet_eval_out"`
+	NftRedirIpv4EvalOut      *ebpf.ProgramSpec `ebpf:"nft_redir_ipv4_eval_out"`
+	NftRedirIpv6EvalOut      *ebpf.ProgramSpec `ebpf:"nft_redir_ipv6_eval_out"`
+	NftRejectBridgeEvalOut   *ebpf.ProgramSpec `ebpf:"nft_reject_bridge_eval_out"`
+	NftRejectInetEvalOut     *ebpf.ProgramSpec `ebpf:"nft_reject_inet_eval_out"`
+	NftRejectIpv4EvalOut     *ebpf.ProgramSpec `ebpf:"nft_reject_ipv4_eval_out"`
+	NftRejectIpv6EvalOut     *ebpf.ProgramSpec `ebpf:"nft_reject_ipv6_eval_out"`
+	NftRejectNetdevEvalOut   *ebpf.ProgramSpec `ebpf:"nft_reject_netdev_eval_out"`
+	NftSynproxyEvalOut       *ebpf.ProgramSpec `ebpf:"nft_synproxy_eval_out"`
+	NftTargetEvalBridgeOut   *ebpf.ProgramSpec `ebpf:"nft_target_eval_bridge_out"`
+	NftTargetEvalXtOut       *ebpf.ProgramSpec `ebpf:"nft_target_eval_xt_out"`
+	NftTproxyEvalOut         *ebpf.ProgramSpec `ebpf:"nft_tproxy_eval_out"`
+	SctpRcvIn                *ebpf.ProgramSpec `ebpf:"sctp_rcv_in"`
+	SitTunnelXmitIn          *ebpf.ProgramSpec `ebpf:"sit_tunnel_xmit_in"`
+	Sweep                    *ebpf.ProgramSpec `ebpf:"sweep"`
+	TcpV4RcvIn               *ebpf.ProgramSpec `ebpf:"tcp_v4_rcv_in"`
+	TcpV4RcvOut              *ebpf.ProgramSpec `ebpf:"tcp_v4_rcv_out"`
+	TcpV4SendResetIn         *ebpf.ProgramSpec `ebpf:"tcp_v4_send_reset_in"`
+	TcpV6RcvIn               *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv_in"`
+	TcpV6RcvOut              *ebpf.ProgramSpec `ebpf:"tcp_v6_rcv_out"`
+	TcpV6SendResetIn         *ebpf.ProgramSpec `ebpf:"tcp_v6_send_reset_in"`
+	TpConsumeSkb             *ebpf.ProgramSpec `ebpf:"tp_consume_skb"`
+	TpFibTableLookup         *ebpf.ProgramSpec `ebpf:"tp_fib_table_lookup"`
+	TpIcmpSend               *ebpf.ProgramSpec `ebpf:"tp_icmp_send"`
+	TpKfreeSkb               *ebpf.ProgramSpec `ebpf:"tp_kfree_skb"`
+	TpModuleLoad             *ebpf.ProgramSpec `ebpf:"tp_module_load"`
+	TpNetDevStartXmit        *ebpf.ProgramSpec `ebpf:"tp_net_dev_start_xmit"`
+	TpNetifReceiveSkb        *ebpf.ProgramSpec `ebpf:"tp_netif_receive_skb"`
+	TpTcpSendReset           *ebpf.ProgramSpec `ebpf:"tp_tcp_send_reset"`
+	UdpQueueRcvSkbIn         *ebpf.ProgramSpec `ebpf:"udp_queue_rcv_skb_in"`
+	Udpv6QueueRcvSkbIn       *ebpf.ProgramSpec `ebpf:"udpv6_queue_rcv_skb_in"`
+	VxlanRcvIn               *ebpf.ProgramSpec `ebpf:"vxlan_rcv_in"`
+	VxlanXmitIn              *ebpf.ProgramSpec `ebpf:"vxlan_xmit_in"`
+	WgAllowedipsLookupSrcOut *ebpf.ProgramSpec `ebpf:"wg_allowedips_lookup_src_out"`
+	WgXmitIn                 *ebpf.ProgramSpec `ebpf:"wg_xmit_in"`
+	XtReplaceTableIn         *ebpf.ProgramSpec `ebpf:"xt_replace_table_in"`
 }
 
 // FentryMapSpecs contains maps before they are loaded into the kernel.
@@ -720,6 +772,7 @@ type FentryVariableSpecs struct {
 	ExportRuleMatch   *ebpf.VariableSpec `ebpf:"export_rule_match"`
 	ExportRulesFlag   *ebpf.VariableSpec `ebpf:"export_rules_flag"`
 	ExportTrackedFlag *ebpf.VariableSpec `ebpf:"export_tracked_flag"`
+	ExportTunnelKind  *ebpf.VariableSpec `ebpf:"export_tunnel_kind"`
 	HasDropReason     *ebpf.VariableSpec `ebpf:"has_drop_reason"`
 	InFlight          *ebpf.VariableSpec `ebpf:"in_flight"`
 	InlineCounters    *ebpf.VariableSpec `ebpf:"inline_counters"`
@@ -828,6 +881,7 @@ type FentryVariables struct {
 	ExportRuleMatch   *ebpf.Variable `ebpf:"export_rule_match"`
 	ExportRulesFlag   *ebpf.Variable `ebpf:"export_rules_flag"`
 	ExportTrackedFlag *ebpf.Variable `ebpf:"export_tracked_flag"`
+	ExportTunnelKind  *ebpf.Variable `ebpf:"export_tunnel_kind"`
 	HasDropReason     *ebpf.Variable `ebpf:"has_drop_reason"`
 	InFlight          *ebpf.Variable `ebpf:"in_flight"`
 	InlineCounters    *ebpf.Variable `ebpf:"inline_counters"`
@@ -855,101 +909,111 @@ type FentryVariables struct {
 //
 // It can be passed to LoadFentryObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FentryPrograms struct {
-	DevQueueXmitOut        *ebpf.Program `ebpf:"__dev_queue_xmit_out"`
-	IcmpSendIn             *ebpf.Program `ebpf:"__icmp_send_in"`
-	BrForwardIn            *ebpf.Program `ebpf:"br_forward_in"`
-	BrHandleFrameIn        *ebpf.Program `ebpf:"br_handle_frame_in"`
-	BrPassFrameUpIn        *ebpf.Program `ebpf:"br_pass_frame_up_in"`
-	FibValidateSourceOut   *ebpf.Program `ebpf:"fib_validate_source_out"`
-	FindMemory             *ebpf.Program `ebpf:"find_memory"`
-	Icmp6SendIn            *ebpf.Program `ebpf:"icmp6_send_in"`
-	IcmpRcvIn              *ebpf.Program `ebpf:"icmp_rcv_in"`
-	Icmpv6RcvIn            *ebpf.Program `ebpf:"icmpv6_rcv_in"`
-	Ip6ForwardIn           *ebpf.Program `ebpf:"ip6_forward_in"`
-	Ip6RouteInputOut       *ebpf.Program `ebpf:"ip6_route_input_out"`
-	Ip6tDoTableIn          *ebpf.Program `ebpf:"ip6t_do_table_in"`
-	Ip6tDoTableOut         *ebpf.Program `ebpf:"ip6t_do_table_out"`
-	IpForwardIn            *ebpf.Program `ebpf:"ip_forward_in"`
-	IpRouteInputSlowOut    *ebpf.Program `ebpf:"ip_route_input_slow_out"`
-	IptDoTableIn           *ebpf.Program `ebpf:"ipt_do_table_in"`
-	IptDoTableOut          *ebpf.Program `ebpf:"ipt_do_table_out"`
-	Look                   *ebpf.Program `ebpf:"look"`
-	NeighResolveOutputIn   *ebpf.Program `ebpf:"neigh_resolve_output_in"`
-	NfConntrackInOut       *ebpf.Program `ebpf:"nf_conntrack_in_out"`
-	NfHookSlowIn           *ebpf.Program `ebpf:"nf_hook_slow_in"`
-	NfHookSlowOut          *ebpf.Program `ebpf:"nf_hook_slow_out"`
-	NfSendReset6In         *ebpf.Program `ebpf:"nf_send_reset6_in"`
-	NfSendResetIn          *ebpf.Program `ebpf:"nf_send_reset_in"`
-	NftConnlimitEvalOut    *ebpf.Program `ebpf:"nft_connlimit_eval_out"`
-	NftCounterEvalOut      *ebpf.Program `ebpf:"nft_counter_eval_out"`
-	NftCtHelperObjEvalOut  *ebpf.Program `ebpf:"nft_ct_helper_obj_eval_out"`
-	NftCtSetEvalOut        *ebpf.Program `ebpf:"nft_ct_set_eval_out"`
-	NftCtSetZoneEvalOut    *ebpf.Program `ebpf:"nft_ct_set_zone_eval_out"`
-	NftCtTimeoutObjEvalOut *ebpf.Program `ebpf:"nft_ct_timeout_obj_eval_out"`
-	NftDoChainIn           *ebpf.Program `ebpf:"nft_do_chain_in"`
-	NftDoChainOut          *ebpf.Program `ebpf:"nft_do_chain_out"`
-	NftDupIpv4EvalOut      *ebpf.Program `ebpf:"nft_dup_ipv4_eval_out"`
-	NftDupIpv6EvalOut      *ebpf.Program `ebpf:"nft_dup_ipv6_eval_out"`
-	NftDupNetdevEvalOut    *ebpf.Program `ebpf:"nft_dup_netdev_eval_out"`
-	NftDynsetEvalOut       *ebpf.Program `ebpf:"nft_dynset_eval_out"`
-	NftExthdrTcpSetEvalOut *ebpf.Program `ebpf:"nft_exthdr_tcp_set_eval_out"`
-	NftFlowOffloadEvalOut  *ebpf.Program `ebpf:"nft_flow_offload_eval_out"`
-	NftFwdNeighEvalOut     *ebpf.Program `ebpf:"nft_fwd_neigh_eval_out"`
-	NftFwdNetdevEvalOut    *ebpf.Program `ebpf:"nft_fwd_netdev_eval_out"`
-	NftImmediateEvalOut    *ebpf.Program `ebpf:"nft_immediate_eval_out"`
-	NftLastEvalOut         *ebpf.Program `ebpf:"nft_last_eval_out"`
-	NftLimitBytesEvalOut   *ebpf.Program `ebpf:"nft_limit_bytes_eval_out"`
-	NftLimitPktsEvalOut    *ebpf.Program `ebpf:"nft_limit_pkts_eval_out"`
-	NftLogEvalOut          *ebpf.Program `ebpf:"nft_log_eval_out"`
-	NftLookupEvalOut       *ebpf.Program `ebpf:"nft_lookup_eval_out"`
-	NftMasqEvalOut         *ebpf.Program `ebpf:"nft_masq_eval_out"`
-	NftMasqInetEvalOut     *ebpf.Program `ebpf:"nft_masq_inet_eval_out"`
-	NftMasqIpv4EvalOut     *ebpf.Program `ebpf:"nft_masq_ipv4_eval_out"`
-	NftMasqIpv6EvalOut     *ebpf.Program `ebpf:"nft_masq_ipv6_eval_out"`
-	NftMetaSetEvalOut      *ebpf.Program `ebpf:"nft_meta_set_eval_out"`
-	NftNatEvalOut          *ebpf.Program `ebpf:"nft_nat_eval_out"`
-	NftNatInetEvalOut      *ebpf.Program `ebpf:"nft_nat_inet_eval_out"`
-	NftNotrackEvalOut      *ebpf.Program `ebpf:"nft_notrack_eval_out"`
-	NftObjrefEvalOut       *ebpf.Program `ebpf:"nft_objref_eval_out"`
-	NftObjrefMapEvalOut    *ebpf.Program `ebpf:"nft_objref_map_eval_out"`
-	NftPayloadSetEvalOut   *ebpf.Program `ebpf:"nft_payload_set_eval_out"`
-	NftQueueEvalOut        *ebpf.Program `ebpf:"nft_queue_eval_out"`
-	NftQueueSregEvalOut    *ebpf.Program `ebpf:"nft_queue_sreg_eval_out"`
-	NftQuotaEvalOut        *ebpf.Program `ebpf:"nft_quota_eval_out"`
-	NftRedirEvalOut        *ebpf.Program `ebpf:"nft_redir_eval_out"`
-	NftRedirInetEvalOut    *ebpf.Program `ebpf:"nft_redir_inet_eval_out"`
-	NftRedirIpv4EvalOut    *ebpf.Program `ebpf:"nft_redir_ipv4_eval_out"`
-	NftRedirIpv6EvalOut    *ebpf.Program `ebpf:"nft_redir_ipv6_eval_out"`
-	NftRejectBridgeEvalOut *ebpf.Program `ebpf:"nft_reject_bridge_eval_out"`
-	NftRejectInetEvalOut   *ebpf.Program `ebpf:"nft_reject_inet_eval_out"`
-	NftRejectIpv4EvalOut   *ebpf.Program `ebpf:"nft_reject_ipv4_eval_out"`
-	NftRejectIpv6EvalOut   *ebpf.Program `ebpf:"nft_reject_ipv6_eval_out"`
-	NftRejectNetdevEvalOut *ebpf.Program `ebpf:"nft_reject_netdev_eval_out"`
-	NftSynproxyEvalOut     *ebpf.Program `ebpf:"nft_synproxy_eval_out"`
-	NftTargetEvalBridgeOut *ebpf.Program `ebpf:"nft_target_eval_bridge_out"`
-	NftTargetEvalXtOut     *ebpf.Program `ebpf:"nft_target_eval_xt_out"`
-	NftTproxyEvalOut       *ebpf.Program `ebpf:"nft_tproxy_eval_out"`
-	SctpRcvIn              *ebpf.Program `ebpf:"sctp_rcv_in"`
-	Sweep                  *ebpf.Program `ebpf:"sweep"`
-	TcpV4RcvIn             *ebpf.Program `ebpf:"tcp_v4_rcv_in"`
-	TcpV4RcvOut            *ebpf.Program `ebpf:"tcp_v4_rcv_out"`
-	TcpV4SendResetIn       *ebpf.Program `ebpf:"tcp_v4_send_reset_in"`
-	TcpV6RcvIn             *ebpf.Program `ebpf:"tcp_v6_rcv_in"`
-	TcpV6RcvOut            *ebpf.Program `ebpf:"tcp_v6_rcv_out"`
-	TcpV6SendResetIn       *ebpf.Program `ebpf:"tcp_v6_send_reset_in"`
-	TpConsumeSkb           *ebpf.Program `ebpf:"tp_consume_skb"`
-	TpFibTableLookup       *ebpf.Program `ebpf:"tp_fib_table_lookup"`
-	TpIcmpSend             *ebpf.Program `ebpf:"tp_icmp_send"`
-	TpKfreeSkb             *ebpf.Program `ebpf:"tp_kfree_skb"`
-	TpModuleLoad           *ebpf.Program `ebpf:"tp_module_load"`
-	TpNetDevStartXmit      *ebpf.Program `ebpf:"tp_net_dev_start_xmit"`
-	TpNetifReceiveSkb      *ebpf.Program `ebpf:"tp_netif_receive_skb"`
-	TpTcpSendReset         *ebpf.Program `ebpf:"tp_tcp_send_reset"`
-	UdpQueueRcvSkbIn       *ebpf.Program `ebpf:"udp_queue_rcv_skb_in"`
-	Udpv6QueueRcvSkbIn     *ebpf.Program `ebpf:"udpv6_queue_rcv_skb_in"`
-	VxlanRcvIn             *ebpf.Program `ebpf:"vxlan_rcv_in"`
-	VxlanXmitIn            *ebpf.Program `ebpf:"vxlan_xmit_in"`
-	XtReplaceTableIn       *ebpf.Program `ebpf:"xt_replace_table_in"`
+	DevQueueXmitOut          *ebpf.Program `ebpf:"__dev_queue_xmit_out"`
+	IcmpSendIn               *ebpf.Program `ebpf:"__icmp_send_in"`
+	BrForwardIn              *ebpf.Program `ebpf:"br_forward_in"`
+	BrHandleFrameIn          *ebpf.Program `ebpf:"br_handle_frame_in"`
+	BrPassFrameUpIn          *ebpf.Program `ebpf:"br_pass_frame_up_in"`
+	FibValidateSourceOut     *ebpf.Program `ebpf:"fib_validate_source_out"`
+	FindMemory               *ebpf.Program `ebpf:"find_memory"`
+	GeneveUdpEncapRecvIn     *ebpf.Program `ebpf:"geneve_udp_encap_recv_in"`
+	GeneveXmitIn             *ebpf.Program `ebpf:"geneve_xmit_in"`
+	Icmp6SendIn              *ebpf.Program `ebpf:"icmp6_send_in"`
+	IcmpRcvIn                *ebpf.Program `ebpf:"icmp_rcv_in"`
+	Icmpv6RcvIn              *ebpf.Program `ebpf:"icmpv6_rcv_in"`
+	Ip6ForwardIn             *ebpf.Program `ebpf:"ip6_forward_in"`
+	Ip6RouteInputOut         *ebpf.Program `ebpf:"ip6_route_input_out"`
+	Ip6TnlRcvIn              *ebpf.Program `ebpf:"ip6_tnl_rcv_in"`
+	Ip6TnlXmitIn             *ebpf.Program `ebpf:"ip6_tnl_xmit_in"`
+	Ip6tDoTableIn            *ebpf.Program `ebpf:"ip6t_do_table_in"`
+	Ip6tDoTableOut           *ebpf.Program `ebpf:"ip6t_do_table_out"`
+	IpForwardIn              *ebpf.Program `ebpf:"ip_forward_in"`
+	IpRouteInputSlowOut      *ebpf.Program `ebpf:"ip_route_input_slow_out"`
+	IpTunnelRcvIn            *ebpf.Program `ebpf:"ip_tunnel_rcv_in"`
+	IpTunnelXmitIn           *ebpf.Program `ebpf:"ip_tunnel_xmit_in"`
+	Ipip6RcvIn               *ebpf.Program `ebpf:"ipip6_rcv_in"`
+	IptDoTableIn             *ebpf.Program `ebpf:"ipt_do_table_in"`
+	IptDoTableOut            *ebpf.Program `ebpf:"ipt_do_table_out"`
+	Look                     *ebpf.Program `ebpf:"look"`
+	NeighResolveOutputIn     *ebpf.Program `ebpf:"neigh_resolve_output_in"`
+	NfConntrackInOut         *ebpf.Program `ebpf:"nf_conntrack_in_out"`
+	NfHookSlowIn             *ebpf.Program `ebpf:"nf_hook_slow_in"`
+	NfHookSlowOut            *ebpf.Program `ebpf:"nf_hook_slow_out"`
+	NfSendReset6In           *ebpf.Program `ebpf:"nf_send_reset6_in"`
+	NfSendResetIn            *ebpf.Program `ebpf:"nf_send_reset_in"`
+	NftConnlimitEvalOut      *ebpf.Program `ebpf:"nft_connlimit_eval_out"`
+	NftCounterEvalOut        *ebpf.Program `ebpf:"nft_counter_eval_out"`
+	NftCtHelperObjEvalOut    *ebpf.Program `ebpf:"nft_ct_helper_obj_eval_out"`
+	NftCtSetEvalOut          *ebpf.Program `ebpf:"nft_ct_set_eval_out"`
+	NftCtSetZoneEvalOut      *ebpf.Program `ebpf:"nft_ct_set_zone_eval_out"`
+	NftCtTimeoutObjEvalOut   *ebpf.Program `ebpf:"nft_ct_timeout_obj_eval_out"`
+	NftDoChainIn             *ebpf.Program `ebpf:"nft_do_chain_in"`
+	NftDoChainOut            *ebpf.Program `ebpf:"nft_do_chain_out"`
+	NftDupIpv4EvalOut        *ebpf.Program `ebpf:"nft_dup_ipv4_eval_out"`
+	NftDupIpv6EvalOut        *ebpf.Program `ebpf:"nft_dup_ipv6_eval_out"`
+	NftDupNetdevEvalOut      *ebpf.Program `ebpf:"nft_dup_netdev_eval_out"`
+	NftDynsetEvalOut         *ebpf.Program `ebpf:"nft_dynset_eval_out"`
+	NftExthdrTcpSetEvalOut   *ebpf.Program `ebpf:"nft_exthdr_tcp_set_eval_out"`
+	NftFlowOffloadEvalOut    *ebpf.Program `ebpf:"nft_flow_offload_eval_out"`
+	NftFwdNeighEvalOut       *ebpf.Program `ebpf:"nft_fwd_neigh_eval_out"`
+	NftFwdNetdevEvalOut      *ebpf.Program `ebpf:"nft_fwd_netdev_eval_out"`
+	NftImmediateEvalOut      *ebpf.Program `ebpf:"nft_immediate_eval_out"`
+	NftLastEvalOut           *ebpf.Program `ebpf:"nft_last_eval_out"`
+	NftLimitBytesEvalOut     *ebpf.Program `ebpf:"nft_limit_bytes_eval_out"`
+	NftLimitPktsEvalOut      *ebpf.Program `ebpf:"nft_limit_pkts_eval_out"`
+	NftLogEvalOut            *ebpf.Program `ebpf:"nft_log_eval_out"`
+	NftLookupEvalOut         *ebpf.Program `ebpf:"nft_lookup_eval_out"`
+	NftMasqEvalOut           *ebpf.Program `ebpf:"nft_masq_eval_out"`
+	NftMasqInetEvalOut       *ebpf.Program `ebpf:"nft_masq_inet_eval_out"`
+	NftMasqIpv4EvalOut       *ebpf.Program `ebpf:"nft_masq_ipv4_eval_out"`
+	NftMasqIpv6EvalOut       *ebpf.Program `ebpf:"nft_masq_ipv6_eval_out"`
+	NftMetaSetEvalOut        *ebpf.Program `ebpf:"nft_meta_set_eval_out"`
+	NftNatEvalOut            *ebpf.Program `ebpf:"nft_nat_eval_out"`
+	NftNatInetEvalOut        *ebpf.Program `ebpf:"nft_nat_inet_eval_out"`
+	NftNotrackEvalOut        *ebpf.Program `ebpf:"nft_notrack_eval_out"`
+	NftObjrefEvalOut         *ebpf.Program `ebpf:"nft_objref_eval_out"`
+	NftObjrefMapEvalOut      *ebpf.Program `ebpf:"nft_objref_map_eval_out"`
+	NftPayloadSetEvalOut     *ebpf.Program `ebpf:"nft_payload_set_eval_out"`
+	NftQueueEvalOut          *ebpf.Program `ebpf:"nft_queue_eval_out"`
+	NftQueueSregEvalOut      *ebpf.Program `ebpf:"nft_queue_sreg_eval_out"`
+	NftQuotaEvalOut          *ebpf.Program `ebpf:"nft_quota_eval_out"`
+	NftRedirEvalOut          *ebpf.Program `ebpf:"nft_redir_eval_out"`
+	NftRedirInetEvalOut      *ebpf.Program `ebpf:"nft_redir_inet_eval_out"`
+	NftRedirIpv4EvalOut      *ebpf.Program `ebpf:"nft_redir_ipv4_eval_out"`
+	NftRedirIpv6EvalOut      *ebpf.Program `ebpf:"nft_redir_ipv6_eval_out"`
+	NftRejectBridgeEvalOut   *ebpf.Program `ebpf:"nft_reject_bridge_eval_out"`
+	NftRejectInetEvalOut     *ebpf.Program `ebpf:"nft_reject_inet_eval_out"`
+	NftRejectIpv4EvalOut     *ebpf.Program `ebpf:"nft_reject_ipv4_eval_out"`
+	NftRejectIpv6EvalOut     *ebpf.Program `ebpf:"nft_reject_ipv6_eval_out"`
+	NftRejectNetdevEvalOut   *ebpf.Program `ebpf:"nft_reject_netdev_eval_out"`
+	NftSynproxyEvalOut       *ebpf.Program `ebpf:"nft_synproxy_eval_out"`
+	NftTargetEvalBridgeOut   *ebpf.Program `ebpf:"nft_target_eval_bridge_out"`
+	NftTargetEvalXtOut       *ebpf.Program `ebpf:"nft_target_eval_xt_out"`
+	NftTproxyEvalOut         *ebpf.Program `ebpf:"nft_tproxy_eval_out"`
+	SctpRcvIn                *ebpf.Program `ebpf:"sctp_rcv_in"`
+	SitTunnelXmitIn          *ebpf.Program `ebpf:"sit_tunnel_xmit_in"`
+	Sweep                    *ebpf.Program `ebpf:"sweep"`
+	TcpV4RcvIn               *ebpf.Program `ebpf:"tcp_v4_rcv_in"`
+	TcpV4RcvOut              *ebpf.Program `ebpf:"tcp_v4_rcv_out"`
+	TcpV4SendResetIn         *ebpf.Program `ebpf:"tcp_v4_send_reset_in"`
+	TcpV6RcvIn               *ebpf.Program `ebpf:"tcp_v6_rcv_in"`
+	TcpV6RcvOut              *ebpf.Program `ebpf:"tcp_v6_rcv_out"`
+	TcpV6SendResetIn         *ebpf.Program `ebpf:"tcp_v6_send_reset_in"`
+	TpConsumeSkb             *ebpf.Program `ebpf:"tp_consume_skb"`
+	TpFibTableLookup         *ebpf.Program `ebpf:"tp_fib_table_lookup"`
+	TpIcmpSend               *ebpf.Program `ebpf:"tp_icmp_send"`
+	TpKfreeSkb               *ebpf.Program `ebpf:"tp_kfree_skb"`
+	TpModuleLoad             *ebpf.Program `ebpf:"tp_module_load"`
+	TpNetDevStartXmit        *ebpf.Program `ebpf:"tp_net_dev_start_xmit"`
+	TpNetifReceiveSkb        *ebpf.Program `ebpf:"tp_netif_receive_skb"`
+	TpTcpSendReset           *ebpf.Program `ebpf:"tp_tcp_send_reset"`
+	UdpQueueRcvSkbIn         *ebpf.Program `ebpf:"udp_queue_rcv_skb_in"`
+	Udpv6QueueRcvSkbIn       *ebpf.Program `ebpf:"udpv6_queue_rcv_skb_in"`
+	VxlanRcvIn               *ebpf.Program `ebpf:"vxlan_rcv_in"`
+	VxlanXmitIn              *ebpf.Program `ebpf:"vxlan_xmit_in"`
+	WgAllowedipsLookupSrcOut *ebpf.Program `ebpf:"wg_allowedips_lookup_src_out"`
+	WgXmitIn                 *ebpf.Program `ebpf:"wg_xmit_in"`
+	XtReplaceTableIn         *ebpf.Program `ebpf:"xt_replace_table_in"`
 }
 
 func (p *FentryPrograms) Close() error {
@@ -961,15 +1025,22 @@ func (p *FentryPrograms) Close() error {
 		p.BrPassFrameUpIn,
 		p.FibValidateSourceOut,
 		p.FindMemory,
+		p.GeneveUdpEncapRecvIn,
+		p.GeneveXmitIn,
 		p.Icmp6SendIn,
 		p.IcmpRcvIn,
 		p.Icmpv6RcvIn,
 		p.Ip6ForwardIn,
 		p.Ip6RouteInputOut,
+		p.Ip6TnlRcvIn,
+		p.Ip6TnlXmitIn,
 		p.Ip6tDoTableIn,
 		p.Ip6tDoTableOut,
 		p.IpForwardIn,
 		p.IpRouteInputSlowOut,
+		p.IpTunnelRcvIn,
+		p.IpTunnelXmitIn,
+		p.Ipip6RcvIn,
 		p.IptDoTableIn,
 		p.IptDoTableOut,
 		p.Look,
@@ -1029,6 +1100,7 @@ func (p *FentryPrograms) Close() error {
 		p.NftTargetEvalXtOut,
 		p.NftTproxyEvalOut,
 		p.SctpRcvIn,
+		p.SitTunnelXmitIn,
 		p.Sweep,
 		p.TcpV4RcvIn,
 		p.TcpV4RcvOut,
@@ -1048,6 +1120,8 @@ func (p *FentryPrograms) Close() error {
 		p.Udpv6QueueRcvSkbIn,
 		p.VxlanRcvIn,
 		p.VxlanXmitIn,
+		p.WgAllowedipsLookupSrcOut,
+		p.WgXmitIn,
 		p.XtReplaceTableIn,
 	)
 }

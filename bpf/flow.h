@@ -4,7 +4,7 @@
  *
  * Matching. Packets are compared with the two ends only where they may enter:
  * transmit, receive, drop, and for what this host sends OUTPUT and neighbour
- * resolution. Both directions are tried, for VXLAN on the inner
+ * resolution. Both directions are tried, in a tunnel on the inner
  * packet, for an ICMP error on the packet it quotes. What NAT made of a packet
  * of the flow is learned as an exact tuple (and its reverse), so that replies
  * are known by their first hop. A packet that has only the --src end (traffic

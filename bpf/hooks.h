@@ -19,5 +19,6 @@
 #include "ends.h"
 #include "netfilter.h"
 #include "route.h"
+#include "wireguard.h"
 
 #endif

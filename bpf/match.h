@@ -3,7 +3,7 @@
 #ifndef PATHTRACE_MATCH_H
 #define PATHTRACE_MATCH_H
 
-#include "state.h"
+#include "tunnel.h"
 
 static __always_inline int in_end(const volatile struct end *e,
 				  const u32 *a, u8 family)
@@ -210,49 +210,6 @@ SUBPROG int learned_dir(const struct tuple *t)
 	return d->dir;
 }
 
-static __always_inline int is_vxlan_port(u16 port)
-{
-	for (u32 i = 0; i < MAX_PORTS; i++) {
-		if (i >= cfg.n_vxlan)
-			return 0;
-		if (cfg.vxlan[i] == port)
-			return 1;
-	}
-	return 0;
-}
-
-/*
- * Reads what is inside an outer UDP packet to a VXLAN port: p becomes the
- * inner packet with .tun the outer one. Leaves p alone if it is none.
- */
-SUBPROG int unwrap(u64 l4, struct pkt *p)
-{
-	u8 b[30]; /* UDP 8, VXLAN 8, Ethernet 14 */
-	struct tunnel tun = {};
-	u16 type;
-
-	if (!p || bpf_probe_read_kernel(b, 30, (void *)l4))
-		return 0;
-	if (!is_vxlan_port(bpf_ntohs(*(u16 *)&b[2])) || !(b[8] & 0x08))
-		return 0;
-	type = bpf_ntohs(*(u16 *)&b[28]);
-	if (type != ETH_P_IP && type != ETH_P_IPV6)
-		return 0;
-	__builtin_memcpy(tun.saddr, p->l3.t.saddr, 16);
-	__builtin_memcpy(tun.daddr, p->l3.t.daddr, 16);
-	tun.sport = bpf_ntohs(*(u16 *)&b[0]);
-	tun.dport = bpf_ntohs(*(u16 *)&b[2]);
-	tun.vni = bpf_ntohl(*(u32 *)&b[12]) >> 8;
-	tun.family = p->l3.t.family;
-	l4 = parse_l3(l4 + 30, &p->l3);
-	if (!l4)
-		return 0;
-	p->tun = tun;
-	p->encap = 1;
-	parse_l4(l4, p);
-	return 1;
-}
-
 /* An ICMP error belongs to the flow of the packet it quotes, other way round. */
 SUBPROG int quoted_dir(u64 l4, const struct pkt *outer)
 {
@@ -305,7 +262,7 @@ SUBPROG int match(u64 nh, struct pkt *p, u32 *tentative)
 	l4 = parse_l3(nh, &p->l3);
 	if (!l4)
 		return DIR_NONE;
-	if (p->l3.t.proto == IPPROTO_UDP && cfg.n_vxlan && !p->l3.frag) {
+	if (may_carry(p->l3.t.proto) && !p->l3.frag) {
 		if (!unwrap(l4, p))
 			parse_l4(l4, p);
 		ends = ends_of(&p->l3.t);
@@ -372,9 +329,9 @@ static __always_inline int of_others(const struct glance *g)
 {
 	u32 bit;
 
-	if (g->version_ihl != 0x45 || g->protocol == IPPROTO_ICMP)
+	if (g->version_ihl != 0x45 || g->protocol == IPPROTO_ICMP || carries(g->protocol))
 		return 0;
-	if (g->protocol == IPPROTO_UDP && cfg.n_vxlan && is_vxlan_port(bpf_ntohs(g->dport)))
+	if (g->protocol == IPPROTO_UDP && cfg.n_carriers && carrier(bpf_ntohs(g->dport)))
 		return 0;
 	if (moved) {
 		if (moved_either(g->saddr, g->daddr))

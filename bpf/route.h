@@ -3,12 +3,13 @@
 #ifndef PATHTRACE_ROUTE_H
 #define PATHTRACE_ROUTE_H
 
-#include "emit.h"
+#include "ends.h"
 
 /* Tells the route that a packet at hand was given. */
 static __always_inline int tell_route(struct tracked *t, struct pkt *p,
 				      struct sk_buff *skb, s32 ret, u8 fn)
 {
+	u8 family = carried_as(t, p);
 	struct event_route *e;
 	struct net_device *out;
 	struct dst_entry *dst;
@@ -25,11 +26,11 @@ static __always_inline int tell_route(struct tracked *t, struct pkt *p,
 	__builtin_memset(e->gw, 0, sizeof(e->gw));
 	__builtin_memset(e->oifname, 0, sizeof(e->oifname));
 	__builtin_memset(e->pad, 0, sizeof(e->pad));
-	read_dst(skb, t->t.family, &e->oif, &e->error, &e->type, &out);
+	read_dst(skb, family, &e->oif, &e->error, &e->type, &out);
 	if (out)
 		bpf_probe_read_kernel_str(e->oifname, sizeof(e->oifname), out->name);
 	dst = (void *)(BPF_CORE_READ(skb, _skb_refdst) & ~SKB_DST_NOREF);
-	if (dst && t->t.family == 4) {
+	if (dst && family == 4) {
 		e->gw_family = BPF_CORE_READ((struct rtable *)dst, rt_gw_family);
 		if (e->gw_family == PF_INET)
 			e->gw[0] = BPF_CORE_READ((struct rtable *)dst, rt_gw4);

@@ -68,6 +68,7 @@ enum tracked_flag {
 	TRACKED_ORIGIN = 16, /* first sighting was where packets begin */
 	TRACKED_LEARNED = 64, /* matched by what NAT made of the flow before */
 	TRACKED_FRAGMENT = 32, /* a later fragment: no ports, .sig is fragment_sig() */
+	TRACKED_SEALED = 128, /* went into a tunnel that encrypts: see tunnel.h */
 };
 
 /* A packet in flight. */

@@ -94,6 +94,7 @@ const (
 	TracepointVarExportRuleMatch      = "export_rule_match"
 	TracepointVarExportRulesFlag      = "export_rules_flag"
 	TracepointVarExportTrackedFlag    = "export_tracked_flag"
+	TracepointVarExportTunnelKind     = "export_tunnel_kind"
 	TracepointVarHasDropReason        = "has_drop_reason"
 	TracepointVarInFlight             = "in_flight"
 	TracepointVarInlineCounters       = "inline_counters"
@@ -234,6 +235,7 @@ type TracepointVariableSpecs struct {
 	ExportRuleMatch    *ebpf.VariableSpec `ebpf:"export_rule_match"`
 	ExportRulesFlag    *ebpf.VariableSpec `ebpf:"export_rules_flag"`
 	ExportTrackedFlag  *ebpf.VariableSpec `ebpf:"export_tracked_flag"`
+	ExportTunnelKind   *ebpf.VariableSpec `ebpf:"export_tunnel_kind"`
 	HasDropReason      *ebpf.VariableSpec `ebpf:"has_drop_reason"`
 	InFlight           *ebpf.VariableSpec `ebpf:"in_flight"`
 	InlineCounters     *ebpf.VariableSpec `ebpf:"inline_counters"`
@@ -347,6 +349,7 @@ type TracepointVariables struct {
 	ExportRuleMatch    *ebpf.Variable `ebpf:"export_rule_match"`
 	ExportRulesFlag    *ebpf.Variable `ebpf:"export_rules_flag"`
 	ExportTrackedFlag  *ebpf.Variable `ebpf:"export_tracked_flag"`
+	ExportTunnelKind   *ebpf.Variable `ebpf:"export_tunnel_kind"`
 	HasDropReason      *ebpf.Variable `ebpf:"has_drop_reason"`
 	InFlight           *ebpf.Variable `ebpf:"in_flight"`
 	InlineCounters     *ebpf.Variable `ebpf:"inline_counters"`

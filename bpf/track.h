@@ -256,10 +256,9 @@ SUBPROG int recheck(struct tracked *t, struct pkt *p, u64 nh)
 		return 1;
 	}
 	p->nh = nh;
-	if (p->l3.t.proto != IPPROTO_UDP || p->l3.frag || !cfg.n_vxlan ||
-	    !unwrap(l4, p))
+	if (!may_carry(p->l3.t.proto) || p->l3.frag || !unwrap(l4, p))
 		parse_l4(l4, p);
-	if (!same_packet(t, p))
+	if (!same_packet(t, p) && !sealed(t, p))
 		return 0;
 	refresh(t, p);
 	return 1;

@@ -9,6 +9,7 @@ type (
 	Actor        = NodeActor
 	AgentName    = NodeAgentName
 	BracketKey   = TracepointBracketKey
+	Carrier      = FentryCarrier
 	BracketTable = TracepointBracketTable
 	Change       = NodeChange
 	Counters     = FentryCounters
@@ -69,6 +70,16 @@ const (
 	FlagICMPError = uint8(FentryEventFlagFLAG_ICMP_ERROR)
 	FlagLost      = uint8(FentryEventFlagFLAG_LOST)
 	FlagOrigin    = uint8(FentryEventFlagFLAG_ORIGIN)
+)
+
+// Kinds of tunnels: enum tunnel_kind of event.h.
+const (
+	TunnelVXLAN     = uint8(FentryTunnelKindTUNNEL_VXLAN)
+	TunnelGeneve    = uint8(FentryTunnelKindTUNNEL_GENEVE)
+	TunnelGRE       = uint8(FentryTunnelKindTUNNEL_GRE)
+	TunnelIPv4      = uint8(FentryTunnelKindTUNNEL_IPV4)
+	TunnelIPv6      = uint8(FentryTunnelKindTUNNEL_IPV6)
+	TunnelWireGuard = uint8(FentryTunnelKindTUNNEL_WIREGUARD)
 )
 
 // What is known of the rules that matched: enum rules_flag of event.h.

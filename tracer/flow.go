@@ -59,7 +59,7 @@ func (f *flow) resolve(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	ports, err := f.ns.VXLANPorts()
+	carriers, err := f.ns.Carriers()
 	if err != nil {
 		return err
 	}
@@ -73,10 +73,10 @@ func (f *flow) resolve(ctx context.Context, cfg Config) (err error) {
 	if n := len(bpf.Filter{}.Uplinks); len(uplinks) > n {
 		cfg.Warn(fmt.Sprintf("%d interfaces lead off this node, %d are known as such to the kernel half: equal packets sent again from outside may be told as one", len(uplinks), n))
 	}
-	if n := len(bpf.Filter{}.Vxlan); len(ports) > n {
-		cfg.Warn(fmt.Sprintf("VXLAN on %d ports, inside %d of which is looked: %v", len(ports), n, ports[:n]))
+	if n := len(bpf.Filter{}.Carriers); len(carriers) > n {
+		cfg.Warn(fmt.Sprintf("VXLAN and Geneve on %d ports, inside %d of which is looked: %v", len(carriers), n, carriers[:n]))
 	}
-	f.filter, err = attach.NewFilter(f.src, f.dst, cfg.Proto, cfg.Port, ports, f.ns.Node().Inode, uplinks)
+	f.filter, err = attach.NewFilter(f.src, f.dst, cfg.Proto, cfg.Port, carriers, f.ns.Node().Inode, uplinks)
 	return err
 }
 

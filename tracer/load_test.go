@@ -108,7 +108,7 @@ func TestBackendsLoad(t *testing.T) {
 	}
 	cfg := smallNode(t)
 	loadModules(t, "ip_tables", "ip6_tables", "iptable_filter", "nf_tables", "nf_conntrack", "vxlan", "br_netfilter",
-		"bridge", "nf_reject_ipv4", "nf_reject_ipv6", "sctp")
+		"bridge", "nf_reject_ipv4", "nf_reject_ipv6", "sctp", "ipip", "sit", "ip6_tunnel", "ip_gre", "geneve", "wireguard")
 	loadBackends(t, cfg, true)
 }
 

@@ -19,11 +19,12 @@ type placeBook struct {
 	uplinks   map[uint32]string
 	refreshed time.Time
 	asked     map[uint32]time.Time
+	decrypts  map[device]bool
 	warn      func(string)
 }
 
 func newPlaceBook(ns *node.Namespaces, names *endpoint.Names, uplinks map[uint32]string, warn func(string)) *placeBook {
-	return &placeBook{ns: ns, names: names, uplinks: uplinks, asked: make(map[uint32]time.Time), warn: warn}
+	return &placeBook{ns: ns, names: names, uplinks: uplinks, asked: make(map[uint32]time.Time), decrypts: make(map[device]bool), warn: warn}
 }
 
 // Belongs implements places. A namespace that is not this node's may become it:
@@ -59,6 +60,30 @@ func (p *placeBook) Place(inode uint32) string {
 func (p *placeBook) Uplink(netns, ifindex uint32) bool {
 	_, ok := p.uplinks[ifindex]
 	return ok && netns == p.ns.Node().Inode
+}
+
+// device is a link as events name it.
+type device struct {
+	netns, ifindex uint32
+	name           string
+}
+
+// Decrypts implements places.
+func (p *placeBook) Decrypts(netns, ifindex uint32, name string) bool {
+	at := device{netns, ifindex, name}
+	is, known := p.decrypts[at]
+	if known {
+		return is
+	}
+	links, err := p.ns.Links(netns)
+	if err != nil {
+		p.warn(fmt.Sprintf("what kind of device %s is: %v", name, err))
+	}
+	for _, l := range links {
+		is = is || uint32(l.Index) == ifindex && l.Kind == "wireguard"
+	}
+	p.decrypts[at] = is
+	return is
 }
 
 // Owner implements places.

@@ -255,7 +255,12 @@ func tunnel(verb string) func(*walk, *model.Hop, station) {
 		s.kind, s.title = kindTunnel, verb+"a tunnel"
 		if t := h.Tunnel; t != nil {
 			s.title = verb + strings.ToUpper(t.Kind)
-			s.detail = t.Src.String() + " > " + t.Dst.String()
+			if t.Dst.IsValid() {
+				s.detail = t.Src.String() + " > " + t.Dst.String()
+			}
+			if h.Result != "" {
+				s.detail = h.Result
+			}
 		}
 		w.visit(s)
 	}

@@ -256,11 +256,20 @@ func tunnelPhrase(h *model.Hop) phrase {
 	if t == nil {
 		return phrase{text: string(h.Stage), level: notable}
 	}
-	return phrase{
-		text: fmt.Sprintf("%s %s vni %d, outer %s", h.Stage, t.Kind, t.VNI,
-			glued(named(t.Src, t.SrcPort, t.SrcName))+" "+glued("> "+named(t.Dst, t.DstPort, t.DstName))),
-		level: notable,
+	p := phrase{text: string(h.Stage) + " " + t.Kind, level: notable}
+	switch {
+	case t.Kind == "gre" && t.VNI != 0:
+		p.text += fmt.Sprintf(" key %d", t.VNI)
+	case t.Kind == "vxlan" || t.Kind == "geneve":
+		p.text += fmt.Sprintf(" vni %d", t.VNI)
 	}
+	if t.Dst.IsValid() {
+		p.text += ", outer " + glued(named(t.Src, t.SrcPort, t.SrcName)) + " " + glued("> "+named(t.Dst, t.DstPort, t.DstName))
+	}
+	if h.Result != "" {
+		p.text, p.level = p.text+": "+h.Result, odd
+	}
+	return p
 }
 
 // deliverPhrase names the receiving protocol's function. Where a netfilter

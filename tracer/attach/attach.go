@@ -45,6 +45,8 @@ const (
 	modVXLAN    = "vxlan"        // drivers/net/vxlan
 	modCT       = "nf_conntrack" // net/netfilter
 	modNFT      = "nf_tables"    // net/netfilter
+
+	modWireGuard = "wireguard" // drivers/net/wireguard
 )
 
 // tracepointHooks are bound by every backend.
@@ -85,6 +87,16 @@ var fentryHooks = []hook{
 	{prog: "br_pass_frame_up_in", module: modBridge, arg: 0, typ: typeSKB, loses: "packets a bridge passes up"},
 	{prog: "vxlan_xmit_in", module: "vxlan", arg: 0, typ: typeSKB, loses: "VXLAN encapsulation by function"},
 	{prog: "vxlan_rcv_in", module: "vxlan", arg: 1, typ: typeSKB, loses: "VXLAN decapsulation by function"},
+	{prog: "geneve_xmit_in", module: "geneve", arg: 0, typ: typeSKB, loses: "Geneve encapsulation by function"},
+	{prog: "geneve_udp_encap_recv_in", module: "geneve", arg: 1, typ: typeSKB, loses: "Geneve decapsulation by function"},
+	{prog: "ip_tunnel_xmit_in", module: "ip_tunnel", arg: 0, typ: typeSKB, loses: "IPIP and GRE encapsulation by function"},
+	{prog: "ip_tunnel_rcv_in", module: "ip_tunnel", arg: 1, typ: typeSKB, loses: "IPIP and GRE decapsulation by function"},
+	{prog: "sit_tunnel_xmit_in", module: "sit", arg: 0, typ: typeSKB, loses: "encapsulation of IPv6 in IPv4 by function"},
+	{prog: "ipip6_rcv_in", module: "sit", arg: 0, typ: typeSKB, loses: "decapsulation of IPv6 in IPv4 by function"},
+	{prog: "ip6_tnl_xmit_in", module: "ip6_tunnel", arg: 0, typ: typeSKB, loses: "encapsulation in IPv6 by function"},
+	{prog: "ip6_tnl_rcv_in", module: "ip6_tunnel", arg: 1, typ: typeSKB, loses: "decapsulation in IPv6 by function"},
+	{prog: "wg_xmit_in", module: modWireGuard, arg: 0, typ: typeSKB, loses: "packets that WireGuard sends, once they are encrypted"},
+	{prog: "wg_allowedips_lookup_src_out", module: modWireGuard, arg: 1, typ: typeSKB, loses: "packets that WireGuard refuses for their source"},
 	{prog: "__dev_queue_xmit_out", arg: 0, typ: typeSKB, loses: "results of queueing"},
 	{prog: "tcp_v4_rcv_in", arg: 0, typ: typeSKB, loses: "TCP delivery", essential: true},
 	{prog: "tcp_v4_rcv_out", arg: 0, typ: typeSKB, loses: "the end of TCP delivery"},
@@ -104,7 +116,7 @@ var fentryHooks = []hook{
 }
 
 // relocationModules are the modules whose types our own structures stand for.
-var relocationModules = []string{"nf_conntrack", "x_tables", "nf_tables", "bridge"}
+var relocationModules = []string{"nf_conntrack", "x_tables", "nf_tables", "bridge", modWireGuard}
 
 // programs is a set of loaded programs and where they hang.
 type programs struct {

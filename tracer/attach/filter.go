@@ -11,6 +11,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
 // protocols the flow can be narrowed to, by the name on the command line.
@@ -23,8 +24,11 @@ var protocols = map[string]uint8{
 	"sctp": unix.IPPROTO_SCTP,
 }
 
+// carrierKinds are the kinds of node.Carrier as the kernel half has them.
+var carrierKinds = map[string]uint8{"vxlan": bpf.TunnelVXLAN, "geneve": bpf.TunnelGeneve}
+
 // NewFilter turns what was asked for into what the kernel half compares with.
-func NewFilter(src, dst endpoint.Endpoint, proto string, port uint16, vxlan []uint16, nodeNetns uint32, uplinks map[uint32]string) (bpf.Filter, error) {
+func NewFilter(src, dst endpoint.Endpoint, proto string, port uint16, carriers []node.Carrier, nodeNetns uint32, uplinks map[uint32]string) (bpf.Filter, error) {
 	var f bpf.Filter
 	p, ok := protocols[proto]
 	if !ok {
@@ -41,12 +45,12 @@ func NewFilter(src, dst endpoint.Endpoint, proto string, port uint16, vxlan []ui
 	if !src.Any && !dst.Any {
 		f.Tentative = 1
 	}
-	for _, v := range vxlan {
-		if int(f.N_vxlan) == len(f.Vxlan) {
+	for _, c := range carriers {
+		if int(f.N_carriers) == len(f.Carriers) {
 			break
 		}
-		f.Vxlan[f.N_vxlan] = v
-		f.N_vxlan++
+		f.Carriers[f.N_carriers] = bpf.Carrier{Port: c.Port, Kind: carrierKinds[c.Kind]}
+		f.N_carriers++
 	}
 	for idx := range uplinks {
 		if int(f.N_uplinks) == len(f.Uplinks) {

@@ -16,6 +16,7 @@ import (
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
 func endOf(prefixes ...string) endpoint.Endpoint {
@@ -58,14 +59,14 @@ func TestPrefixes(t *testing.T) {
 }
 
 func TestNewFilter(t *testing.T) {
-	f, err := NewFilter(endOf("10.0.0.1", "fd00::1"), endOf("10.0.1.0/24"), "tcp", 80, []uint16{8472, 4789}, 77, map[uint32]string{2: "eth0"})
+	f, err := NewFilter(endOf("10.0.0.1", "fd00::1"), endOf("10.0.1.0/24"), "tcp", 80, []node.Carrier{{Port: 8472, Kind: "vxlan"}, {Port: 6081, Kind: "geneve"}}, 77, map[uint32]string{2: "eth0"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if f.Src.N4 != 1 || f.Src.N6 != 1 || f.Dst.N4 != 1 || f.Dst.N6 != 0 || f.Src.Any+f.Dst.Any != 0 {
 		t.Errorf("ends %+v %+v", f.Src, f.Dst)
 	}
-	if f.Proto != unix.IPPROTO_TCP || f.Port != 80 || f.NodeNetns != 77 || f.N_vxlan != 2 || f.Vxlan[0] != 8472 || f.Vxlan[1] != 4789 || f.N_uplinks != 1 || f.Uplinks[0] != 2 {
+	if f.Proto != unix.IPPROTO_TCP || f.Port != 80 || f.NodeNetns != 77 || f.N_carriers != 2 || f.Carriers[0] != (bpf.Carrier{Port: 8472, Kind: bpf.TunnelVXLAN}) || f.Carriers[1] != (bpf.Carrier{Port: 6081, Kind: bpf.TunnelGeneve}) || f.N_uplinks != 1 || f.Uplinks[0] != 2 {
 		t.Errorf("filter %+v", f)
 	}
 	if f.Tentative != 1 {

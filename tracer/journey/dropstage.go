@@ -12,7 +12,7 @@ import (
 // dropStages says which part of the stack a function that frees packets
 // belongs to, by the beginning of its name; the first row that fits counts.
 // The functions are those of Linux 5.10 to 7.3 (net/ipv4, net/ipv6, net/core,
-// net/bridge, drivers/net/vxlan).
+// net/bridge, drivers/net/vxlan, geneve.c, wireguard).
 var dropStages = []struct {
 	prefix string
 	stage  model.Stage
@@ -35,7 +35,33 @@ var dropStages = []struct {
 	{"ndisc_", model.StageNeighbor},
 	{"vxlan_rcv", model.StageDecapsulate},
 	{"vxlan_", model.StageEncapsulate},
+	{"geneve_udp_encap_recv", model.StageDecapsulate},
+	{"geneve_", model.StageEncapsulate},
+	{"ip_tunnel_rcv", model.StageDecapsulate},
 	{"ip_tunnel_", model.StageEncapsulate},
+	{"tunnel4_rcv", model.StageDecapsulate},
+	{"tunnel6_rcv", model.StageDecapsulate},
+	{"tunnel46_rcv", model.StageDecapsulate},
+	{"tunnel64_rcv", model.StageDecapsulate},
+	{"ipip_rcv", model.StageDecapsulate},
+	{"ipip_tunnel_rcv", model.StageDecapsulate},
+	{"ipip_", model.StageEncapsulate},
+	{"ipip6_rcv", model.StageDecapsulate},
+	{"ipip6_", model.StageEncapsulate},
+	{"sit_tunnel_rcv", model.StageDecapsulate},
+	{"sit_", model.StageEncapsulate},
+	{"gre_rcv", model.StageDecapsulate},
+	{"gre_", model.StageEncapsulate},
+	{"ipgre_", model.StageEncapsulate},
+	{"ip6_tnl_rcv", model.StageDecapsulate},
+	{"__ip6_tnl_rcv", model.StageDecapsulate},
+	{"ip6_tnl_", model.StageEncapsulate},
+	{"ip6gre_", model.StageEncapsulate},
+	{"wg_packet_receive", model.StageDecapsulate},
+	{"wg_packet_consume_data", model.StageDecapsulate},
+	{"wg_packet_rx_poll", model.StageDecapsulate},
+	{"wg_packet_decrypt", model.StageDecapsulate},
+	{"wg_", model.StageEncapsulate},
 	{"br_", model.StageBridge},
 	{"__dev_queue_xmit", model.StageQdisc},
 	{"__dev_xmit_skb", model.StageQdisc},

@@ -27,6 +27,9 @@ type Places interface {
 	Place(inode uint32) string
 	// Uplink tells whether a device of the node's own namespace leads off it.
 	Uplink(netns, ifindex uint32) bool
+	// Decrypts tells whether a device of that name is a tunnel that encrypts what it
+	// carries (WireGuard): what comes up from it came through it.
+	Decrypts(netns, ifindex uint32, name string) bool
 	// Node is the inode of the node's own network namespace.
 	Node() uint32
 	// Owner is what people call who has an address; "" not known.
@@ -255,7 +258,7 @@ func (j *journey) changes(w *world, c *copyState, e *Record) {
 	}
 }
 
-// encapsulated completes vxlan_xmit's hop, or makes one where it was not seen.
+// encapsulated completes the hop of a device's transmit function, or makes one where it was not seen.
 func (j *journey) encapsulated(w *world, c *copyState, e *Record) {
 	if h := j.lastHop(); h != nil && h.Stage == model.StageEncapsulate && h.Tunnel == nil {
 		h.Tunnel = TunnelOf(&e.Tun)

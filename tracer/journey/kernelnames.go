@@ -273,8 +273,29 @@ func EndpointsOf(t *bpf.Tuple) model.Endpoints {
 
 // TunnelOf is an outer header as the model has it.
 func TunnelOf(t *bpf.Tunnel) *model.Tunnel {
-	return &model.Tunnel{Kind: "vxlan", VNI: t.Vni,
+	return &model.Tunnel{Kind: tunnelKind(t), VNI: t.Vni,
 		Src: addrOf(t.Saddr, t.Family), SrcPort: t.Sport, Dst: addrOf(t.Daddr, t.Family), DstPort: t.Dport}
+}
+
+// tunnelKind is a tunnel's kind as `ip -d link` names the devices that make it.
+func tunnelKind(t *bpf.Tunnel) string {
+	switch t.Kind {
+	case bpf.TunnelVXLAN:
+		return "vxlan"
+	case bpf.TunnelGeneve:
+		return "geneve"
+	case bpf.TunnelGRE:
+		return "gre"
+	case bpf.TunnelWireGuard:
+		return wireGuard
+	}
+	switch {
+	case t.Family == 6:
+		return "ip6tnl"
+	case t.Kind == bpf.TunnelIPv6:
+		return "sit"
+	}
+	return "ipip"
 }
 
 // gatewayOf reads a gateway; "" when the destination is on the link.

@@ -57,13 +57,25 @@ func stepReceive(j *journey, w *world, c *copyState, e *Record) {
 	c.index, c.hook, c.left = 0, 0, false
 	c.ct, c.invalid, c.out, c.outIndex, c.bracket = nil, false, "", 0, bpf.Event{}
 	c.came = CString(e.Ifname[:])
+	if c.last.Id == 0 && w.Decrypts(e.Netns, e.Ifindex, c.came) {
+		// nobody can tell an encrypted packet: it begins where it has come out
+		h := j.hop(w, c, e, model.StageDecapsulate)
+		h.Function, h.Tunnel = "", &model.Tunnel{Kind: wireGuard}
+		j.push(e, h)
+	}
 	j.push(e, j.hop(w, c, e, model.StageReceive))
 }
 
 func stepDecap(j *journey, w *world, c *copyState, e *Record) {
 	h := j.hop(w, c, e, model.StageDecapsulate)
-	if e.Flags&bpf.FlagEncap != 0 {
+	switch {
+	case e.Flags&bpf.FlagEncap != 0:
 		h.Tunnel = TunnelOf(&e.Tun)
+	case e.Fn == fnWireGuardSource:
+		h.Tunnel, h.Result = &model.Tunnel{Kind: wireGuard}, "no peer has its source among its allowed IPs"
+		if e.Result != 0 {
+			h.Result = "another peer than the one that sent it has its source among its allowed IPs"
+		}
 	}
 	j.push(e, h)
 }
@@ -412,6 +424,10 @@ func stepDrop(j *journey, w *world, c *copyState, e *Record) {
 // stepEnd: freed in good order. In a pod's own namespace, right after it came
 // in, that is its receiver being done with it.
 func stepEnd(j *journey, w *world, c *copyState, e *Record) {
+	if c.last.Kind == bpf.KindDecap && c.last.Fn == fnWireGuardSource {
+		j.refusedSource(w, c, e)
+		return
+	}
 	c.ended = true
 	j.terminal = true
 	if c.last.Kind == bpf.KindReceive && c.last.Netns != w.Node() && c.last.Flags&bpf.FlagEncap == 0 {

@@ -41,6 +41,8 @@ var (
 	serverEth = wire{3, 2, "eth0"}
 	uplink    = wire{1, 2, "eth0"}
 	vxlan0    = wire{1, 5, "vxlan0"}
+	wg0       = wire{1, 6, "wireguard.cali"}
+	tunl0     = wire{1, 7, "tunl0"}
 	outside   = wire{9, 2, "eth0"}
 	nowhere   = wire{}
 )
@@ -61,6 +63,9 @@ func (nodeMap) Belongs(inode uint32) bool { return inode >= 1 && inode <= 3 }
 func (nodeMap) Node() uint32              { return 1 }
 func (nodeMap) Uplink(netns, ifindex uint32) bool {
 	return netns == uplink.netns && ifindex == uplink.ifindex
+}
+func (nodeMap) Decrypts(netns, ifindex uint32, name string) bool {
+	return wire{netns, ifindex, name} == wg0
 }
 func (nodeMap) Owner(a netip.Addr) string {
 	return map[netip.Addr]string{netip.MustParseAddr("10.244.1.5"): "default/client", netip.MustParseAddr("10.96.0.10"): "default/svc/web"}[a]
@@ -384,7 +389,7 @@ func vxlan(vni uint32, src, dst string) with {
 	return func(s *story, x *sample) {
 		t := tupleOf(s.t, unix.IPPROTO_UDP, src, dst)
 		x.Flags |= bpf.FlagEncap
-		x.Tun = bpf.Tunnel{Saddr: t.Saddr, Daddr: t.Daddr, Sport: t.Sport, Dport: t.Dport, Vni: vni, Family: t.Family}
+		x.Tun = bpf.Tunnel{Saddr: t.Saddr, Daddr: t.Daddr, Sport: t.Sport, Dport: t.Dport, Vni: vni, Family: t.Family, Kind: bpf.TunnelVXLAN}
 	}
 }
 

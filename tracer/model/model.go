@@ -120,8 +120,8 @@ type Neighbor struct {
 
 // Tunnel is the outer header of an encapsulated packet.
 type Tunnel struct {
-	Kind    string     `json:"kind"` // vxlan
-	VNI     uint32     `json:"vni"`
+	Kind    string     `json:"kind"` // vxlan, geneve, gre, ipip, sit, ip6tnl, wireguard
+	VNI     uint32     `json:"vni"`  // VXLAN's and Geneve's; GRE's key
 	Src     netip.Addr `json:"src,omitzero"`
 	SrcPort uint16     `json:"sport,omitempty"`
 	SrcName string     `json:"src_name,omitempty"` // as in Packet

@@ -206,7 +206,7 @@ func TestLookingChangesNothing(t *testing.T) {
 		}
 	}
 	_, err1 := n.Uplinks()
-	_, err2 := n.VXLANPorts()
+	_, err2 := n.Carriers()
 	if err := errors.Join(err1, err2, n.Refresh()); err != nil {
 		t.Error(err)
 	}

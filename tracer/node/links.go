@@ -47,6 +47,8 @@ type Link struct {
 	VXLANDevice   int        // index of the device below; 0: none
 	VXLANLearning bool
 
+	GenevePort uint16 // UDP port of the outer header; 0: no Geneve device
+
 	peerID int            // id of the peer's namespace as this one counts; -1: the same namespace
 	global []netip.Prefix // those of Addrs with global scope
 }
@@ -135,6 +137,9 @@ func newLink(l netlink.Link) Link {
 	if v, ok := l.(*netlink.Vrf); ok {
 		link.VRFTable = v.Table
 	}
+	if g, ok := l.(*netlink.Geneve); ok {
+		link.GenevePort = g.Dport
+	}
 	if v, ok := l.(*netlink.Vxlan); ok {
 		link.VXLANPort = uint16(v.Port)
 		link.VNI = uint32(v.VxlanId)
@@ -211,20 +216,42 @@ func (l Link) hasSubnet() bool {
 // GlobalAddrs lists the addresses of global scope.
 func (l Link) GlobalAddrs() []netip.Prefix { return slices.Clone(l.global) }
 
-// VXLANPorts lists the UDP ports VXLAN uses on the node, ascending: those of
-// its VXLAN links and always 4789 (IANA; Calico) and 8472 (Linux's default;
-// Flannel).
-func (n *Namespaces) VXLANPorts() ([]uint16, error) {
+// Carrier is a UDP port inside whose packets other packets go between nodes.
+type Carrier struct {
+	Port uint16
+	Kind string // as `ip -d link` names the devices: vxlan, geneve
+}
+
+// Carriers lists the UDP ports of the node's VXLAN and Geneve links, and always those
+// that have them by convention: 4789 (IANA; Calico) and 8472 (Linux's default;
+// Flannel) for VXLAN, 6081 (IANA) for Geneve. A port is listed once, VXLAN first.
+func (n *Namespaces) Carriers() ([]Carrier, error) {
 	links, err := n.rawLinks(n.nodeLink)
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	ports := []uint16{4789, 8472}
+	vxlan, geneve := []uint16{4789, 8472}, []uint16{6081}
 	for _, l := range links {
-		if l.VXLANPort != 0 {
-			ports = append(ports, l.VXLANPort)
+		switch {
+		case l.VXLANPort != 0:
+			vxlan = append(vxlan, l.VXLANPort)
+		case l.GenevePort != 0:
+			geneve = append(geneve, l.GenevePort)
 		}
 	}
-	slices.Sort(ports)
-	return slices.Compact(ports), nil
+	var all []Carrier
+	seen := map[uint16]bool{}
+	for _, of := range []struct {
+		kind  string
+		ports []uint16
+	}{{"vxlan", vxlan}, {"geneve", geneve}} {
+		slices.Sort(of.ports)
+		for _, port := range of.ports {
+			if !seen[port] {
+				seen[port] = true
+				all = append(all, Carrier{Port: port, Kind: of.kind})
+			}
+		}
+	}
+	return all, nil
 }

@@ -255,9 +255,9 @@ func TestLinks(t *testing.T) {
 	if lo := links["lo"]; !lo.Loopback || lo.Kind != "" {
 		t.Errorf("lo: %+v", lo)
 	}
-	ports, err := n.VXLANPorts()
-	if err != nil || !slices.Equal(ports, []uint16{4444, 4789, 8472}) {
-		t.Errorf("vxlan ports %v, %v", ports, err)
+	carriers, err := n.Carriers()
+	if err != nil || !slices.Equal(carriers, []Carrier{{4444, "vxlan"}, {4789, "vxlan"}, {8472, "vxlan"}, {6081, "geneve"}}) {
+		t.Errorf("carriers %v, %v", carriers, err)
 	}
 }
 
