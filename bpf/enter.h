@@ -201,6 +201,14 @@ OURS int on_receive(struct sk_buff *skb, u8 fn)
 	t = enter(skb, nh, dev, &p, from_outside(dev));
 	if (!t)
 		return 0;
+	if (p.encap && p.tun.kind == TUNNEL_WIREGUARD) {
+		/*
+		 * It has come to the other end, in a namespace of this machine: told there
+		 * by what comes out, as on a wire nobody could tell it.
+		 */
+		forget((u64)skb, t);
+		return 0;
+	}
 	t->hook = 0;
 	t->index = 0;
 	t->chain = 0;

@@ -267,7 +267,7 @@ func tunnelPhrase(h *model.Hop) phrase {
 		p.text += ", outer " + glued(named(t.Src, t.SrcPort, t.SrcName)) + " " + glued("> "+named(t.Dst, t.DstPort, t.DstName))
 	}
 	if h.Result != "" {
-		p.text, p.level = p.text+": "+h.Result, odd
+		p.level = odd
 	}
 	return p
 }

@@ -353,8 +353,11 @@ func stepAnswer(j *journey, w *world, c *copyState, e *Record) {
 	if e.Fn == fnICMPSend || e.Fn == fnICMPSend4 || e.Fn == fnICMPSend6 {
 		name = "icmp-" + icmpName(e.T.Family == 6, uint8(e.Result>>8), uint8(e.Result))
 	}
-	// icmp_send's tracepoint and function both tell it
-	if h := j.lastHop(); h != nil && h.Stage == model.StageAnswer && h.Answer == name {
+	// icmp_send's tracepoint and function both tell it, and routes are asked in between
+	told := slices.ContainsFunc(j.hops, func(h model.Hop) bool {
+		return h.Stage == model.StageAnswer && h.Answer == name && h.SKB == skbName(e.Skb) && h.Netns == e.Netns
+	})
+	if told {
 		return
 	}
 	h := j.hop(w, c, e, model.StageAnswer)
