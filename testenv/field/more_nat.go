@@ -77,7 +77,6 @@ s=socket.create_connection(("10.96.0.50",80),2);s.sendall(b"one");s.recv(9);open
 			During: []string{`node1: sh -c 'while ! [ -e $DIR/asked ]; do sleep 0.1; done; conntrack -D -d 10.96.0.50' &`},
 			Want: Want{Code: "conntrack-unknown", Direction: model.Forward,
 				Says: []string{`192\.168\.166\.140`, `192\.168\.166\.130`, `reset`, `entry`}, Never: []string{`nothing listens`}},
-			Open: "a segment that a listening socket resets counts as delivered",
 		},
 		{
 			Name: "snat-ports-used-up", Reports: []string{"projectcalico/calico#7489", "projectcalico/calico#6324"},

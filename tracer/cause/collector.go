@@ -87,7 +87,7 @@ func (c *Collector) Packet(p *model.Packet) *model.Finding {
 		c.looks++
 		(&inquiry{p: x.reply, d: &model.Drop{}, state: c.state, start: &c.start, mem: &c.mem}).judge(x)
 	}
-	if !suspect(p) && !c.mem.unheard(p) {
+	if !suspect(p) && !c.mem.unheard(p) && c.mem.switched(p) == nil {
 		return nil
 	}
 	k := c.caseOf(p)

@@ -279,9 +279,34 @@ func entryGone(q *inquiry) *claim {
 	}
 	place, iface := q.end()
 	c := &claim{certain: o.certain, summary: fmt.Sprintf("a segment of a connection that is under way reached %s, which knows no such connection: %s", place, o.why)}
-	c.evidence, c.missing, c.fix = append(o.evidence, q.died()), o.missing, o.fix
+	c.evidence, c.missing, c.fix = o.evidence, o.missing, o.fix
+	if before := q.mem.switched(q.p); before != nil {
+		before.tell(c, "an earlier packet of it")
+		lastTranslation(q.p).tell(c, "this one")
+	} else {
+		c.evidence = append(c.evidence, q.died())
+	}
 	if a := lastAnswer(q.p); a != "" {
 		c.evidence = append(c.evidence, fmt.Sprintf("%s answered: %s", at(place, iface), a))
 	}
 	return c
+}
+
+// switched gives the translation of earlier packets of the connection, if this one, in
+// its midst, was translated to somebody else and reset there: it arrived, at the wrong
+// one.
+func (m *memory) switched(p *model.Packet) *translation {
+	if p.Outcome != model.Delivered || !midway(p) || lastAnswer(p) != "tcp-reset" {
+		return nil
+	}
+	t := lastTranslation(p)
+	if t == nil {
+		return nil
+	}
+	for key, before := range m.dnat {
+		if key.proto == p.Proto && before.asked == t.asked && before.to != t.to && before.hop.Before.Src == t.hop.Before.Src && before.hop.Before.SrcPort == t.hop.Before.SrcPort {
+			return before
+		}
+	}
+	return nil
 }

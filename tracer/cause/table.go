@@ -76,9 +76,11 @@ var causes = []cause{
 	{"unexplained-drop", unexplained},
 }
 
-// arrivals are asked of what arrived and got no answer, though it came again.
+// arrivals are asked of what arrived and got no answer, though it came again, or was
+// reset in the midst of its connection, by another one than before.
 var arrivals = []cause{
 	{"queue-full", acceptQueue},
+	{"conntrack-unknown", entryGone},
 }
 
 // closings are asked when the trace is over, in this order, about what no packet

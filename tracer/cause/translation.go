@@ -121,6 +121,11 @@ func (t *translation) owner() string {
 func (t *translation) tell(c *claim, what string) {
 	c.translated = true
 	line := fmt.Sprintf("%s was translated from %s to %s in hook %s at %s", what, t.asked, t.to, orElse(t.hop.Hook, "?"), at(t.hop.Place, t.hop.Interface))
+	if t.rule == nil && t.fresh {
+		c.evidence = append(c.evidence, line)
+		c.missing = append(c.missing, "the NAT rule that translated "+what+" so")
+		return
+	}
 	if t.rule == nil {
 		c.evidence = append(c.evidence, line+", by conntrack's entry of its connection: the packet itself asked no NAT rule")
 		return
