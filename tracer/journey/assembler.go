@@ -171,7 +171,7 @@ func (a *Assembler) wholeOf(e *Record) *journey {
 func partOf(e *Record, j *journey) bool {
 	f := &j.first
 	origin := e.Flags&bpf.FlagOrigin != 0
-	if j.finished() || origin && e.L3len >= f.L3len || e.L3len > f.L3len {
+	if j.finished() || e.L3len > f.L3len || origin && e.L3len == f.L3len && !mirrored(e, j) {
 		return false
 	}
 	if e.T.Proto == unix.IPPROTO_TCP {

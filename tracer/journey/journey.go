@@ -72,6 +72,7 @@ type copyState struct {
 	number   int
 	last     bpf.Event // last sighting
 	foreign  bool      // last sighting was outside this node
+	mirror   bool      // a copy that a rule made for somebody else: see mirror.go
 	segment  bool      // carries a part of the packet: if it dies, the packet did not arrive whole
 	fib      *bpf.EventRoute
 	out      string // interface its last route leads to
@@ -186,6 +187,10 @@ func (j *journey) add(w *world, e *Record, now time.Time) {
 		j.own = true
 		j.first = e.Event
 	}
+	if c.mirror {
+		j.mirror(w, c, e)
+		return
+	}
 	if c.foreign {
 		*c = copyState{number: c.number, segment: c.segment}
 	}
@@ -200,7 +205,8 @@ func (j *journey) add(w *world, e *Record, now time.Time) {
 func (j *journey) copyOf(e *Record) *copyState {
 	c := j.copies[e.Skb]
 	if c == nil {
-		c = &copyState{number: len(j.order), segment: e.Id != j.id && e.L3len < j.first.L3len}
+		c = &copyState{number: len(j.order), segment: e.Id != j.id && e.L3len < j.first.L3len, mirror: mirrored(e, j)}
+		c.tap = c.mirror
 		j.copies[e.Skb] = c
 		j.order = append(j.order, e.Skb)
 	}

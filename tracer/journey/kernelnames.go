@@ -125,6 +125,10 @@ func neighbourState(s uint8) string {
 	return "none"
 }
 
+// untracked is IP_CT_UNTRACKED + 1: conntrack is not to look at the packet
+// (include/uapi/linux/netfilter/nf_conntrack_common.h).
+const untracked = 8
+
 // ConntrackState: enum ip_conntrack_info, nf_conntrack_common.h. The event
 // carries it plus one; 0 is "no entry".
 func ConntrackState(ct uint8) string {
@@ -139,7 +143,7 @@ func ConntrackState(ct uint8) string {
 		return "established-reply"
 	case 5:
 		return "related-reply"
-	case 8:
+	case untracked:
 		return "untracked"
 	}
 	return ""

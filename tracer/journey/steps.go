@@ -232,7 +232,7 @@ func (j *journey) place(w *world, c *copyState, e *Record, later []Table, h mode
 }
 
 func stepConntrack(j *journey, w *world, c *copyState, e *Record) {
-	if e.Ct != 0 {
+	if e.Ct != 0 && e.Ct != untracked { // that conntrack is not to look at it tells nothing of its hooks
 		w.tracks[e.Netns] = true
 	}
 	c.ct, c.invalid = e.ct, e.Ct == 0
