@@ -116,7 +116,7 @@ func moreLinkCases() []Case {
 			Node:    flannel, Places: []string{"stranger"},
 			Setup: []string{"node1: ip link add vethstranger type veth peer name eth0 netns $NS_stranger && ip link set vethstranger master cni0 up",
 				"stranger: sysctl -qw net.ipv4.ip_forward=0; ip link set eth0 up && ip addr add 10.244.1.77/24 dev eth0"},
-			Break:   []string{"stranger: ip link set eth0 down && ip link set eth0 address $SERVER_MAC && ip link set eth0 up"},
+			Break: []string{"stranger: ip link set eth0 down && ip link set eth0 address $SERVER_MAC && ip link set eth0 up"},
 			// it goes on, or the other pod's next frame teaches the bridge its own port again
 			During:  []string{"stranger: sh -c 'ping -c1 -W1 10.244.1.1; ping -q -i0.2 -c40 10.244.1.1 >/dev/null 2>&1 &'"},
 			Traffic: exchange("tcp", client, server),
