@@ -59,6 +59,7 @@ need_for_test() {
 	need wireshark-common capinfos
 	need tcpdump tcpdump
 	need mandoc mandoc
+	need wireguard-tools wg
 	need fish fish
 	need zsh zsh
 	need containerd containerd ctr

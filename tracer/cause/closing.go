@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
 // closing is one row of the table of causes that show when the trace is over.
@@ -72,7 +73,8 @@ var leavings = []struct {
 }{
 	{"stale-conntrack", staleAway},
 	{"conntrack-unknown", unknownAway},
-	{"vxlan-broken", astray},
+	{"vxlan-broken", astray(isVXLAN)},
+	{"tunnel-broken", astray(notVXLAN)},
 	{"bgp-blocked", bgpAstray},
 	{"misrouted", misrouted},
 }
@@ -116,29 +118,34 @@ func wentAstray(code string) func(q *inquiry, p *peer) *claim {
 	}
 }
 
-// astray: the tunnel is down and its routes with it, so packets for other nodes'
-// pods leave by the default route, bare. Asked when the first packet leaves: the
+// astray: a tunnel of some kinds is down and its routes with it, so packets for other
+// nodes' pods leave by the default route, bare. Asked when the first packet leaves: the
 // routes may be back when the trace ends.
-func astray(q *inquiry, p *peer) *claim {
-	if in, _ := q.encapsulated(); in {
-		return nil
-	}
-	r, ok := q.routeTo(q.state.Node(), p.far.Addr())
-	if !ok || !r.Gateway.IsValid() || r.Dst.Bits() != 0 || !p.far.Addr().IsPrivate() {
-		return nil
-	}
-	for _, l := range q.tunnels() {
-		if l.Up {
-			continue
+func astray(of func(*tunnelKind) bool) func(q *inquiry, p *peer) *claim {
+	return func(q *inquiry, p *peer) *claim {
+		if in, _ := q.encapsulated(); in {
+			return nil
 		}
-		c := &claim{subject: l.Name, summary: fmt.Sprintf("the tunnel interface %s is set down, and its routes are gone: packets to %s leave by the default route instead", l.Name, p.far.Addr())}
-		c.evidence = []string{"ip link: " + linkWords(l), "the way to it then: " + q.wayFor(q.state.Node(), p.far.Addr()).words()}
-		c.missing = []string{"that its route led into the tunnel before"}
-		c.fix = tunnelUp(l)
-		q.whoSetDown(c, q.state.Node(), l)
-		return c
+		r, ok := q.routeTo(q.state.Node(), p.far.Addr())
+		if !ok || !r.Gateway.IsValid() || r.Dst.Bits() != 0 || !p.far.Addr().IsPrivate() {
+			return nil
+		}
+		for _, l := range q.tunnels(of) {
+			if !l.Up && q.inUse(l) {
+				return q.bare(l, p)
+			}
+		}
+		return nil
 	}
-	return nil
+}
+
+func (q *inquiry) bare(l *node.Link, p *peer) *claim {
+	c := &claim{subject: l.Name, summary: fmt.Sprintf("the tunnel interface %s is set down, and its routes are gone: packets to %s leave by the default route instead", l.Name, p.far.Addr())}
+	c.evidence = []string{"ip link: " + linkWords(l), "the way to it then: " + q.wayFor(q.state.Node(), p.far.Addr()).words()}
+	c.missing = []string{"that its route led into the tunnel before"}
+	c.fix = tunnelUp(l)
+	q.whoSetDown(c, q.state.Node(), l)
+	return c
 }
 
 // masquerade: the source was rewritten although the packet goes to a pod, and
@@ -176,9 +183,14 @@ func leftNode(q *inquiry, p *peer) *claim {
 	q.tellSent(c)
 	ask := fmt.Sprintf("on the node that has %s: pathtrace --src %s --dst %s", e.Dst, e.Src, e.Dst)
 	if in, outer := q.encapsulated(); in && outer != nil {
-		c.evidence = append(c.evidence, fmt.Sprintf("it was sent in %s to node %s, port %d", outer.Kind, outer.Dst, outer.DstPort))
+		carrier := "the tunnel"
+		if k := outerKind(outer); k != nil {
+			carrier = k.carrierOf(outer)
+		}
+		c.evidence = append(c.evidence, "it was sent in "+sentInWords(outer))
 		ask = fmt.Sprintf("on node %s: pathtrace --src %s --dst %s", outer.Dst, e.Src, e.Dst)
-		c.fix = append([]string{ask, fmt.Sprintf("if nothing arrives there: see that UDP port %d is let through between the nodes (cloud security groups, firewalls)", outer.DstPort)}, c.fix...)
+		c.fix = append([]string{ask, fmt.Sprintf("if nothing arrives there: see that %s is let through between the nodes (cloud security groups, firewalls)", carrier)}, c.fix...)
+		q.tellPeer(c)
 	} else {
 		c.fix = append([]string{ask, "if nothing arrives there: see the network in between"}, c.fix...)
 	}
@@ -187,6 +199,16 @@ func leftNode(q *inquiry, p *peer) *claim {
 		c.evidence = append(c.evidence, fmt.Sprintf("an ICMP error came back: %s", p.icmp))
 	}
 	return c
+}
+
+// sentInWords tell the outer header by where it goes: "vxlan to node 172.30.0.2, port
+// 4789".
+func sentInWords(outer *model.Tunnel) string {
+	says := fmt.Sprintf("%s to node %s", outer.Kind, outer.Dst)
+	if outer.DstPort != 0 {
+		says += fmt.Sprintf(", port %d", outer.DstPort)
+	}
+	return says
 }
 
 func farWords(p *peer) string {

@@ -154,7 +154,8 @@ func (q *inquiry) tunnelOf() string {
 	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageDecapsulate }); h != nil {
 		return h.Interface
 	}
-	if tunnels := q.tunnels(); q.inTunnelStill() && len(tunnels) > 0 {
+	udp := func(k *tunnelKind) bool { return k.kind == "vxlan" || k.kind == "geneve" }
+	if tunnels := q.tunnels(udp); q.inTunnelStill() && len(tunnels) > 0 {
 		return tunnels[0].Name
 	}
 	return ""

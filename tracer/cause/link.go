@@ -174,7 +174,8 @@ func (q *inquiry) downOnTheWay() (netns uint32, l *node.Link, role string) {
 		if peer := q.hostLink(last.Netns); last.Netns != self && peer != nil && q.isDown(self, peer) {
 			return self, peer, fmt.Sprintf("it is the other end of %s of %s", l.Name, last.Place)
 		}
-		if under := q.link(last.Netns, l.VXLANDevice); l.VXLANDevice != 0 && under != nil && q.isDown(last.Netns, under) {
+		below := max(l.VXLANDevice, l.Tunnel.Device)
+		if under := q.link(last.Netns, below); below != 0 && under != nil && q.isDown(last.Netns, under) {
 			return last.Netns, under, fmt.Sprintf("the tunnel %s runs over it", l.Name)
 		}
 	}

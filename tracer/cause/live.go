@@ -113,6 +113,11 @@ func (l *Live) IPsec(netns uint32) (node.IPsec, error) {
 	return ask(l, "IPsec", netns, func() (node.IPsec, error) { return l.ns.IPsec(netns) })
 }
 
+// WireGuard implements State.
+func (l *Live) WireGuard(netns uint32) ([]node.WireGuard, error) {
+	return ask(l, "WireGuard", netns, func() ([]node.WireGuard, error) { return l.ns.WireGuard(netns) })
+}
+
 // Sysctl implements State. /proc/sys/net shows the namespace of the thread that
 // looks (proc_sys_lookup, fs/proc/proc_sysctl.c; net_ctl_header_lookup,
 // net/sysctl_net.c, 6.12).

@@ -61,7 +61,7 @@ func reasons() []reason {
 		{"IP_RPFILTER", "the reverse path filter refuses its source: the way back leads elsewhere", "rp-filter", ""},
 		{"UNICAST_IN_L2_MULTICAST", "its frame went to all or to many, while its IP address is that of one (drop_unicast_in_l2_multicast)", "sysctl-drop", ""},
 		{"XFRM_POLICY", "an IPsec policy does not let it pass: it came in clear, or in another tunnel than the policy asks for", "ipsec-policy", ""},
-		{"IP_NOPROTO", "nothing here takes its IP protocol", "unexplained-drop", ""},
+		{"IP_NOPROTO", "nothing here takes its IP protocol", "tunnel-broken unexplained-drop", ""},
 		{"PROTO_MEM", "the memory limit of its protocol is reached", "queue-full", ""},
 		{"TCP_AUTH_HDR", "its TCP authentication option (MD5 or AO) is there twice or not in order", "unexplained-drop", ""},
 		{"TCP_MD5NOTFOUND", "the connection wants a TCP MD5 signature, and it has none", "unexplained-drop", ""},

@@ -115,6 +115,7 @@ var reasonPackets = map[string]func(*model.Packet, *recorded){
 	"LOCAL_MAC": func(p *model.Packet, _ *recorded) {
 		p.Drop.Function, p.Drop.Interface, p.Drop.IfIndex = "vxlan_rcv+0x1", "vxlan.calico", 3
 	},
+	"IP_NOPROTO": in("ip_protocol_deliver_rcu+0x1"),
 	"VXLAN_INVALID_HDR": func(p *model.Packet, _ *recorded) {
 		p.Drop.Function, p.Drop.Interface, p.Drop.IfIndex = "vxlan_rcv+0x1", "eth0", 2
 	},

@@ -39,6 +39,7 @@ type recordedPlace struct {
 	Queues      []node.PacketQueue        `json:",omitempty"`
 	Qdiscs      []node.Qdisc              `json:",omitempty"`
 	IPsec       node.IPsec                `json:",omitzero"`
+	WireGuard   []node.WireGuard          `json:",omitempty"`
 	Sysctls     map[string]string         `json:",omitempty"`
 	Rules       *RuleSets                 `json:",omitempty"`
 	Proc        map[string]string         `json:",omitempty"` // below /proc/net
@@ -209,6 +210,15 @@ func (r *recorded) IPsec(netns uint32) (node.IPsec, error) {
 		return node.IPsec{}, err
 	}
 	return p.IPsec, nil
+}
+
+// WireGuard implements State.
+func (r *recorded) WireGuard(netns uint32) ([]node.WireGuard, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	return p.WireGuard, nil
 }
 
 // Sysctl implements State.

@@ -23,6 +23,9 @@ func tooBig(q *inquiry) *claim {
 	if !told && !bridged {
 		return q.tooBigForPeer()
 	}
+	if c := q.tooBigOnceInside(out); c != nil {
+		return c
+	}
 	if out != nil && q.p.Length <= uint32(out.MTU) {
 		out = nil // not the link, then: the route has an MTU of its own, say
 	}
@@ -43,6 +46,35 @@ func tooBig(q *inquiry) *claim {
 		return e.What == model.LinkMTU && out != nil && e.Netns == q.d.Netns && int(e.IfIndex) == out.Index
 	})
 	q.widths(c, out)
+	return c
+}
+
+// tooBigOnceInside: it fits the tunnel's interface, whose MTU leaves no room for the
+// outer header on the way to the far end (tnl_update_pmtu, net/ipv4/ip_tunnel.c;
+// skb_tunnel_check_pmtu of VXLAN and Geneve, net/ipv4/ip_tunnel_core.c; 6.12).
+func (q *inquiry) tooBigOnceInside(tunnel *node.Link) *claim {
+	k := tunnelKindOf(tunnel)
+	if k == nil || k.kind == "wireguard" || q.d.Netns != q.state.Node() || q.p.Length > uint32(tunnel.MTU) {
+		return nil
+	}
+	far := q.farEnd(tunnel)
+	if !far.IsValid() {
+		return nil
+	}
+	r, ok := q.routeTo(q.d.Netns, far)
+	under := q.link(q.d.Netns, r.LinkIndex)
+	if !ok || under == nil || int(q.p.Length)+k.bytes(far) <= under.MTU {
+		return nil
+	}
+	room := under.MTU - k.bytes(far)
+	c := &claim{subject: tunnel.Name, summary: fmt.Sprintf("the packet (%d bytes) is larger than what %s has room for inside %s: the tunnel %s has an MTU of %d, but of the %d bytes of %s %s takes %d", q.p.Length, k.name, under.Name, tunnel.Name, tunnel.MTU, under.MTU, under.Name, k.name, k.bytes(far))}
+	c.evidence = []string{q.died(), "ip link: " + linkWords(tunnel), "ip link: " + linkWords(under)}
+	if answer := lastAnswer(q.p); answer != "" && q.p.Outcome == model.Rejected {
+		c.evidence = append(c.evidence, "the sender was told: "+answer)
+	}
+	c.missing = []string{"that nothing on the way allows even less: the MTUs were read right after"}
+	c.fix = []string{fmt.Sprintf("give the tunnel and the pods an MTU of at most %d: Calico: mtu of the Installation, or veth_mtu in its ConfigMap; Flannel: restart flanneld, it takes that of the uplink", room),
+		"make new pods after it: those that run keep their MTU", "let ICMP \"fragmentation needed\" through to the sender, so that it learns the size by itself"}
 	return c
 }
 
@@ -102,8 +134,9 @@ func (q *inquiry) widths(c *claim, out *node.Link) {
 		}
 	}
 	switch {
-	case out.Kind == "vxlan":
-		c.fix = append(c.fix, fmt.Sprintf("give pods an MTU of at most %d (VXLAN takes 50 bytes): Calico: veth_mtu in its ConfigMap or mtu of the Installation; Flannel: it is in /run/flannel/subnet.env", out.MTU))
+	case tunnelKindOf(out) != nil:
+		k := tunnelKindOf(out)
+		c.fix = append(c.fix, fmt.Sprintf("give pods an MTU of at most %d (%s takes %d bytes): Calico: veth_mtu in its ConfigMap or mtu of the Installation; Flannel: it is in /run/flannel/subnet.env", out.MTU, k.name, k.bytes(q.farEnd(out))))
 	default:
 		c.fix = append(c.fix, fmt.Sprintf("give %s the MTU of its pod and of the other pods: ip link set %s mtu N", out.Name, out.Name))
 	}

@@ -38,6 +38,8 @@ type State interface {
 	Qdiscs(netns uint32) ([]node.Qdisc, error)
 	// IPsec lists policies and states of IPsec.
 	IPsec(netns uint32) (node.IPsec, error)
+	// WireGuard lists WireGuard devices and their peers.
+	WireGuard(netns uint32) ([]node.WireGuard, error)
 	// Sysctl reads a file below /proc/sys/net as the namespace sees it, such as
 	// ipv4/ip_forward. One that this kernel does not have is fs.ErrNotExist.
 	Sysctl(netns uint32, name string) (string, error)

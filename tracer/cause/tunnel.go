@@ -14,33 +14,52 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
-// vxlanBlocked: a packet filter of the node killed a packet that was inside the
-// tunnel. On its way in it shows by its addresses: at INPUT of the node although
-// for a pod.
-func vxlanBlocked(q *inquiry) *claim {
-	if q.d.Hook == "" || q.d.Netns != q.state.Node() {
-		return nil
+// tunnelBlocked: a packet filter of the node killed a packet that was inside a tunnel
+// of some kinds.
+func tunnelBlocked(of func(*tunnelKind) bool) func(q *inquiry) *claim {
+	return func(q *inquiry) *claim {
+		if q.d.Hook == "" || q.d.Netns != q.state.Node() {
+			return nil
+		}
+		in, kind, outer := q.insideOf()
+		if !in || !of(kind) {
+			return nil
+		}
+		what, carrier := "tunnel packets", "its own protocol"
+		if kind != nil {
+			carrier = kind.carrierOf(outer)
+		}
+		if kind != nil && !isVXLAN(kind) {
+			what += fmt.Sprintf(" (%s, %s)", kind.name, carrier)
+		}
+		c := &claim{summary: fmt.Sprintf("%s are dropped in %s of this node by %s", what, q.d.Hook, tableWords(q.d))}
+		if m, ok := q.decided(); ok {
+			c = q.byRule(m)
+			c.summary = "a rule of this node drops " + what + ": " + m.Sentence
+			c.fix = q.tunnelRuleFix(m, kind, carrier)
+		} else {
+			c.evidence = []string{q.where()}
+			c.missing = []string{"which rule: " + orElse(q.d.RuleUnknown, "this backend does not see rules there")}
+			c.fix = []string{"see the rules of " + q.d.Hook + " for " + asRulesSay(kind, carrier) + ": " + saveTool(q.d.Family, q.d.Backend)}
+		}
+		if outer != nil {
+			c.evidence = append(c.evidence, "it was inside "+outerWords(outer))
+		} else {
+			c.evidence = append(c.evidence, fmt.Sprintf("it was inside the tunnel still: %s is no address of this node, but it went to %s", endsAt(q.p).Dst, q.d.Hook))
+		}
+		return c
 	}
-	in, outer := q.encapsulated()
-	if !in && !(q.d.Hook == "INPUT" && !q.holds(q.d.Netns, endsAt(q.p).Dst) && !multicastOrBroadcast(q)) {
-		return nil
+}
+
+// asRulesSay is what to look for among rules.
+func asRulesSay(kind *tunnelKind, carrier string) string {
+	switch {
+	case kind == nil:
+		return "the tunnel's packets"
+	case isVXLAN(kind):
+		return "udp port 4789 (Calico) or 8472 (Flannel)"
 	}
-	c := &claim{summary: fmt.Sprintf("tunnel packets are dropped in %s of this node by %s", q.d.Hook, tableWords(q.d))}
-	if m, ok := q.decided(); ok {
-		c = q.byRule(m)
-		c.summary = "a rule of this node drops tunnel packets: " + m.Sentence
-		c.fix = q.tunnelRuleFix(m)
-	} else {
-		c.evidence = []string{q.where()}
-		c.missing = []string{"which rule: " + orElse(q.d.RuleUnknown, "this backend does not see rules there")}
-		c.fix = []string{"see the rules of " + q.d.Hook + " for udp port 4789 (Calico) or 8472 (Flannel): " + saveTool(q.d.Family, q.d.Backend)}
-	}
-	if outer != nil {
-		c.evidence = append(c.evidence, fmt.Sprintf("it was inside %s, from %s to %s port %d", outer.Kind, outer.Src, outer.Dst, outer.DstPort))
-	} else {
-		c.evidence = append(c.evidence, fmt.Sprintf("it was inside the tunnel still: %s is no address of this node, but it went to %s", endsAt(q.p).Dst, q.d.Hook))
-	}
-	return c
+	return carrier
 }
 
 func multicastOrBroadcast(q *inquiry) bool {
@@ -59,20 +78,28 @@ func orElse(says, otherwise string) string {
 	return says
 }
 
-func (q *inquiry) tunnelRuleFix(m meaning.Meaning) []string {
+func (q *inquiry) tunnelRuleFix(m meaning.Meaning, kind *tunnelKind, carrier string) []string {
 	switch m.Kind {
 	case meaning.TunnelHost:
 		return []string{"Calico does not know the sending node: calicoctl get nodes -o wide; compare its address with the packet's outer source",
 			"see that Felix is up to date: kubectl -n calico-system logs ds/calico-node"}
 	case meaning.TunnelPod:
-		return []string{"if pods are to make tunnels of their own: FelixConfiguration allowVXLANPacketsFromWorkloads"}
+		return []string{"if pods are to make tunnels of their own: FelixConfiguration allowVXLANPacketsFromWorkloads, allowIPIPPacketsFromWorkloads"}
 	}
-	return append(q.ruleFix(m), "let nodes reach each other on the tunnel's UDP port: 4789 (Calico), 8472 (Flannel)")
+	let := "let nodes reach each other on the tunnel's UDP port: 4789 (Calico), 8472 (Flannel)"
+	if !isVXLAN(kind) {
+		let = "let nodes reach each other by the tunnel: " + carrier
+	}
+	return append(q.ruleFix(m), let)
 }
 
 // vxlanBroken: the tunnel device lost it, or what it needs to send is missing.
 func vxlanBroken(q *inquiry) *claim {
-	for _, look := range []func(*inquiry) *claim{tunnelDown, tunnelOtherMAC, tunnelToNobody, tunnelLost, tunnelDeaf} {
+	return firstOf(q, tunnelDown(isVXLAN), tunnelOtherMAC, tunnelToNobody(isVXLAN), tunnelLost, tunnelDeaf)
+}
+
+func firstOf(q *inquiry, looks ...func(*inquiry) *claim) *claim {
+	for _, look := range looks {
 		if c := look(q); c != nil {
 			return c
 		}
@@ -80,38 +107,36 @@ func vxlanBroken(q *inquiry) *claim {
 	return nil
 }
 
-// tunnels are the node's VXLAN devices.
-func (q *inquiry) tunnels() (all []*node.Link) {
-	links, err := q.state.Links(q.state.Node())
-	q.gap(err)
-	for i := range links {
-		if links[i].Kind == "vxlan" {
-			all = append(all, &links[i])
-		}
-	}
-	return all
-}
-
-// tunnelDown: the packet died on a VXLAN device that is down, or for want of the
+// tunnelDown: the packet died on a tunnel device that is down, or for want of the
 // routes that went with it.
-func tunnelDown(q *inquiry) *claim {
-	if q.d.Hook != "" || !q.p.Outcome.Died() || q.d.Netns != q.state.Node() {
+func tunnelDown(of func(*tunnelKind) bool) func(q *inquiry) *claim {
+	return func(q *inquiry) *claim {
+		if q.d.Hook != "" || !q.p.Outcome.Died() || q.d.Netns != q.state.Node() {
+			return nil
+		}
+		for _, l := range q.tunnels(of) {
+			if l.Up {
+				continue
+			}
+			died := int(q.d.IfIndex) == l.Index || int(q.route().IfIndex) == l.Index
+			if _, ok := q.routeTo(q.d.Netns, endsAt(q.p).Dst); !died && (ok || q.d.Stage != model.StageRoute || !q.inUse(l)) {
+				continue
+			}
+			c := &claim{summary: fmt.Sprintf("the tunnel interface %s is set down, and the routes to other nodes' pods went with it", l.Name),
+				evidence: []string{"ip link: " + linkWords(l), q.died()}, fix: tunnelUp(l)}
+			q.whoSetDown(c, q.d.Netns, l)
+			return c
+		}
 		return nil
 	}
-	for _, l := range q.tunnels() {
-		if l.Up {
-			continue
-		}
-		died := int(q.d.IfIndex) == l.Index || int(q.route().IfIndex) == l.Index
-		if _, ok := q.routeTo(q.d.Netns, endsAt(q.p).Dst); !died && (ok || q.d.Stage != model.StageRoute) {
-			continue
-		}
-		c := &claim{summary: fmt.Sprintf("the tunnel interface %s is set down, and the routes to other nodes' pods went with it", l.Name),
-			evidence: []string{"ip link: " + linkWords(l), q.died()}, fix: tunnelUp(l)}
-		q.whoSetDown(c, q.d.Netns, l)
-		return c
-	}
-	return nil
+}
+
+// inUse tells tunnel devices that somebody made or set up from those that each
+// namespace has as soon as their module is loaded, which are down and have no address:
+// tunl0, sit0, gre0.
+func (q *inquiry) inUse(l *node.Link) bool {
+	_, changed, _ := q.mem.history.wasDown(q.state.Node(), uint32(l.Index), diedAt(q.p))
+	return l.Kind == "vxlan" || changed || len(l.Addrs) > 0 || l.Tunnel.Remote.IsValid()
 }
 
 func tunnelUp(l *node.Link) []string {
@@ -187,6 +212,9 @@ func tunnelDeaf(q *inquiry) *claim {
 		told = true
 	}
 	outside := !q.holds(q.state.Node(), endsAt(q.p).Dst) && q.d.Netns == q.state.Node()
+	if in && outer != nil && !isVXLAN(outerKind(outer)) {
+		return nil
+	}
 	if !told && q.because("NO_SOCKET") && (in || outside) {
 		why, told = "no tunnel of this node listens on its port", true
 	}
@@ -197,10 +225,10 @@ func tunnelDeaf(q *inquiry) *claim {
 	if outer != nil {
 		c.evidence = append(c.evidence, fmt.Sprintf("it came with VNI %d from %s to port %d", outer.VNI, outer.Src, outer.DstPort))
 	}
-	for _, l := range q.tunnels() {
+	for _, l := range q.tunnels(isVXLAN) {
 		c.evidence = append(c.evidence, fmt.Sprintf("this node: %s, VNI %d, port %d, local %s", linkWords(l), l.VNI, l.VXLANPort, l.VXLANLocal))
 	}
-	if len(q.tunnels()) == 0 {
+	if len(q.tunnels(isVXLAN)) == 0 {
 		c.evidence = append(c.evidence, "this node has no VXLAN interface")
 	}
 	c.fix = []string{"compare on both nodes: ip -d link show type vxlan (id, dstport, local)",

@@ -54,13 +54,13 @@ func tunnelOtherMAC(q *inquiry) *claim {
 func (q *inquiry) tunnelFar(at *model.Hop) (far netip.Addr, tunnel *node.Link) {
 	self := q.state.Node()
 	l := q.link(self, int(at.IfIndex))
-	if at.Netns != self || l == nil || l.Kind == "vxlan" {
+	if at.Netns != self || l == nil || tunnelKindOf(l) != nil {
 		return netip.Addr{}, nil
 	}
 	h := lastHop(q.p, func(h *model.Hop) bool {
 		sent := h.Stage == model.StageTransmit || h.Stage == model.StageEncapsulate
 		on := q.link(self, int(h.IfIndex))
-		return sent && h.Netns == self && on != nil && on.Kind == "vxlan"
+		return sent && h.Netns == self && tunnelKindOf(on) != nil
 	})
 	in, outer := q.encapsulated()
 	if h != nil {
@@ -72,11 +72,7 @@ func (q *inquiry) tunnelFar(at *model.Hop) (far netip.Addr, tunnel *node.Link) {
 	if tunnel == nil {
 		return netip.Addr{}, nil
 	}
-	_, entry, ok := q.vtepOf(tunnel)
-	if !ok {
-		return netip.Addr{}, tunnel
-	}
-	return entry.Addr, tunnel
+	return q.farEnd(tunnel), tunnel
 }
 
 // vtepOf is what a tunnel knows of the node that has the packet's destination: the
@@ -100,23 +96,40 @@ func (q *inquiry) vtepOf(tunnel *node.Link) (neighbor, forward node.Neighbor, ok
 	return neighbor, forward, false
 }
 
-// tunnelToNobody: the tunnel sends to an address that no node has: nobody answers
-// ARP for it on the way out.
-func tunnelToNobody(q *inquiry) *claim {
-	a := q.asking()
-	if a == nil {
-		return nil
+// tunnelToNobody: a tunnel of some kinds sends to an address that no node has: nobody
+// answers ARP for it on the way out.
+func tunnelToNobody(of func(*tunnelKind) bool) func(q *inquiry) *claim {
+	return func(q *inquiry) *claim {
+		a := q.asking()
+		if a == nil {
+			return nil
+		}
+		far, tunnel := q.tunnelFar(a.at)
+		if !far.IsValid() || a.addr != far {
+			return nil // not inside a tunnel; or it is a router that does not answer
+		}
+		kind := tunnelKindOf(tunnel)
+		if _, outer := q.encapsulated(); outer != nil {
+			kind = outerKind(outer)
+		}
+		if !of(kind) {
+			return nil
+		}
+		return q.toNobody(a, far, tunnel, kind)
 	}
-	far, tunnel := q.tunnelFar(a.at)
-	if !far.IsValid() || a.addr != far {
-		return nil // not inside a tunnel; or it is a router that does not answer
-	}
+}
+
+func (q *inquiry) toNobody(a *asking, far netip.Addr, tunnel *node.Link, kind *tunnelKind) *claim {
 	c := q.unanswered(a)
 	name := "the tunnel"
 	if tunnel != nil {
 		name, c.subject = "the tunnel "+tunnel.Name, tunnel.Name+far.String()
 	}
 	c.summary = fmt.Sprintf("%s sends what is for %s to node %s, and nobody on %s has that address", name, endsAt(q.p).Dst, far, at(a.at.Place, a.at.Interface))
+	if !isVXLAN(kind) {
+		q.toNobodyByRoute(c, far, tunnel)
+		return c
+	}
 	if tunnel == nil {
 		c.fix = []string{"see where the tunnel's entries lead: bridge fdb; compare with the nodes' addresses: kubectl get nodes -o wide"}
 		return c

@@ -47,7 +47,7 @@ type Link struct {
 	VXLANDevice   int        // index of the device below; 0: none
 	VXLANLearning bool
 
-	GenevePort uint16 // UDP port of the outer header; 0: no Geneve device
+	Tunnel Tunnel // of the other kinds that put packets into others
 
 	peerID int            // id of the peer's namespace as this one counts; -1: the same namespace
 	global []netip.Prefix // those of Addrs with global scope
@@ -133,12 +133,10 @@ func newLink(l netlink.Link) Link {
 		peerID:    a.NetNsID,
 
 		VLANFiltering: vlanFiltering(l),
+		Tunnel:        tunnelOf(l),
 	}
 	if v, ok := l.(*netlink.Vrf); ok {
 		link.VRFTable = v.Table
-	}
-	if g, ok := l.(*netlink.Geneve); ok {
-		link.GenevePort = g.Dport
 	}
 	if v, ok := l.(*netlink.Vxlan); ok {
 		link.VXLANPort = uint16(v.Port)
@@ -235,8 +233,8 @@ func (n *Namespaces) Carriers() ([]Carrier, error) {
 		switch {
 		case l.VXLANPort != 0:
 			vxlan = append(vxlan, l.VXLANPort)
-		case l.GenevePort != 0:
-			geneve = append(geneve, l.GenevePort)
+		case l.Kind == "geneve" && l.Tunnel.Port != 0:
+			geneve = append(geneve, l.Tunnel.Port)
 		}
 	}
 	var all []Carrier
