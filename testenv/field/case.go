@@ -55,6 +55,9 @@ type Case struct {
 	// Src and Dst are what is traced; "": the traffic's ends.
 	Src, Dst string
 	Flags    []string // further ones of pathtrace
+	// Twin: the twin is traced in VMs, too, though a trace takes long there: modules that
+	// are nowhere else leave no other place to see that it gives no finding.
+	Twin bool
 
 	Want Want
 	// Less is what is wanted of a backend that cannot know all of it, by its name.
@@ -131,7 +134,7 @@ func (c cast) variables() []string {
 // All lists all cases by name.
 func All() []Case {
 	all := slices.Concat(routingCases(), linkCases(), natCases(), ruleCases(), programCases(),
-		moreLinkCases(), moreRoutingCases(), moreNATCases(), moreFilterCases())
+		moreLinkCases(), moreRoutingCases(), moreNATCases(), moreFilterCases(), tunnelCases())
 	slices.SortFunc(all, func(a, b Case) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }

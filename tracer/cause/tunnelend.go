@@ -138,7 +138,7 @@ var tunnelTakers = [...]struct {
 	sure           bool
 }{
 	{"tunnel4_rcv", "ipip", true}, {"tunnel64_rcv", "sit", true}, {"gre_rcv", "gre", true}, {"tunnel6_rcv", "ip6tnl", true}, {"tunnel46_rcv", "ip6tnl", true},
-	{"ipip_rcv", "ipip", false}, {"__ipip_rcv", "ipip", false}, {"ipip6_rcv", "sit", false}, {"__ipip6_rcv", "sit", false},
+	{"ipip_rcv", "ipip", false}, {"ipip_tunnel_rcv", "ipip", false}, {"sit_tunnel_rcv", "sit", false}, {"ipip6_rcv", "sit", false}, {"__ipip6_rcv", "sit", false},
 	{"ipgre_rcv", "gre", false}, {"ip6gre_rcv", "gre", false}, {"ip4ip6_rcv", "ip6tnl", false}, {"ip6ip6_rcv", "ip6tnl", false},
 	{"geneve_udp_encap_recv", "geneve", false}, {"geneve_rx", "geneve", false},
 }
