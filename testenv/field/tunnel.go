@@ -71,7 +71,7 @@ func ipipCases() []Case {
 				Says: []string{`IPIP, IP protocol 4`, `inside ipip, from 172\.30\.0\.1 to 172\.30\.0\.2`}},
 		},
 		{
-			Name: "ipip-down", Reports: []string{"projectcalico/calico#2344"},
+			Name: "ipip-down", Reports: []string{"projectcalico/calicoctl#772"},
 			Essence: "tunl0 of the receiving node is down, so that nothing takes what comes in the tunnel",
 			Node:    two, Modules: modules, Setup: ipip(),
 			Break:   []string{"node1: ip link set tunl0 down"},
@@ -80,7 +80,7 @@ func ipipCases() []Case {
 				Says: []string{`IPIP packet from another node`, `tunl0 of this node is set down`}},
 		},
 		{
-			Name: "ipip-no-gateway", Reports: []string{"projectcalico/calico#2030"},
+			Name: "ipip-no-gateway", Reports: []string{"projectcalico/cni-plugin#314"},
 			Essence: "the route into tunl0 has no gateway: the tunnel does not know to which node",
 			Node:    two, Modules: modules, Setup: ipip(),
 			Break:   []string{"node1: ip route replace $PODNET2 dev tunl0 proto 12"},
@@ -89,7 +89,7 @@ func ipipCases() []Case {
 				Says: []string{`route into the tunnel tunl0 names no node`, `dev tunl0`}},
 		},
 		{
-			Name: "ipip-nobody", Reports: []string{"projectcalico/calico#1628"},
+			Name: "ipip-nobody", Reports: []string{"projectcalico/calico#8700"},
 			Essence: "the tunnel leads to an address that the node had once",
 			Node:    two, Modules: modules, Setup: ipip(),
 			Break:   []string{"node1: ip route replace $PODNET2 via 172.30.0.77 dev tunl0 onlink proto 12"},
@@ -123,7 +123,7 @@ func wireGuardCases() []Case {
 			Break:   []string{"node1: wg set wireguard.cali peer $(cat $DIR/pub2) allowed-ips $VTEP2/32"},
 			Traffic: exchange("tcp", client, web2),
 			Want: Want{Code: "wireguard", Direction: model.Forward,
-				Says: []string{`no peer whose allowed IPs hold \S+`, `via 172\.30\.0\.2 dev eth0`, `\(172\.30\.0\.2:51820\)`, `wg show wireguard\.cali allowed-ips: \S{44} \S+/32$`}},
+				Says: []string{`no peer whose allowed IPs hold \S+`, `via 172\.30\.0\.2 dev eth0`, `\(172\.30\.0\.2:51820\)`, `wg show wireguard\.cali allowed-ips: \S{44} \S+/32`}},
 		},
 		{
 			Name: "wireguard-foreign-source", Reports: []string{"projectcalico/calico#9751"},
@@ -132,10 +132,10 @@ func wireGuardCases() []Case {
 			Break:   []string{"node1: wg set wireguard.cali peer $(cat $DIR/pub2) allowed-ips $VTEP2/32"},
 			Traffic: exchange("tcp", web2, server),
 			Want: Want{Code: "wireguard", Confidence: "certain", Direction: model.Forward,
-				Says: []string{`not among the allowed IPs of the peer that sent it, peer \S{44} \(172\.30\.0\.2:51820\)`, `wg show wireguard\.cali allowed-ips: \S{44} \S+/32$`, `none of their allowed IPs holds`}},
+				Says: []string{`not among the allowed IPs of the peer that sent it, peer \S{44} \(172\.30\.0\.2:51820\)`, `wg show wireguard\.cali allowed-ips: \S{44} \S+/32`, `none of their allowed IPs holds`}},
 		},
 		{
-			Name: "wireguard-wrong-key", Reports: []string{"projectcalico/calico#5115"},
+			Name: "wireguard-wrong-key", Reports: []string{"cilium/cilium#35750"},
 			Essence: "the node holds another key of its peer than the peer has: no handshake is answered",
 			Node:    two, Modules: modules, Tools: tools, Setup: wireGuard(),
 			Break: []string{"node1: wg set wireguard.cali peer $(cat $DIR/pub2) remove",
@@ -145,7 +145,7 @@ func wireGuardCases() []Case {
 				Says: []string{`wait in WireGuard \(wireguard\.cali\) for a key: there was no handshake with peer \S{44} \(172\.30\.0\.2:51820\)`, `latest-handshakes: \S{44} 0`, `udp port 51820`}},
 		},
 		{
-			Name: "wireguard-no-endpoint", Reports: []string{"projectcalico/calico#5115"},
+			Name: "wireguard-no-endpoint", Reports: []string{"flannel-io/flannel#1889"},
 			Essence: "the peer has the address, and nobody said where the peer is",
 			Node:    two, Modules: modules, Tools: tools, Setup: wireGuard(),
 			Break: []string{"node1: wg set wireguard.cali peer $(cat $DIR/pub2) remove",
@@ -155,7 +155,7 @@ func wireGuardCases() []Case {
 				Says: []string{`does not know where the peer is that has \S+: it has no endpoint`, `endpoints: \S{44} \(none\)`}},
 		},
 		{
-			Name: "wireguard-port", Reports: []string{"projectcalico/calico#5115"},
+			Name: "wireguard-port", Reports: []string{"flannel-io/flannel#1770"},
 			Essence: "the other node's firewall does not let the tunnel's port in",
 			Node:    two, Modules: modules, Tools: tools, Setup: wireGuard(),
 			Break:   []string{"node2: iptables-legacy -I INPUT -p udp --dport 51820 -j DROP"},

@@ -50,7 +50,7 @@ func (q *inquiry) detourOf(netns uint32, index int) *detour {
 	case d.pod != nil:
 		d.better = d.bestBy(d.pod.Index)
 	default:
-		if d.better = d.ofMain(index); d.better == nil {
+		if d.better = d.ofMain(index); d.better == nil || netns == q.state.Node() && q.encrypts(index, d.better) {
 			return nil
 		}
 	}

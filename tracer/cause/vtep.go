@@ -78,10 +78,16 @@ func (q *inquiry) tunnelFar(at *model.Hop) (far netip.Addr, tunnel *node.Link) {
 // vtepOf is what a tunnel knows of the node that has the packet's destination: the
 // neighbour entry of the next hop, and the forwarding entry of its MAC.
 func (q *inquiry) vtepOf(tunnel *node.Link) (neighbor, forward node.Neighbor, ok bool) {
-	self, hop := q.state.Node(), endsAt(q.p).Dst
-	if r, found := q.routeTo(self, hop); found && r.Gateway.IsValid() {
+	hop := endsAt(q.p).Dst
+	if r, found := q.routeTo(q.state.Node(), hop); found && r.Gateway.IsValid() {
 		hop = r.Gateway
 	}
+	return q.vtepBehind(tunnel, hop)
+}
+
+// vtepBehind is what a tunnel knows of a next hop.
+func (q *inquiry) vtepBehind(tunnel *node.Link, hop netip.Addr) (neighbor, forward node.Neighbor, ok bool) {
+	self := q.state.Node()
 	neighbor, known := q.neighbor(self, tunnel.Index, hop)
 	if !known || neighbor.MAC == "" {
 		return neighbor, forward, false

@@ -85,9 +85,6 @@ func wireGuardUnsent(q *inquiry) *claim {
 	if l == nil || !q.p.Outcome.Died() || !q.in("wg_xmit*") {
 		return nil
 	}
-	told := func(errno string) bool {
-		return lastHop(q.p, func(h *model.Hop) bool { return h.Netns == q.d.Netns && h.Result == errno }) != nil
-	}
 	dst := endsAt(q.p).Dst
 	c := &claim{subject: l.Name, evidence: []string{q.died()}}
 	w := q.wireGuard(l)
@@ -95,14 +92,13 @@ func wireGuardUnsent(q *inquiry) *claim {
 	if w != nil {
 		peer = w.PeerOf(dst)
 	}
-	c.certain = told("ENOKEY") || told("EDESTADDRREQ")
-	if !c.certain {
-		c.missing = []string{"the kernel's own reason: it gives none here, and the peers were read right after"}
+	if answer := lastAnswer(q.p); answer != "" && q.p.Outcome == model.Rejected {
+		c.evidence = append(c.evidence, "the sender was told: "+answer)
 	}
+	c.missing = []string{"the kernel's own reason: it gives none here, and the peers were read right after"}
 	switch {
 	case w == nil:
 		c.summary = fmt.Sprintf("WireGuard (%s) could not send it: no peer has %s among its allowed IPs, or that peer has no endpoint", l.Name, dst)
-		c.certain = false
 	case peer == nil:
 		c.summary = fmt.Sprintf("WireGuard (%s) has no peer whose allowed IPs hold %s, so it does not know for whom to encrypt", l.Name, dst)
 		c.evidence = append(c.evidence, fmt.Sprintf("wg show %s: %s, and none of their allowed IPs holds %s", l.Name, packetsWords(len(w.Peers), "peer", "peers"), dst))

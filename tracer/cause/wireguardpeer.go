@@ -79,6 +79,32 @@ func (q *inquiry) tellPeer(c *claim) {
 	c.fix = append(c.fix, fmt.Sprintf("on that node: see that its peer %s may send %s: wg show %s allowed-ips", orElse(q.ownKey(l), "of this node"), endsAt(q.p).Src, l.Name))
 }
 
+// encrypts tells that an interface takes to the same node, in WireGuard, what another
+// route leads there bare or in another tunnel: so Calico does, which leaves that in table
+// main.
+func (q *inquiry) encrypts(index int, other *node.Route) bool {
+	l, dst := q.link(q.state.Node(), index), endsAt(q.p).Dst
+	if l == nil || l.Kind != "wireguard" {
+		return false
+	}
+	w := q.wireGuard(l)
+	if w == nil {
+		return false
+	}
+	p, r := w.PeerOf(dst), oneWay(*other)
+	if p == nil {
+		return false
+	}
+	far := r.Gateway
+	if under := q.link(q.state.Node(), r.LinkIndex); under != nil && under.Kind == "vxlan" {
+		_, forward, _ := q.vtepBehind(under, r.Gateway)
+		far = forward.Addr
+	} else if under != nil && under.Tunnel.Remote.IsValid() {
+		far = under.Tunnel.Remote
+	}
+	return far.IsValid() && far == p.Endpoint.Addr()
+}
+
 func (q *inquiry) ownKey(l *node.Link) string {
 	if w := q.wireGuard(l); w != nil {
 		return w.PublicKey
