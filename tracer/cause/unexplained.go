@@ -102,6 +102,10 @@ func (q *inquiry) moreBy() string {
 		return "nstat -az | grep -i udp; ss -unem, in " + q.place()
 	case has("icmp", "ping_"):
 		return "nstat -az | grep -i icmp, in " + q.place()
+	case has("wg_"):
+		return "wg show " + dev + "; ip -s -s link show dev " + dev
+	case has("ip_tunnel", "ip_md_tunnel", "ipip", "tunnel4", "tunnel6", "sit_", "gre_", "ipgre", "ip6gre", "ip6_tnl", "geneve"):
+		return "ip -d -s -s link show dev " + dev + "; ip route get " + endsAt(q.p).Dst.String()
 	case has("__dev_", "dev_", "sch_", "__netif", "netif", "veth", "vxlan", "tun_"):
 		return "ip -s -s link show dev " + dev + "; tc -s qdisc show dev " + dev
 	case has("ip_", "ip6_", "ipv6_", "fib_", "dst_"):
