@@ -16,6 +16,8 @@ import (
 
 var tunnelStatements = []statement{
 	{regexp.MustCompile(`^ip -d link: (\S+) (ipip|sit|gre|gretap|ip6gre|ip6gretap|ip6tnl) remote (\S+) local (\S+)$`), hasEnds},
+	{regexp.MustCompile(`^ip -d link: (\S+) geneve id (\d+) remote (\S+) dstport (\d+)$`), hasGeneve},
+	{regexp.MustCompile(`^ip -d link: (\S+) (\S+) external$`), isExternal},
 	{regexp.MustCompile(`^ip -d link: this node has no interface of kind (.+)$`), hasNoKind},
 	{regexp.MustCompile(`\bwg show (\S+) allowed-ips: (\S+)((?: [0-9a-f.:]+/\d+)*| \(none\))( and \d+ more)?$`), allows},
 	{regexp.MustCompile(`^wg show (\S+): (\d+) peers?, and none of their allowed IPs holds (\S+)$`), allowsNone},
@@ -31,6 +33,24 @@ func hasEnds(c *Court, m []string, _ model.Finding) string {
 		s = strings.ReplaceAll(s, " :: ", " any ")
 		return strings.Contains(s, " "+m[2]+" ") && strings.Contains(s, " remote "+m[3]+" local "+m[4]+" ")
 	}) {
+		return "ip -d link says " + strings.Join(says, "; ")
+	}
+	return ""
+}
+
+func hasGeneve(c *Court, m []string, _ model.Finding) string {
+	says := c.everywhere(m[1])
+	if !slices.ContainsFunc(says, func(s string) bool {
+		return strings.Contains(s, " geneve id "+m[2]+" ") && (m[3] == "any" || strings.Contains(s, " remote "+m[3]+" ")) && strings.Contains(s, " dstport "+m[4]+" ")
+	}) {
+		return "ip -d link says " + strings.Join(says, "; ")
+	}
+	return ""
+}
+
+func isExternal(c *Court, m []string, _ model.Finding) string {
+	says := c.everywhere(m[1])
+	if !slices.ContainsFunc(says, func(s string) bool { return strings.Contains(s, " "+m[2]+" external ") }) {
 		return "ip -d link says " + strings.Join(says, "; ")
 	}
 	return ""

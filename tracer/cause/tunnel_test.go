@@ -97,6 +97,10 @@ func TestTunnels(t *testing.T) {
 			p.Links = append(p.Links, node.Link{Index: 9, Name: "gre1", Kind: "gre", Up: true})
 		}, "tunnel-blocked", Certain, []string{"a rule of this node drops tunnel packets: "}, "IPIP"},
 
+		"INPUT of a node without tunnels": {inInput("-A INPUT -s 172.30.0.2 -j DROP"), func(p *recordedPlace) {
+			p.Links, p.Routes = append(p.Links[:1:1], p.Links[2:]...), append(p.Routes[:1:1], p.Routes[2:]...)
+		}, "rule-drop", Certain, nil, "tunnel"},
+
 		"tunl0 is down and had the route": {intoIPIP("IP_OUTNOROUTES", "ip_error+0x1", func(p *model.Packet) {
 			p.Drop.Stage, p.Drop.Interface, p.Drop.IfIndex = model.StageRoute, "calia", 4
 		}), func(p *recordedPlace) { down(p); p.Routes = p.Routes[2:4] }, "tunnel-broken", Likely, []string{"the tunnel interface tunl0 is set down"}, ""},
@@ -121,6 +125,8 @@ func TestTunnels(t *testing.T) {
 		"nothing takes IPIP, tunl0 is down": {cameIn("NOT_SPECIFIED", "tunnel4_rcv+0x1", nil), down, "tunnel-broken", Certain,
 			[]string{"an IPIP packet from another node, with one for 10.244.1.2 inside, came in, and the tunnel tunl0 of this node is set down"}, ""},
 		"nothing takes GRE": {cameIn("NOT_SPECIFIED", "gre_rcv+0x1", nil), nil, "tunnel-broken", Certain, []string{"a GRE packet", "no tunnel of this node takes it", "this node has no interface of kind gre"}, "tunl0"},
+		"GRE, and gre0 is nobody's": {cameIn("NOT_SPECIFIED", "gre_rcv+0x1", nil), func(p *recordedPlace) { p.Links = append(p.Links, node.Link{Index: 9, Name: "gre0", Kind: "gre"}) }, "tunnel-broken", Certain,
+			[]string{"no tunnel of this node takes it", "ip link: gre0 <DOWN>"}, "set down"},
 		"module is not there": {cameIn("IP_NOPROTO", "ip_protocol_deliver_rcu+0x1", nil), func(p *recordedPlace) { p.Links = append(p.Links[:1:1], p.Links[2:]...) }, "tunnel-broken", Certain,
 			[]string{"a tunnel packet from another node"}, ""},
 		"its checksum may be wrong": {cameIn("NOT_SPECIFIED", "ipip_rcv+0x1", nil), nil, "tunnel-broken", Likely, []string{"its checksum, sequence number or key may be wrong instead"}, ""},

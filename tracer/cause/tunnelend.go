@@ -182,7 +182,7 @@ func tunnelUnwanted(q *inquiry) *claim {
 		if l.Kind != "vxlan" {
 			c.evidence = append(c.evidence, "ip -d link: "+tunnelWords(l))
 		}
-		if !l.Up {
+		if !l.Up && q.inUse(l) {
 			c.summary = strings.Replace(c.summary, "no tunnel of this node takes it", "the tunnel "+l.Name+" of this node is set down", 1)
 		}
 	}

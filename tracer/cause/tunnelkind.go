@@ -147,7 +147,7 @@ func (q *inquiry) insideOf() (in bool, kind *tunnelKind, outer *model.Tunnel) {
 			kind = k
 		}
 	}
-	return true, kind, nil
+	return kind != nil, kind, nil // without a tunnel there are other ways into INPUT: TPROXY, local routes
 }
 
 // askedKind is the kind of tunnel that a rule asks for by protocol and port, in the

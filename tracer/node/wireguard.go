@@ -3,7 +3,9 @@
 package node
 
 // This file reads the WireGuard devices of a namespace, as `wg show` does. The kernel
-// gives their keys along with the rest; those that are secret are overwritten unread.
+// gives their keys along with the rest: those that are secret are not looked at, not
+// kept, and overwritten where they were received (but for the library's buffer, which
+// is the garbage collector's). A library that has them in its answer is not used.
 
 import (
 	"encoding/base64"
