@@ -173,7 +173,11 @@ func conntrackPhrase(h *model.Hop) phrase {
 }
 
 func natPhrase(h *model.Hop) phrase {
-	return phrase{text: strings.TrimSpace("nat " + rewrite(h)), level: notable}
+	text := strings.TrimSpace("nat " + rewrite(h))
+	if h.NATBy != "" {
+		text += " by " + h.NATBy
+	}
+	return phrase{text: text, level: notable}
 }
 
 // rewrite says which addresses changed: "dst 10.96.0.10:80 -> 10.244.1.6:8080".

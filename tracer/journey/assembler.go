@@ -45,7 +45,7 @@ type Config struct {
 }
 
 func NewAssembler(cfg Config) *Assembler {
-	return &Assembler{cfg: cfg, w: &world{Places: cfg.Places, Naming: cfg.Naming, tables: cfg.Tables, rules: cfg.Rules, tracks: make(map[uint32]bool)},
+	return &Assembler{cfg: cfg, w: &world{Places: cfg.Places, Naming: cfg.Naming, tables: cfg.Tables, rules: cfg.Rules, tracks: make(map[uint32]bool), ipvs: make(balances)},
 		active: make(map[uint64]*journey), frames: newFrames(cfg.SnapLen), alias: make(map[uint64]uint64), byFlow: make(map[flowKey]map[uint64]*journey),
 		quiet: QuietAfterEnd, linger: 4 * time.Second, give: 10 * time.Second}
 }

@@ -157,6 +157,7 @@ type world struct {
 	tables Tables
 	rules  Rules
 	tracks map[uint32]bool // namespaces in which conntrack was seen at work
+	ipvs   balances
 }
 
 // add takes one event into the journey.
@@ -259,6 +260,9 @@ func (j *journey) changes(w *world, c *copyState, e *Record) {
 		h.Function = ""
 		if e.Hook != 0 {
 			h.Hook = hookOf(e)
+		}
+		if w.ipvs.made(c, e, h) {
+			h.NATBy = model.ByIPVS
 		}
 		j.push(e, h)
 	}

@@ -451,6 +451,7 @@ func hopLine(h *model.Hop) string {
 	}
 	if h.Before != nil && h.After != nil {
 		add(endsLine(h.Before) + " => " + endsLine(h.After))
+		add(h.NATBy)
 	}
 	if t := h.Tunnel; t != nil {
 		add(fmt.Sprintf("%s %d %s:%d > %s:%d", t.Kind, t.VNI, t.Src, t.SrcPort, t.Dst, t.DstPort))

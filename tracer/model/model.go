@@ -156,6 +156,7 @@ type Hop struct {
 	// By stage.
 	Before   *Endpoints `json:"before,omitempty"`
 	After    *Endpoints `json:"after,omitempty"`
+	NATBy    string     `json:"nat_by,omitempty"` // who rewrote them, where that was not conntrack's NAT: ipvs
 	Route    *Route     `json:"route,omitempty"`
 	Neighbor *Neighbor  `json:"neighbor,omitempty"`
 	Tunnel   *Tunnel    `json:"tunnel,omitempty"`
@@ -170,6 +171,9 @@ type Hop struct {
 	Copy    int    `json:"copy,omitempty"` // >0: this hop is of the n-th copy (clone, segment, fragment) of the packet
 	Frame   *Frame `json:"-"`              // its bytes here, where they were asked for: for captures, not for JSON
 }
+
+// ByIPVS is Hop.NATBy of the kernel's balancer.
+const ByIPVS = "ipvs"
 
 // Frame is what a packet looked like at a hop.
 type Frame struct {

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package journey
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/bpf"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// rewrites lists the rewrites of a packet, with who made them.
+func rewrites(p *model.Packet) (all []string) {
+	for _, line := range hops(p) {
+		if strings.HasPrefix(line, "nat ") {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// at tells that a packet was in a hook of the node, as another one by then.
+func at(hook uint8, on wire, p *packet, to string) *packet {
+	if to != "" {
+		src, dst, _ := strings.Cut(to, " > ")
+		p.become(tuple(p.e.T.Proto, src, dst))
+	}
+	return p.see(bpf.KindTable, bpf.FentryFnFN_iptDoTable, on, in(unix.NFPROTO_IPV4, hook), table("filter", "", 0, 1))
+}
+
+// TestBalanced: what IPVS rewrites is told from what conntrack's NAT does.
+func TestBalanced(t *testing.T) {
+	const sent = "10.244.1.5 40000 > 10.244.1.6 8080"
+	request := func(s *story) *packet {
+		return s.send(unix.IPPROTO_UDP, "10.244.1.5 40000", "10.96.0.20 80").fromClient()
+	}
+	answer := func(s *story) *packet {
+		return s.send(unix.IPPROTO_UDP, "10.244.1.6 8080", "10.244.1.5 40000", returning).xmit(serverEth).recv(calisv)
+	}
+	for name, tc := range map[string]struct {
+		tell func(s *story)
+		want []string
+	}{
+		"to a pod and back": {func(s *story) {
+			p := at(input, calicl, request(s), "")
+			at(output, calisv, p, sent).xmit(calisv).recv(serverEth).deliver(bpf.FentryFnFN_udpQueueRcvSkb, serverEth)
+			q := at(forwardHook, calisv, answer(s), "")
+			at(forwardHook, calisv, q, "10.96.0.20 80 > 10.244.1.5 40000").xmit(calicl).recv(clientEth).deliver(bpf.FentryFnFN_udpQueueRcvSkb, clientEth)
+		}, []string{"nat calisv@node OUTPUT 10.244.1.5:40000 > 10.96.0.20:80 => 10.244.1.5:40000 > 10.244.1.6:8080 ipvs",
+			"nat calisv@node FORWARD 10.244.1.6:8080 > 10.244.1.5:40000 => 10.96.0.20:80 > 10.244.1.5:40000 ipvs"}},
+		"to the node itself": {func(s *story) {
+			p := at(input, calicl, request(s), "")
+			at(input, calicl, p, "10.244.1.5 40000 > 172.30.0.1 10250").deliver(bpf.FentryFnFN_udpQueueRcvSkb, calicl)
+		}, []string{"nat calicl@node INPUT 10.244.1.5:40000 > 10.96.0.20:80 => 10.244.1.5:40000 > 172.30.0.1:10250 ipvs"}},
+		"by conntrack, and the answer": {func(s *story) {
+			at(prerouting, calicl, request(s), sent).xmit(calisv).recv(serverEth).deliver(bpf.FentryFnFN_udpQueueRcvSkb, serverEth)
+			at(postrouting, calicl, answer(s), "10.96.0.20 80 > 10.244.1.5 40000").xmit(calicl).recv(clientEth).deliver(bpf.FentryFnFN_udpQueueRcvSkb, clientEth)
+		}, []string{"nat calicl@node PREROUTING 10.244.1.5:40000 > 10.96.0.20:80 => 10.244.1.5:40000 > 10.244.1.6:8080",
+			"nat calicl@node POSTROUTING 10.244.1.6:8080 > 10.244.1.5:40000 => 10.96.0.20:80 > 10.244.1.5:40000"}},
+		"a source in INPUT": {func(s *story) {
+			p := at(input, calicl, request(s), "")
+			at(input, calicl, p, "10.244.1.77 40000 > 10.96.0.20 80").deliver(bpf.FentryFnFN_udpQueueRcvSkb, calicl)
+		}, []string{"nat calicl@node INPUT 10.244.1.5:40000 > 10.96.0.20:80 => 10.244.1.77:40000 > 10.96.0.20:80"}},
+		"of the node's own, which cannot be told": {func(s *story) {
+			p := s.send(unix.IPPROTO_UDP, "10.244.1.5 40000", "10.96.0.20 80")
+			at(output, calicl, p, "")
+			at(output, calisv, p, sent).xmit(calisv).recv(serverEth).deliver(bpf.FentryFnFN_udpQueueRcvSkb, serverEth)
+		}, []string{"nat calisv@node OUTPUT 10.244.1.5:40000 > 10.96.0.20:80 => 10.244.1.5:40000 > 10.244.1.6:8080"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStory(t)
+			tc.tell(s)
+			var got []string
+			for _, p := range s.told() {
+				got = append(got, rewrites(p)...)
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("rewrites:\n  %s\nwant:\n  %s", strings.Join(got, "\n  "), strings.Join(tc.want, "\n  "))
+			}
+		})
+	}
+}
+
+// TestBalancesAreBounded: past the bound old ones are forgotten, and new ones are known.
+func TestBalancesAreBounded(t *testing.T) {
+	s := newStory(t)
+	for i := range maxBalances {
+		s.asm.w.ipvs[balance{proto: uint8(i), real: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(i))}] = true
+	}
+	p := at(input, calicl, s.send(unix.IPPROTO_UDP, "10.244.1.5 40000", "10.96.0.20 80").fromClient(), "")
+	at(output, calisv, p, "10.244.1.5 40000 > 10.244.1.6 8080").end(calisv)
+	if got := rewrites(s.one()); len(s.asm.w.ipvs) != 1 || len(got) != 1 || !strings.HasSuffix(got[0], " ipvs") {
+		t.Errorf("%d are kept, want 1; told %v", len(s.asm.w.ipvs), got)
+	}
+}
