@@ -37,6 +37,8 @@ type claim struct {
 	fix      []string
 	// translated: it tells by itself what the packet was translated from.
 	translated bool
+	// balanced: it tells by itself what IPVS has to do with it.
+	balanced bool
 	// sum, where there is one, says how many packets it is about, of all that are told
 	// as one.
 	sum func(packets int) string

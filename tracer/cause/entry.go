@@ -20,7 +20,7 @@ import (
 // stale: the packet went where no rule would send it any more.
 func stale(q *inquiry) *claim {
 	t := lastTranslation(q.p)
-	if t == nil || t.rule != nil || t.hop.Hook != "PREROUTING" && t.hop.Hook != "OUTPUT" || q.balanced(t.hop.Netns) {
+	if t == nil || t.rule != nil || t.ipvs || t.hop.Hook != "PREROUTING" && t.hop.Hook != "OUTPUT" || q.balanced(t.hop.Netns) {
 		return nil
 	}
 	proto, ok := protoNumbers[q.p.Proto]

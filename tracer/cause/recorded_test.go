@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -48,6 +49,7 @@ type recordedPlace struct {
 	// Connections and Stats are not recorded: made by hand.
 	Connections []node.Connection   `json:"-"`
 	Stats       node.ConntrackStats `json:"-"`
+	Balanced    madeBalancer        `json:"-"`
 }
 
 func readRecorded(path string) (*recorded, error) {
@@ -344,4 +346,43 @@ func (p *recordedPlace) sysctl(s State, netns uint32, name string) {
 	if value, err := s.Sysctl(netns, name); err == nil {
 		p.Sysctls[name] = value
 	}
+}
+
+// madeBalancer is what IPVS balances in a place.
+type madeBalancer struct {
+	services    []node.VirtualService
+	servers     map[string][]node.RealServer // by the service's address
+	connections []node.BalancedConnection
+}
+
+// VirtualServices implements State.
+func (r *recorded) VirtualServices(netns uint32) ([]node.VirtualService, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	return p.Balanced.services, nil
+}
+
+// RealServers implements State.
+func (r *recorded) RealServers(netns uint32, s node.VirtualService) ([]node.RealServer, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	return p.Balanced.servers[s.Addr.String()], nil
+}
+
+// BalancedConnection implements State.
+func (r *recorded) BalancedConnection(netns uint32, proto string, client, virtual netip.AddrPort) (node.BalancedConnection, bool, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return node.BalancedConnection{}, false, err
+	}
+	for _, c := range p.Balanced.connections {
+		if c.Proto == proto && c.Client == client && c.Virtual == virtual {
+			return c, true, nil
+		}
+	}
+	return node.BalancedConnection{}, false, nil
 }

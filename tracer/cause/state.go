@@ -52,6 +52,7 @@ type State interface {
 	// stand now.
 	Rules(netns uint32) (RuleSets, error)
 	programState
+	ipvsState
 }
 
 // RuleSets are the rules of a namespace as the two backends of iptables hold

@@ -13,6 +13,8 @@ import (
 )
 
 var causes = []cause{
+	// IPVS has nobody to send it to
+	{"service-no-backend", noRealServer},
 	// a packet filter killed it
 	{"conntrack-insert", insertFailed},
 	{"queue-no-listener", queueNoListener},
@@ -27,6 +29,7 @@ var causes = []cause{
 	{"calico-node-restart", agentRestartBack},
 	{"calico-rpf", calicoReversePath},
 	{"policy-deny", ofKind(policyFix, meaning.PolicyDeny, meaning.TierEnd, meaning.NoProfile, meaning.AdminDown)},
+	{"service-no-backend", emptyService},
 	{"conntrack-invalid", invalid},
 	{"forward-policy", forwardPolicy},
 	{"conntrack-full", conntrackFull},
@@ -63,8 +66,10 @@ var causes = []cause{
 	{"vxlan-broken", vxlanBroken},
 	{"tunnel-broken", tunnelBroken},
 	{"calico-node-restart", agentRestart},
+	{"blackhole-route", serverBlackholed},
 	{"blackhole-route", blackhole},
 	{"bgp-blocked", bgpNoRoute},
+	{"no-route", serverUnrouted},
 	{"no-route", noRoute},
 	{"ip-forward-off", proxyForwardOff},
 	{"rp-filter", proxySource},
@@ -97,6 +102,7 @@ var closings = []closing{
 	{"conntrack-unknown", closingOf(wentAstray("conntrack-unknown"))},
 	{"vxlan-broken", closingOf(wentAstray("vxlan-broken"))},
 	{"tunnel-broken", closingOf(wentAstray("tunnel-broken"))},
+	{"service-untranslated", closingOf(serviceNotTaken)},
 	{"address-not-local", closingOf(notLocal)},
 	{"service-untranslated", closingOf(serviceUntranslated)},
 	{"bgp-blocked", closingOf(wentAstray("bgp-blocked"))},

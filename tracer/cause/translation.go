@@ -24,6 +24,7 @@ type translation struct {
 	rule    *model.Rule
 	source  model.RuleSource
 	backend string // of the rule
+	ipvs    bool   // IPVS made it: no rule has a part in it
 	fresh   bool   // conntrack met the connection with this packet, or no answer to it yet
 }
 
@@ -42,7 +43,9 @@ func lastTranslation(p *model.Packet) *translation {
 			continue
 		}
 		t := &translation{asked: netip.AddrPortFrom(h.Before.Dst, h.Before.DstPort), to: netip.AddrPortFrom(h.After.Dst, h.After.DstPort), hop: *h, fresh: h.CTState == "new"}
-		t.rule, t.source, t.backend = natRule(p, i)
+		if t.ipvs = h.NATBy == model.ByIPVS; !t.ipvs {
+			t.rule, t.source, t.backend = natRule(p, i)
+		}
 		return t
 	}
 	return nil
@@ -121,6 +124,10 @@ func (t *translation) owner() string {
 func (t *translation) tell(c *claim, what string) {
 	c.translated = true
 	line := fmt.Sprintf("%s was translated from %s to %s in hook %s at %s", what, t.asked, t.to, orElse(t.hop.Hook, "?"), at(t.hop.Place, t.hop.Interface))
+	if t.ipvs {
+		c.evidence = append(c.evidence, line+", by IPVS")
+		return
+	}
 	if t.rule == nil && t.fresh {
 		c.evidence = append(c.evidence, line)
 		c.missing = append(c.missing, "the NAT rule that translated "+what+" so")
@@ -154,7 +161,7 @@ func (q *inquiry) tellTranslation(c *claim) {
 func (q *inquiry) knownRule(t *translation) {
 	e := endsAt(q.p)
 	known := q.mem.dnat[dnatKey{q.p.Proto, netip.AddrPortFrom(e.Src, e.SrcPort), t.to}]
-	if t.rule == nil && known != nil && known.asked == t.asked {
+	if t.rule == nil && !t.ipvs && known != nil && known.asked == t.asked {
 		t.rule, t.source, t.backend = known.rule, known.source, known.backend
 	}
 }
@@ -163,6 +170,8 @@ func (q *inquiry) knownRule(t *translation) {
 // ISTIO_REDIRECT in nat)".
 func (t *translation) by() string {
 	switch {
+	case t.ipvs:
+		return "IPVS of " + t.owner()
 	case t.rule == nil:
 		return "conntrack's entry of its connection in " + t.owner()
 	case t.hop.Place == "node":

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// Services that IPVS balances, and services without endpoints, each with a twin that
+// differs in the one thing that matters.
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
+)
+
+var (
+	virtual    = netip.MustParseAddrPort("10.96.0.20:80")
+	fromPodA   = netip.AddrPortFrom(podA, 40000)
+	podBServer = netip.AddrPortFrom(podB, 8080)
+	goneServer = netip.AddrPortFrom(gonePod, 8080)
+)
+
+// ipvsWith gives a node a service of IPVS with these real servers.
+func ipvsWith(servers ...node.RealServer) func(*recorded) {
+	return func(r *recorded) {
+		p := r.Places[nodeNS]
+		p.Links = append(p.Links, node.Link{Index: 9, Name: "kube-ipvs0", Kind: "dummy", Addrs: []netip.Prefix{netip.PrefixFrom(virtual.Addr(), 32)}})
+		p.Balanced.services = []node.VirtualService{{Proto: "udp", Addr: virtual, Scheduler: "lc"}, {Proto: "tcp", Addr: virtual, Scheduler: "rr"}}
+		p.Balanced.servers = map[string][]node.RealServer{virtual.String(): servers}
+		p.Sysctls["ipv4/vs/expire_nodest_conn"] = "0"
+	}
+}
+
+func server(at netip.AddrPort, weight uint32) node.RealServer {
+	return node.RealServer{Addr: at, Method: "Masq", Weight: weight}
+}
+
+// ipvsEntry adds IPVS's entry of pod A's connection.
+func ipvsEntry(r *recorded, real netip.AddrPort) {
+	p := r.Places[nodeNS]
+	p.Balanced.connections = []node.BalancedConnection{{Proto: "tcp", Client: fromPodA, Virtual: virtual, Real: real, State: "SYN_RECV", Expires: 59}}
+}
+
+// inINPUT is what dies in INPUT of the node on its way to the service, by no rule of it.
+func inINPUT(more func(*model.Packet)) *model.Packet {
+	return dead("NETFILTER_DROP", "nf_hook_slow+0x7b", func(p *model.Packet) {
+		p.Dst, p.DstPort = virtual.Addr(), virtual.Port()
+		p.Drop.Hook, p.Drop.Stage = "INPUT", model.StageNetfilter
+		p.Hops = append(p.Hops, model.Hop{Stage: model.StageConntrack, Netns: nodeNS, Place: "node", Interface: "calia", IfIndex: 4, Hook: "PREROUTING", CTState: "new"},
+			model.Hop{Stage: model.StageNetfilter, Netns: nodeNS, Place: "node", Interface: "calia", IfIndex: 4, Hook: "INPUT", Backend: "legacy", Table: "filter", Verdict: "accept"})
+		if more != nil {
+			more(p)
+		}
+	})
+}
+
+func wasTold(answer string) func(*model.Packet) {
+	return func(p *model.Packet) {
+		p.Outcome = model.Rejected
+		p.Hops = append(p.Hops, model.Hop{Stage: model.StageAnswer, Netns: nodeNS, Place: "node", Interface: "calia", IfIndex: 4, Answer: answer})
+	}
+}
+
+// inXmit is what dies when IPVS looks for the way to a real server.
+func inXmit(answer string) *model.Packet {
+	return inINPUT(func(p *model.Packet) {
+		p.Drop.Reason, p.Drop.Function, p.Drop.Hook, p.Drop.Stage = "NOT_SPECIFIED", "ip_vs_nat_xmit+0x11d", "", ""
+		wasTold(answer)(p)
+	})
+}
+
+func TestIPVS(t *testing.T) {
+	block := func(kind int) func(*recorded) {
+		return func(r *recorded) {
+			r.Places[nodeNS].Routes = append(r.Places[nodeNS].Routes, node.Route{Dst: netip.MustParsePrefix("10.244.1.0/26"), Table: unix.RT_TABLE_MAIN, Type: kind, Protocol: protoFelix})
+		}
+	}
+	for name, tc := range map[string]struct {
+		packet *model.Packet
+		node   []func(*recorded)
+		code   string
+		sure   string
+		says   []string
+		never  []string
+	}{
+		"no real server": {inINPUT(wasTold("icmp-port-unreachable")), []func(*recorded){ipvsWith()}, "service-no-backend", Certain,
+			[]string{"Service 10.96.0.20:80/TCP has no real server in IPVS (scheduler rr)", "ipvsadm -Ln: TCP 10.96.0.20:80 rr, without a real server", "by none of its rules", "it takes a ready endpoint"},
+			[]string{"scheduler lc", "ipvsadm -a"}},
+		"one by one of the brackets": {inINPUT(func(p *model.Packet) {
+			wasTold("icmp-port-unreachable")(p)
+			p.Drop.Candidates = model.Candidates{{Function: "ip_vs_out_hook"}, {Function: "ip_vs_in_hook"}}
+		}), []func(*recorded){ipvsWith()}, "service-no-backend", Certain, []string{"no real server"}, []string{"which of these tables"}},
+		"a table may have": {inINPUT(func(p *model.Packet) {
+			wasTold("icmp-port-unreachable")(p)
+			p.Drop.Candidates = model.Candidates{{Backend: "nft", Family: "ip", Table: "fw", Chain: "in"}, {Function: "ip_vs_in_hook"}}
+		}), []func(*recorded){ipvsWith()}, "rule-drop", Likely, []string{"which of these tables", "which IPVS balances"}, []string{"has no real server in IPVS"}},
+		"weight 0": {inINPUT(wasTold("icmp-port-unreachable")), []func(*recorded){ipvsWith(server(podBServer, 0))}, "service-no-backend", Certain,
+			[]string{"All real servers of service 10.96.0.20:80/TCP in IPVS have weight 0 (10.244.1.3:8080; scheduler rr)", "ipvsadm -Ln: -> 10.244.1.3:8080 Masq, weight 0"}, nil},
+		"full": {inINPUT(wasTold("icmp-port-unreachable")), []func(*recorded){ipvsWith(server(podBServer, 0), node.RealServer{Addr: goneServer, Method: "Masq", Weight: 1, Upper: 2, Active: 2})}, "service-no-backend", Certain,
+			[]string{"No real server of service 10.96.0.20:80/TCP in IPVS takes new connections", "--thresholds"}, nil},
+		"there are by now": {inINPUT(wasTold("icmp-port-unreachable")), []func(*recorded){ipvsWith(server(podBServer, 1))}, "service-no-backend", Likely,
+			[]string{"found no real server", "by now there are some: 10.244.1.3:8080", "not known: what was missing"}, nil},
+		"entry to one that is gone": {inINPUT(nil), []func(*recorded){ipvsWith(server(podBServer, 1)), func(r *recorded) { ipvsEntry(r, goneServer) }}, "service-no-backend", Likely,
+			[]string{"leads to 10.244.1.9:8080, which is not a real server of it any more", "expire_nodest_conn is 0", "ipvsadm -Lnc: TCP SYN_RECV 10.244.1.2:40000 10.96.0.20:80 10.244.1.9:8080; it ends in 59 s"}, nil},
+		"dropped without a word": {inINPUT(nil), []func(*recorded){ipvsWith(server(podBServer, 1)), func(r *recorded) {
+			r.Places[nodeNS].Sysctls["ipv4/vs/conn_reuse_mode"], r.Places[nodeNS].Sysctls["ipv4/vs/conntrack"] = "1", "1"
+		}}, "unexplained-drop", Likely, []string{"service 10.96.0.20:80/TCP, which IPVS balances", "net.ipv4.vs.conn_reuse_mode = 1", "not known: whether it came from a port whose last connection is not over"}, []string{"has no real server"}},
+		"no service of IPVS": {inINPUT(func(p *model.Packet) { wasTold("icmp-port-unreachable")(p); p.DstPort = 81 }), []func(*recorded){ipvsWith()}, "unexplained-drop", Likely, nil, []string{"no real server", "which IPVS"}},
+		"blackholed": {inXmit("icmp-host-unreachable"), []func(*recorded){ipvsWith(server(goneServer, 1)), func(r *recorded) { ipvsEntry(r, goneServer) }, block(unix.RTN_BLACKHOLE)}, "blackhole-route", Certain,
+			[]string{"IPVS has chosen real server 10.244.1.9:8080 for service 10.96.0.20:80/TCP", "blackhole 10.244.1.0/26", "no pod of this node has 10.244.1.9", "ipvsadm -Lnc: TCP SYN_RECV"}, nil},
+		"blackholed, entry gone": {inXmit("icmp-host-unreachable"), []func(*recorded){ipvsWith(server(goneServer, 1)), block(unix.RTN_BLACKHOLE)}, "blackhole-route", Likely,
+			[]string{"10.244.1.9:8080", "not known: which real server it was for"}, nil},
+		"without a route": {inXmit("icmp-host-unreachable"), []func(*recorded){ipvsWith(server(goneServer, 1)), func(r *recorded) {
+			ipvsEntry(r, goneServer)
+			r.Places[nodeNS].Routes = r.Places[nodeNS].Routes[1:]
+		}}, "no-route", Certain, []string{"real server 10.244.1.9:8080", "this node has no route to it"}, nil},
+		"a rule in INPUT": {inINPUT(func(p *model.Packet) {
+			p.Drop.Family, p.Drop.Table, p.Drop.Chain, p.Drop.Backend = "ip", "filter", "INPUT", "legacy"
+			p.Drop.Rule, p.Drop.RuleSource = &model.Rule{Family: "ip", Table: "filter", Chain: "INPUT", Number: 1, Text: "-A INPUT -p tcp --dport 80 -j DROP"}, model.RuleExact
+		}), []func(*recorded){ipvsWith(server(podBServer, 1))}, "rule-drop", Certain, []string{"it was for service 10.96.0.20:80/TCP, which IPVS takes from this hook", "ipvsadm -Ln: -> 10.244.1.3:8080"}, nil},
+		"nobody answers for the real server": {dead("NEIGH_FAILED", "neigh_invalidate+0x84", func(p *model.Packet) {
+			p.Dst, p.DstPort = virtual.Addr(), virtual.Port()
+			p.Drop.Interface, p.Drop.IfIndex, p.Drop.Stage = "eth0", 2, model.StageNeighbor
+			before, after := model.Endpoints{Src: podA, SrcPort: 40000, Dst: virtual.Addr(), DstPort: 80}, model.Endpoints{Src: podA, SrcPort: 40000, Dst: node2, DstPort: 8080}
+			p.Hops = append(p.Hops, model.Hop{Stage: model.StageNAT, Netns: nodeNS, Place: "node", Interface: "eth0", IfIndex: 2, Hook: "OUTPUT", Before: &before, After: &after, NATBy: model.ByIPVS, CTState: "new"},
+				model.Hop{Stage: model.StageNeighbor, Netns: nodeNS, Place: "node", Interface: "eth0", IfIndex: 2, Neighbor: &model.Neighbor{Address: node2.String(), State: "incomplete"}})
+		}), []func(*recorded){ipvsWith(server(podBServer, 1)), func(r *recorded) {
+			r.Places[nodeNS].Neighbors = []node.Neighbor{{LinkIndex: 2, Addr: node2, State: 0x20}}
+		}}, "neighbor-failed", Certain, []string{"IPVS has chosen 172.30.0.2:8080 for service 10.96.0.20:80/TCP", "it was translated from 10.96.0.20:80 to 172.30.0.2:8080 in hook OUTPUT at node (eth0), by IPVS", "172.30.0.2:8080 is not among the real servers any more"},
+			[]string{"conntrack's entry", "NAT rule"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := madeNode()
+			for _, change := range tc.node {
+				change(state)
+			}
+			found := diagnoseAll(t, state, tc.packet)
+			if len(found) != 1 {
+				t.Fatalf("%d findings, want one: %+v", len(found), found)
+			}
+			f := found[0]
+			if f.Code != tc.code || f.Confidence != tc.sure {
+				t.Errorf("told %s (%s), want %s (%s)", f.Code, f.Confidence, tc.code, tc.sure)
+			}
+			for _, says := range tc.says {
+				if !strings.Contains(words(f), says) {
+					t.Errorf("does not say %q", says)
+				}
+			}
+			for _, never := range tc.never {
+				if strings.Contains(words(f), never) {
+					t.Errorf("says %q", never)
+				}
+			}
+			if t.Failed() {
+				t.Log(words(f))
+			}
+		})
+	}
+}
+
+// TestServiceNotTaken: the node has not the address of a service that IPVS has, so what
+// is for it leaves.
+func TestServiceNotTaken(t *testing.T) {
+	left := func() *model.Packet {
+		return leaving(func(p *model.Packet) {
+			p.Dst, p.DstPort = virtual.Addr(), virtual.Port()
+			p.Hops = slices.Delete(p.Hops, 1, 2)
+		})
+	}
+	state := madeNode()
+	ipvsWith(server(podBServer, 1))(state)
+	links := state.Places[nodeNS].Links
+	links[len(links)-1].Addrs = nil
+	found := diagnoseAll(t, state, left())
+	if len(found) != 1 || found[0].Code != "service-untranslated" || !strings.Contains(words(found[0]), "IPVS has a service 10.96.0.20:80/TCP, but no interface of this node has 10.96.0.20") ||
+		!strings.Contains(words(found[0]), "has no address") {
+		t.Errorf("address lost: %+v", found)
+	}
+	state.Places[nodeNS].Balanced.services = nil
+	if found := diagnoseAll(t, state, left()); len(found) != 1 || found[0].Code != "left-node" {
+		t.Errorf("no service: %+v", found)
+	}
+}
+
+// TestEmptyService: what kube-proxy rejects for want of endpoints is no stranger's rule.
+func TestEmptyService(t *testing.T) {
+	rejected := func(comment string) *model.Packet {
+		return dead("NETFILTER_DROP", "nf_hook_slow+0x1", func(p *model.Packet) {
+			byRule("KUBE-SERVICES", `-A KUBE-SERVICES -d 10.96.0.30/32 -p tcp -m comment --comment "`+comment+`" -m tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable`, comment)(p)
+			p.Outcome, p.Time = model.Rejected, time.Now().Add(-time.Minute)
+		})
+	}
+	for comment, tc := range map[string]struct{ code, says string }{
+		"default/web:http has no endpoints":       {"service-no-backend", "kubectl -n default get endpointslices -l kubernetes.io/service-name=web: it takes a ready endpoint"},
+		"default/web:http has no local endpoints": {"service-no-backend", "the traffic policy is Local"},
+		"no web today": {"rule-drop", "KUBE-SERVICES"},
+	} {
+		found := diagnoseAll(t, madeNode(), rejected(comment))
+		if len(found) != 1 || found[0].Code != tc.code || found[0].Confidence != Certain || !strings.Contains(words(found[0]), tc.says) || !strings.Contains(words(found[0]), "rule 3 of KUBE-SERVICES in filter") {
+			t.Errorf("%s: %+v, want %s saying %q", comment, found, tc.code, tc.says)
+		}
+		if tc.code == "service-no-backend" && strings.Contains(words(found[0]), "-D KUBE-SERVICES") {
+			t.Errorf("%s: the rule is to be taken away", comment)
+		}
+	}
+}
