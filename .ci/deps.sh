@@ -57,6 +57,7 @@ need_for_test() {
 	need cpio cpio
 	need tshark tshark
 	need wireshark-common capinfos
+	need ipvsadm ipvsadm
 	need tcpdump tcpdump
 	need mandoc mandoc
 	need wireguard-tools wg

@@ -226,7 +226,7 @@ func natCases() []Case {
 				"node1: iptables-legacy -A KUBE-SERVICES -d 10.96.7.7/32 -p tcp -m comment --comment 'default/web:http has no local endpoints' -m tcp --dport 80 -j DROP",
 			},
 			Traffic: traffic.Spec{Proto: "tcp", Src: client, Dst: "10.96.7.7", Port: 80, Count: 1},
-			Want:    Want{Code: "rule-drop", Direction: model.Forward, Confidence: "certain", Says: []string{`no local endpoints`}},
+			Want:    Want{Code: "service-no-backend", Direction: model.Forward, Confidence: "certain", Says: []string{`no endpoints on this node`, `rule 1 of KUBE-SERVICES`, `no local endpoints`, `traffic policy is Local`}},
 		},
 		{
 			Name: "zone-rejects", Reports: []string{"firewalld/firewalld#527", "k3s-io/k3s#977"},

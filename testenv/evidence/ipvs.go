@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package evidence
+
+// Statements about IPVS, held against ipvsadm.
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+var ipvsStatements = []statement{
+	{regexp.MustCompile(`ipvsadm -Ln: (TCP|UDP|SCTP|FWM) (\S+) (\w+)`), isService},
+	{regexp.MustCompile(`ipvsadm -Ln: (\S+ \S+ \w+).*, without a real server$`), withoutServer},
+	{regexp.MustCompile(`ipvsadm -Ln: -> (\S+) (\w+), weight (\d+),`), isServer},
+	{regexp.MustCompile(`ipvsadm -Lnc: (\S+) (\S+) (\S+) (\S+) (\S+?)(?:;|$)`), isBalanced},
+	{regexp.MustCompile(`^(\S+) is not among the real servers any more$`), isNoServer},
+	{regexp.MustCompile(`^IPVS let go of it when it looked for the way`), endedInIPVS},
+	{regexp.MustCompile(`^(kube-ipvs0), on which kube-proxy keeps the addresses of services, has (.+)$`), keepsAddresses},
+	{regexp.MustCompile(`^(kube-ipvs0), on which kube-proxy keeps the addresses of services, is not there$`), isNoLink},
+}
+
+// columns are the words of each line of ipvsadm.
+func (c *Court) columns(flags string) (lines [][]string) {
+	for line := range strings.Lines(c.run(c.node, "ipvsadm", flags)) {
+		lines = append(lines, strings.Fields(line))
+	}
+	return lines
+}
+
+func isService(c *Court, m []string, _ model.Finding) string {
+	if !slices.ContainsFunc(c.columns("-Ln"), func(l []string) bool { return len(l) > 2 && slices.Equal(l[:3], m[1:4]) }) {
+		return "ipvsadm -Ln shows no such service"
+	}
+	return ""
+}
+
+func withoutServer(c *Court, m []string, _ model.Finding) string {
+	lines, name := c.columns("-Ln"), strings.Fields(m[1])
+	at := slices.IndexFunc(lines, func(l []string) bool { return len(l) > 2 && slices.Equal(l[:3], name) })
+	if at >= 0 && at+1 < len(lines) && len(lines[at+1]) > 0 && lines[at+1][0] == "->" {
+		return "it has one: " + strings.Join(lines[at+1], " ")
+	}
+	return ""
+}
+
+func isServer(c *Court, m []string, _ model.Finding) string {
+	want := []string{"->", m[1], m[2], m[3]}
+	if !slices.ContainsFunc(c.columns("-Ln"), func(l []string) bool { return len(l) > 3 && slices.Equal(l[:4], want) }) {
+		return "ipvsadm -Ln shows no such real server"
+	}
+	return ""
+}
+
+// isBalanced: protocol, expiry, state, source, virtual, destination are its columns.
+func isBalanced(c *Court, m []string, _ model.Finding) string {
+	if !slices.ContainsFunc(c.columns("-Lnc"), func(l []string) bool { return len(l) > 5 && l[0] == m[1] && slices.Equal(l[3:6], m[3:6]) }) {
+		return "ipvsadm -Lnc shows no such entry"
+	}
+	return ""
+}
+
+func isNoServer(c *Court, m []string, _ model.Finding) string {
+	for _, l := range c.columns("-Ln") {
+		if len(l) > 1 && l[0] == "->" && l[1] == m[1] {
+			return "ipvsadm -Ln shows it"
+		}
+	}
+	return ""
+}
+
+// endedInIPVS: a packet was freed there, and IPVS had rewritten nothing.
+func endedInIPVS(c *Court, _ []string, f model.Finding) string {
+	if !c.one(f, func(p *model.Packet) bool {
+		return p.Drop != nil && strings.HasPrefix(p.Drop.Function, "ip_vs_") && !slices.ContainsFunc(p.Hops, func(h model.Hop) bool { return h.NATBy != "" })
+	}) {
+		return "none of its packets died so"
+	}
+	return ""
+}
+
+func keepsAddresses(c *Court, m []string, _ model.Finding) string {
+	says := c.run(c.node, "ip", "-o", "addr", "show", "dev", m[1])
+	if m[2] == "no address" {
+		if strings.Contains(says, " inet ") {
+			return "it has: " + says
+		}
+		return ""
+	}
+	for _, a := range strings.Split(m[2], ", ") {
+		if !strings.HasPrefix(a, "and ") && !strings.Contains(says, " "+a+" ") {
+			return fmt.Sprintf("it has not %s: %s", a, says)
+		}
+	}
+	return ""
+}
+
+func isNoLink(c *Court, m []string, _ model.Finding) string {
+	if c.run(c.node, "ip", "link", "show", "dev", m[1]) != "" {
+		return "it is there"
+	}
+	return ""
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Faults of services that IPVS balances (kube-proxy's ipvs mode), and of services
+// without endpoints in its other modes.
+
+package field
+
+import (
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+const (
+	// balanced is the address of the service that IPVS balances.
+	balanced = "10.96.0.20"
+	// empty is that of a service that has no endpoints.
+	empty = "10.96.0.30"
+	// goneServer is an address of this node's block of pods that no pod has.
+	goneServer = "192.168.166.190"
+)
+
+// ipvsNode is what kube-proxy sets up in ipvs mode for one service: its address on a
+// dummy interface, the virtual service with one real server, the sets, and the rules
+// that masquerade and that keep what is no service from the node's own sockets
+// (pkg/proxy/ipvs/proxier.go and ipset.go, Kubernetes 1.27 and later).
+func ipvsNode() []string {
+	return []string{
+		"node1: ip link add kube-ipvs0 type dummy && ip addr add " + balanced + "/32 dev kube-ipvs0",
+		"node1: sysctl -qw net.ipv4.vs.conntrack=1 net.ipv4.vs.expire_nodest_conn=1 net.ipv4.vs.expire_quiescent_template=1",
+		"node1: ipvsadm -A -t " + balanced + ":80 -s rr && ipvsadm -a -t " + balanced + ":80 -r $SERVER:8080 -m -w 1",
+		"node1: ipvsadm -A -u " + balanced + ":80 -s rr && ipvsadm -a -u " + balanced + ":80 -r $SERVER:8080 -m -w 1",
+		"node1: ipset create KUBE-CLUSTER-IP hash:ip,port && ipset add KUBE-CLUSTER-IP " + balanced + ",tcp:80 && ipset add KUBE-CLUSTER-IP " + balanced + ",udp:80",
+		"node1: ipset create KUBE-IPVS-IPS hash:ip && ipset add KUBE-IPVS-IPS " + balanced,
+		"node1: ipset create KUBE-LOOP-BACK hash:ip,port,ip && ipset add KUBE-LOOP-BACK $SERVER,tcp:8080,$SERVER",
+		`node1: iptables-legacy-restore -n <<'RULES'
+*nat
+:KUBE-SERVICES - [0:0]
+:KUBE-POSTROUTING - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
+-A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
+-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
+-A KUBE-POSTROUTING -m comment --comment "Kubernetes endpoints dst ip:port, source ip for solving hairpin purpose" -m set --match-set KUBE-LOOP-BACK dst,dst,src -j MASQUERADE
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
+-A KUBE-POSTROUTING -m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE --random-fully
+-A KUBE-SERVICES ! -s 192.168.0.0/16 -m comment --comment "Kubernetes service cluster ip + port for masquerade purpose" -m set --match-set KUBE-CLUSTER-IP dst,dst -j KUBE-MARK-MASQ
+-A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst,dst -j ACCEPT
+COMMIT
+*filter
+:KUBE-IPVS-FILTER - [0:0]
+-A INPUT -m comment --comment "kubernetes ipvs access filter" -j KUBE-IPVS-FILTER
+-A KUBE-IPVS-FILTER -m set --match-set KUBE-CLUSTER-IP dst,dst -j RETURN
+-A KUBE-IPVS-FILTER -m conntrack --ctstate NEW -m set --match-set KUBE-IPVS-IPS dst -j REJECT --reject-with icmp-port-unreachable
+COMMIT
+RULES`,
+	}
+}
+
+// ipvsTools and ipvsModules are what IPVS takes.
+var (
+	ipvsTools   = []string{"ipvsadm", "ipset"}
+	ipvsModules = []string{"ip_vs", "ip_vs_rr", "dummy", "ip_set_hash_ipportip"}
+)
+
+// toBalanced is a client that asks for the service.
+func toBalanced(proto string) traffic.Spec {
+	return traffic.Spec{Proto: proto, Src: client, Dst: balanced, Port: 80, Count: 2}
+}
+
+func ipvsCases() []Case {
+	calico := plain(cluster.CalicoLegacy, 1)
+	service := balanced + `:80`
+	at := func(c Case) Case {
+		c.Node, c.Tools, c.Modules = calico, ipvsTools, ipvsModules
+		c.Setup = join(ipvsNode(), c.Setup)
+		return c
+	}
+	return []Case{
+		at(Case{
+			Name: "ipvs-no-server", Reports: []string{"kubernetes/kubernetes#71071"},
+			Essence: "the service's virtual server in IPVS has no real server: IPVS drops what comes, and no rule has a part in it",
+			Break:   []string{"node1: ipvsadm -d -t " + service + " -r $SERVER:8080"},
+			Traffic: toBalanced("tcp"),
+			Want: Want{Code: "service-no-backend", Direction: model.Forward, Confidence: "certain",
+				Says:  []string{service, `no real server`, `\brr\b`, `ipvsadm -Ln`, `ready endpoint`},
+				Never: []string{`which of these tables`, `ipvsadm -a`}},
+		}),
+		at(Case{
+			Name: "ipvs-weight-zero", Reports: []string{"kubernetes/kubernetes#71071"},
+			Essence: "the only real server of the service has weight 0: it gets no new connections",
+			Break:   []string{"node1: ipvsadm -e -u " + service + " -r $SERVER:8080 -m -w 0"},
+			Traffic: toBalanced("udp"),
+			Want: Want{Code: "service-no-backend", Direction: model.Forward, Confidence: "certain",
+				Says:  []string{service, `weight 0`, `192\.168\.166\.130:8080`, `\brr\b`},
+				Never: []string{`which of these tables`}},
+		}),
+		at(Case{
+			Name: "ipvs-stale-server", Reports: []string{"kubernetes/kubernetes#72270"},
+			Essence: "the service's only real server is a pod that is gone: its address falls to the blackhole over the node's block",
+			Break:   []string{"node1: ipvsadm -d -t " + service + " -r $SERVER:8080", "node1: ipvsadm -a -t " + service + " -r " + goneServer + ":8080 -m -w 1"},
+			Traffic: toBalanced("tcp"),
+			Want: Want{Code: "blackhole-route", Direction: model.Forward,
+				Says: []string{service, `IPVS`, `192\.168\.166\.190:8080`, `blackhole 192\.168\.166\.128/26`, `ipvsadm -Ln`}},
+		}),
+		at(Case{
+			Name: "ipvs-silent-server", Reports: []string{"kubernetes/kubernetes#72270"},
+			Essence: "the service's only real server is an address next to the node that nobody has any more",
+			Break:   []string{"node1: ipvsadm -d -t " + service + " -r $SERVER:8080", "node1: ipvsadm -a -t " + service + " -r 172.30.0.77:8080 -m -w 1"},
+			Command: "client: timeout 5 bash -c 'exec 3<>/dev/tcp/" + balanced + "/80' || true",
+			Src:     client, Dst: balanced,
+			Want: Want{Code: "neighbor-failed", Direction: model.Forward,
+				Says: []string{service, `IPVS`, `172\.30\.0\.77`, `ipvsadm -Ln`}},
+		}),
+		at(Case{
+			Name: "ipvs-input-rule", Reports: []string{"kubernetes/kubernetes#75443"},
+			Essence: "a firewall's rule in INPUT drops packets for a service, which IPVS takes from there",
+			Break:   []string{`node1: iptables-legacy -I INPUT -s $CLIENT/32 -p tcp --dport 80 -m comment --comment "no web on nodes" -j DROP`},
+			Traffic: toBalanced("tcp"),
+			Want: Want{Code: "rule-drop", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`rule 1 of INPUT in filter`, `no web on nodes`, `IPVS`, service}},
+		}),
+		at(Case{
+			Name: "ipvs-address-lost", Reports: []string{"kubernetes/kubernetes#79976"},
+			Essence: "kube-ipvs0 has lost the service's address, so the node routes out what IPVS was to take",
+			Break:   []string{"node1: ip addr del " + balanced + "/32 dev kube-ipvs0"},
+			Traffic: toBalanced("udp"),
+			Want: Want{Code: "service-untranslated", Direction: model.Forward,
+				Says: []string{service, `IPVS`, `kube-ipvs0`, `no interface of this node has`}, Never: notFarther},
+		}),
+		at(Case{
+			Name: "ipvs-pinned", Reports: []string{"kubernetes/kubernetes#71358"},
+			Essence: "the real server of a running flow is taken out, and IPVS drops what its entry still leads there (expire_nodest_conn=0)",
+			Setup:   []string{"node1: rm -f $DIR/asked"},
+			Break:   []string{"node1: sysctl -qw net.ipv4.vs.expire_nodest_conn=0"},
+			During:  []string{"node1: sh -c 'while ! [ -e $DIR/asked ]; do sleep 0.1; done; ipvsadm -d -u " + service + " -r $SERVER:8080; touch $DIR/removed' &"},
+			Command: `client: python3 -c 'import os,socket,time
+d=os.environ["DIR"];s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.bind(("",5353));s.settimeout(1);s.sendto(b"one",("` + balanced + `",80))
+try: s.recv(9)
+except TimeoutError: pass
+open(d+"/asked","w").close()
+for i in range(50):
+ if os.path.exists(d+"/removed"): break
+ time.sleep(0.1)
+for i in range(3): s.sendto(b"two",("` + balanced + `",80)); time.sleep(0.2)'`,
+			Healthy: &traffic.Spec{Proto: "udp", Src: client, Dst: balanced, Port: 80, Count: 2},
+			Src:     client, Dst: balanced,
+			Want: Want{Code: "service-no-backend", Direction: model.Forward,
+				Says: []string{service, `192\.168\.166\.130:8080`, `expire_nodest_conn`}},
+		}),
+		{
+			Name: "empty-service", Reports: []string{"kubernetes/kubernetes#85494"},
+			Essence: "a service has no endpoints, and kube-proxy rejects what is for it",
+			Node:    calico,
+			Break: []string{"node1: iptables-legacy -N KUBE-SERVICES && iptables-legacy -A FORWARD -m conntrack --ctstate NEW -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES",
+				"node1: iptables-legacy -A KUBE-SERVICES -d " + empty + "/32 -p tcp -m comment --comment 'default/web:http has no endpoints' -m tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable"},
+			Traffic: traffic.Spec{Proto: "tcp", Src: client, Dst: empty, Port: 80, Count: 2},
+			Healthy: &traffic.Spec{Proto: "tcp", Src: client, Dst: server, Count: 2},
+			Want: Want{Code: "service-no-backend", Direction: model.Forward,
+				Says: []string{`default/web:http has no endpoints`, `rule 1 of KUBE-SERVICES in filter`, empty + `:80`, `endpointslices?`},
+				// the rule is right: it goes when an endpoint comes
+				Never: []string{`-D KUBE-SERVICES`}},
+		},
+		{
+			Name: "empty-service-nft", Reports: []string{"kubernetes/kubernetes#85494"},
+			Essence: "the same in kube-proxy's nftables mode",
+			Node:    plain(cluster.CalicoNFTables, 1),
+			Break: []string{`node1: nft -f - <<'RULES'
+table ip kube-proxy {
+	map no-endpoint-services {
+		type ipv4_addr . inet_proto . inet_service : verdict
+		elements = { ` + empty + ` . tcp . 80 comment "default/web:http" : goto reject-chain }
+	}
+	chain filter-forward {
+		type filter hook forward priority -110; policy accept;
+		ct state new jump service-endpoints-check
+	}
+	chain service-endpoints-check {
+		ip daddr . meta l4proto . th dport vmap @no-endpoint-services
+	}
+	chain reject-chain {
+		reject
+	}
+}
+RULES`},
+			Traffic: traffic.Spec{Proto: "tcp", Src: client, Dst: empty, Port: 80, Count: 2},
+			Healthy: &traffic.Spec{Proto: "tcp", Src: client, Dst: server, Count: 2},
+			Want: Want{Code: "service-no-backend", Direction: model.Forward,
+				Says: []string{`default/web:http has no endpoints`, `reject-chain`, empty, `endpointslices?`}, Never: []string{`nft delete`}},
+		},
+	}
+}
