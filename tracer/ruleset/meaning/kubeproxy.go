@@ -92,6 +92,8 @@ func (k kubeReading) cause() (at int, kind Kind, what string) {
 	switch {
 	case deciding && strings.HasPrefix(rule.Chain, "firewall-") && rule.Table == "kube-proxy":
 		return k.last(), SourceRange, "its source is not among the loadBalancerSourceRanges of %s"
+	case deciding && rule.Chain == "KUBE-IPVS-FILTER": // what IPVS has no service for (pkg/proxy/ipvs/proxier.go, 1.27)
+		return k.last(), ServicePort, "its destination is the address of a service, but none of its ports"
 	case deciding && k.isInvalidTest():
 		return k.last(), Invalid, invalidReason
 	case deciding && rule.Chain == "KUBE-FIREWALL" && k.reading.cause() > 0:
