@@ -2,7 +2,7 @@
 
 package evidence
 
-// Statements about IPVS, held against ipvsadm.
+// Statements about services: those of IPVS are held against ipvsadm.
 
 import (
 	"fmt"
@@ -19,6 +19,8 @@ var ipvsStatements = []statement{
 	{regexp.MustCompile(`ipvsadm -Ln: -> (\S+) (\w+), weight (\d+),`), isServer},
 	{regexp.MustCompile(`ipvsadm -Lnc: (\S+) (\S+) (\S+) (\S+) (\S+?)(?:;|$)`), isBalanced},
 	{regexp.MustCompile(`^(\S+) is not among the real servers any more$`), isNoServer},
+	{regexp.MustCompile(`^ipvsadm -Lnc has no entry from (\S+) to (\S+)$`), isNotBalanced},
+	{regexp.MustCompile(`^the element that matched: ([^:]*?)(?: comment .*| : .*)?$`), isElement},
 	{regexp.MustCompile(`^IPVS let go of it when it looked for the way`), endedInIPVS},
 	{regexp.MustCompile(`^(kube-ipvs0), on which kube-proxy keeps the addresses of services, has (.+)$`), keepsAddresses},
 	{regexp.MustCompile(`^(kube-ipvs0), on which kube-proxy keeps the addresses of services, is not there$`), isNoLink},
@@ -60,6 +62,23 @@ func isServer(c *Court, m []string, _ model.Finding) string {
 func isBalanced(c *Court, m []string, _ model.Finding) string {
 	if !slices.ContainsFunc(c.columns("-Lnc"), func(l []string) bool { return len(l) > 5 && l[0] == m[1] && slices.Equal(l[3:6], m[3:6]) }) {
 		return "ipvsadm -Lnc shows no such entry"
+	}
+	return ""
+}
+
+func isNotBalanced(c *Court, m []string, _ model.Finding) string {
+	for _, l := range c.columns("-Lnc") {
+		if len(l) > 5 && slices.Equal(l[3:5], m[1:3]) {
+			return "it has: " + strings.Join(l, " ")
+		}
+	}
+	return ""
+}
+
+// isElement: nft shows it among the elements of some set.
+func isElement(c *Court, m []string, _ model.Finding) string {
+	if !c.anywhere(func(says string) bool { return strings.Contains(says, m[1]) }, "nft", "list", "ruleset") {
+		return "nft list ruleset shows no such element"
 	}
 	return ""
 }

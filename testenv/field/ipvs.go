@@ -89,7 +89,7 @@ func ipvsCases() []Case {
 				Never: []string{`which of these tables`, `ipvsadm -a`}},
 		}),
 		at(Case{
-			Name: "ipvs-weight-zero", Reports: []string{"kubernetes/kubernetes#71071"},
+			Name: "ipvs-weight-zero", Reports: []string{"kubernetes/kubernetes#77903", "kubernetes/kubernetes#71071"},
 			Essence: "the only real server of the service has weight 0: it gets no new connections",
 			Break:   []string{"node1: ipvsadm -e -u " + service + " -r $SERVER:8080 -m -w 0"},
 			Traffic: toBalanced("udp"),
@@ -115,7 +115,7 @@ func ipvsCases() []Case {
 				Says: []string{service, `IPVS`, `172\.30\.0\.77`, `ipvsadm -Ln`}},
 		}),
 		at(Case{
-			Name: "ipvs-input-rule", Reports: []string{"kubernetes/kubernetes#75443"},
+			Name: "ipvs-input-rule", Reports: []string{"kubernetes/kubernetes#98465", "cloudnativelabs/kube-router#604"},
 			Essence: "a firewall's rule in INPUT drops packets for a service, which IPVS takes from there",
 			Break:   []string{`node1: iptables-legacy -I INPUT -s $CLIENT/32 -p tcp --dport 80 -m comment --comment "no web on nodes" -j DROP`},
 			Traffic: toBalanced("tcp"),
@@ -123,7 +123,7 @@ func ipvsCases() []Case {
 				Says: []string{`rule 1 of INPUT in filter`, `no web on nodes`, `IPVS`, service}},
 		}),
 		at(Case{
-			Name: "ipvs-address-lost", Reports: []string{"kubernetes/kubernetes#79976"},
+			Name: "ipvs-address-lost", Reports: []string{"kubernetes/kubernetes#121042"},
 			Essence: "kube-ipvs0 has lost the service's address, so the node routes out what IPVS was to take",
 			Break:   []string{"node1: ip addr del " + balanced + "/32 dev kube-ipvs0"},
 			Traffic: toBalanced("udp"),
@@ -131,7 +131,28 @@ func ipvsCases() []Case {
 				Says: []string{service, `IPVS`, `kube-ipvs0`, `no interface of this node has`}, Never: notFarther},
 		}),
 		at(Case{
-			Name: "ipvs-pinned", Reports: []string{"kubernetes/kubernetes#71358"},
+			Name: "ipvs-other-port", Reports: []string{"kubernetes/kubernetes#72236"},
+			Essence: "a client asks the service's address for a port that the service has not",
+			Break:   []string{"node1: ipset del KUBE-CLUSTER-IP " + balanced + ",tcp:80 && ipvsadm -D -t " + service},
+			Traffic: toBalanced("tcp"),
+			Want: Want{Code: "rule-drop", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`KUBE-IPVS-FILTER`, `none of its ports`, `KUBE-IPVS-IPS`}, Never: []string{`-D KUBE-IPVS-FILTER`}},
+		}),
+		at(Case{
+			Name: "ipvs-entry-ended", Reports: []string{"kubernetes/kubernetes#80298", "cloudnativelabs/kube-router#521"},
+			Essence: "a connection rests longer than IPVS keeps its entry, and is reset by the node",
+			Setup: join([]string{"node1: ipvsadm -A -t " + balanced + ":90 -s rr && ipvsadm -a -t " + balanced + ":90 -r $SERVER:9090 -m && ipset add KUBE-CLUSTER-IP " + balanced + ",tcp:90"},
+				echoing("server", "192.168.166.130", "9090")),
+			Break: []string{"node1: ipvsadm --set 2 2 2"},
+			Command: `client: python3 -c 'import socket,time
+s=socket.create_connection(("` + balanced + `",90),2);s.sendall(b"one");s.recv(9);time.sleep(6);s.sendall(b"two");s.recv(9)'`,
+			Src: client, Dst: balanced,
+			Want: Want{Code: "ipvs-unknown", Direction: model.Forward,
+				Says:  []string{balanced + `:90`, `no entry`, `first segment`, `ipvsadm -Ln --timeout`, `keepalive`, `by IPVS`},
+				Never: []string{`nothing listens`, `conntrack's entry`}},
+		}),
+		at(Case{
+			Name: "ipvs-pinned", Reports: []string{"kubernetes/kubernetes#76664", "kubernetes/kubernetes#71358"},
 			Essence: "the real server of a running flow is taken out, and IPVS drops what its entry still leads there (expire_nodest_conn=0)",
 			Setup:   []string{"node1: rm -f $DIR/asked"},
 			Break:   []string{"node1: sysctl -qw net.ipv4.vs.expire_nodest_conn=0"},
@@ -151,23 +172,24 @@ for i in range(3): s.sendto(b"two",("` + balanced + `",80)); time.sleep(0.2)'`,
 				Says: []string{service, `192\.168\.166\.130:8080`, `expire_nodest_conn`}},
 		}),
 		{
-			Name: "empty-service", Reports: []string{"kubernetes/kubernetes#85494"},
+			Name: "empty-service", Reports: []string{"projectcalico/calico#2024", "kubernetes/kubernetes#97360"},
 			Essence: "a service has no endpoints, and kube-proxy rejects what is for it",
 			Node:    calico,
-			Break: []string{"node1: iptables-legacy -N KUBE-SERVICES && iptables-legacy -A FORWARD -m conntrack --ctstate NEW -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES",
+			Setup:   []string{"node1: iptables-legacy -t nat -A PREROUTING -d " + empty + "/32 -p tcp --dport 80 -j DNAT --to-destination $SERVER:8080"},
+			Break: []string{"node1: iptables-legacy -t nat -F PREROUTING", "node1: iptables-legacy -N KUBE-SERVICES && iptables-legacy -A FORWARD -m conntrack --ctstate NEW -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES",
 				"node1: iptables-legacy -A KUBE-SERVICES -d " + empty + "/32 -p tcp -m comment --comment 'default/web:http has no endpoints' -m tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable"},
 			Traffic: traffic.Spec{Proto: "tcp", Src: client, Dst: empty, Port: 80, Count: 2},
-			Healthy: &traffic.Spec{Proto: "tcp", Src: client, Dst: server, Count: 2},
 			Want: Want{Code: "service-no-backend", Direction: model.Forward,
-				Says: []string{`default/web:http has no endpoints`, `rule 1 of KUBE-SERVICES in filter`, empty + `:80`, `endpointslices?`},
+				Says: []string{`default/web:http has no endpoints`, `rule 1 of KUBE-SERVICES in filter`, `tcp port 80 of ` + empty, `endpointslices`},
 				// the rule is right: it goes when an endpoint comes
 				Never: []string{`-D KUBE-SERVICES`}},
 		},
 		{
-			Name: "empty-service-nft", Reports: []string{"kubernetes/kubernetes#85494"},
+			Name: "empty-service-nft", Reports: []string{"kubernetes/kubernetes#97360"},
 			Essence: "the same in kube-proxy's nftables mode",
 			Node:    plain(cluster.CalicoNFTables, 1),
-			Break: []string{`node1: nft -f - <<'RULES'
+			Setup:   []string{"node1: nft add table ip svc && nft add chain ip svc pre '{ type nat hook prerouting priority -100; }' && nft add rule ip svc pre ip daddr " + empty + " tcp dport 80 dnat to $SERVER:8080"},
+			Break: []string{"node1: nft delete table ip svc", `node1: nft -f - <<'RULES'
 table ip kube-proxy {
 	map no-endpoint-services {
 		type ipv4_addr . inet_proto . inet_service : verdict
@@ -186,9 +208,11 @@ table ip kube-proxy {
 }
 RULES`},
 			Traffic: traffic.Spec{Proto: "tcp", Src: client, Dst: empty, Port: 80, Count: 2},
-			Healthy: &traffic.Spec{Proto: "tcp", Src: client, Dst: server, Count: 2},
 			Want: Want{Code: "service-no-backend", Direction: model.Forward,
-				Says: []string{`default/web:http has no endpoints`, `reject-chain`, empty, `endpointslices?`}, Never: []string{`nft delete`}},
+				Says: []string{`default/web:http has no endpoints`, `rule 1 of reject-chain`, `vmap @no-endpoint-services`, `tcp port 80 of ` + empty, `endpointslices`}, Never: []string{`nft delete`}},
+			// the element, which bears the name, is told of rules that were seen matching
+			Less: map[string]Want{"tracepoint": {Code: "service-no-backend", Direction: model.Forward, Confidence: "likely",
+				Says: []string{`has no endpoints`, `rule 1 of reject-chain`, `vmap @no-endpoint-services`, `tcp port 80 of ` + empty, `endpointslices`}, Never: []string{`nft delete`}}},
 		},
 	}
 }

@@ -164,6 +164,81 @@ func TestIPVS(t *testing.T) {
 	}
 }
 
+// TestConnectionUnknownToIPVS: a segment in the midst of a connection that IPVS has no
+// entry of goes to the node's own TCP.
+func TestConnectionUnknownToIPVS(t *testing.T) {
+	reset := func(flags string) *model.Packet {
+		return dead("NO_SOCKET", "tcp_v4_rcv+0x1", func(p *model.Packet) {
+			p.Dst, p.DstPort, p.TCPFlags = virtual.Addr(), virtual.Port(), flags
+			wasTold("tcp-reset")(p)
+		})
+	}
+	for name, tc := range map[string]struct {
+		packet *model.Packet
+		node   func(*recorded)
+		code   string
+	}{
+		"no entry":           {reset("P."), nil, "ipvs-unknown"},
+		"there is an entry":  {reset("P."), func(r *recorded) { ipvsEntry(r, podBServer) }, "unexplained-drop"},
+		"opens a connection": {reset("S"), nil, "no-listener"},
+		"no service of IPVS": {reset("P."), func(r *recorded) { r.Places[nodeNS].Balanced.services = nil }, "unexplained-drop"},
+	} {
+		state := madeNode()
+		ipvsWith(server(podBServer, 1))(state)
+		if tc.node != nil {
+			tc.node(state)
+		}
+		found := diagnoseAll(t, state, tc.packet)
+		if len(found) != 1 || found[0].Code != tc.code {
+			t.Errorf("%s: %+v, want %s", name, found, tc.code)
+			continue
+		}
+		if says := words(found[0]); tc.code == "ipvs-unknown" && (found[0].Confidence != Likely || !strings.Contains(says, "ipvsadm -Lnc has no entry from 10.244.1.2:40000 to 10.96.0.20:80") || !strings.Contains(says, "node (calia) answered: tcp-reset")) {
+			t.Errorf("%s: %s", name, says)
+		}
+	}
+}
+
+// TestAnswerLeftByIPVS: an answer that reaches the client with the real server's address.
+func TestAnswerLeftByIPVS(t *testing.T) {
+	request := func() *model.Packet {
+		p := arrived()
+		p.Time, p.Dst, p.DstPort = time.Now().Add(-2*time.Minute), virtual.Addr(), virtual.Port()
+		before, after := model.Endpoints{Src: podA, SrcPort: 40000, Dst: virtual.Addr(), DstPort: 80}, model.Endpoints{Src: podA, SrcPort: 40000, Dst: podB, DstPort: 8080}
+		p.Hops = append([]model.Hop{{Stage: model.StageNAT, Netns: nodeNS, Place: "node", Interface: "calib", IfIndex: 5, Hook: "OUTPUT", Before: &before, After: &after, NATBy: model.ByIPVS, CTState: "new"}}, p.Hops...)
+		return p
+	}
+	answer := func(through bool) *model.Packet {
+		return dead("NO_SOCKET", "tcp_v4_rcv+0x1", func(p *model.Packet) {
+			p.Direction, p.TCPFlags, p.Src, p.SrcPort, p.Dst, p.DstPort = model.Return, "S.", podB, 8080, podA, 40000
+			p.Drop.Netns, p.Drop.Place, p.Drop.Interface, p.Drop.IfIndex = podNS, "default/a", "eth0", 2
+			p.Hops[0].Interface, p.Hops[0].IfIndex = "calib", 5
+			if through {
+				p.Hops = append(p.Hops, model.Hop{Stage: model.StageNetfilter, Netns: nodeNS, Place: "node", Interface: "calib", IfIndex: 5, Hook: "FORWARD", Verdict: "accept"})
+			}
+			p.Hops = append(p.Hops, model.Hop{Stage: model.StageReceive, Netns: podNS, Place: "default/a", Interface: "eth0", IfIndex: 2})
+		})
+	}
+	for name, tc := range map[string]struct {
+		through, entry bool
+		says           string
+	}{
+		"past the hooks":  {false, true, "it passed by the netfilter hooks of this node, where IPVS had chosen 10.244.1.3:8080"},
+		"entry gone":      {true, false, "IPVS has no entry of the connection any more"},
+		"though it is so": {true, true, "not known: why IPVS left it as it is"},
+	} {
+		state := madeNode()
+		ipvsWith(server(podBServer, 1))(state)
+		if tc.entry {
+			ipvsEntry(state, podBServer)
+		}
+		found := diagnoseAll(t, state, request(), answer(tc.through))
+		if len(found) != 1 || found[0].Code != "reply-not-translated" || !strings.Contains(words(found[0]), tc.says) || strings.Contains(words(found[0]), "conntrack's entry") {
+			t.Errorf("%s: %+v, want reply-not-translated saying %q", name, found, tc.says)
+		}
+	}
+}
+
 // TestServiceNotTaken: the node has not the address of a service that IPVS has, so what
 // is for it leaves.
 func TestServiceNotTaken(t *testing.T) {

@@ -8,6 +8,7 @@ package cause
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -28,13 +29,32 @@ func endpointFixes(name string) []string {
 }
 
 // emptyService: kube-proxy rejects, or drops, what is for a service without endpoints.
-var emptyService = ofKind(func(_ *inquiry, m meaning.Meaning) []string {
+func emptyService(q *inquiry) *claim {
+	c := ofKind(emptyFixes, meaning.NoEndpoints, meaning.NoLocalEndpoints)(q)
+	if c == nil {
+		return nil
+	}
+	e := endsAt(q.p)
+	c.summary += fmt.Sprintf("; %s port %d of %s was asked", q.p.Proto, e.DstPort, e.Dst)
+	// in nftables mode a map leads to a chain that rejects whatever comes there
+	if way := meaning.WayTo(q.p); q.d.Rule.Table == "kube-proxy" && len(way) > 1 && strings.Contains(way[len(way)-2].Text, "@no-endpoint-") {
+		r := way[len(way)-2]
+		led := []string{fmt.Sprintf("rule %d of %s in %s: %s", r.Number, r.Chain, r.Table, r.Text)}
+		if r.Element != "" {
+			led = append(led, "the element that matched: "+r.Element)
+		}
+		c.evidence = slices.Insert(c.evidence, 1, led...)
+	}
+	return c
+}
+
+func emptyFixes(_ *inquiry, m meaning.Meaning) []string {
 	fix := endpointFixes(m.Service)
 	if m.Kind == meaning.NoLocalEndpoints {
 		fix = append(fix, "the traffic policy is Local: only endpoints on this node count; Cluster would use all")
 	}
 	return append(fix, "leave the rule: kube-proxy takes it away when there is an endpoint")
-}, meaning.NoEndpoints, meaning.NoLocalEndpoints)
+}
 
 // droppedByHook tells that none of the tables of a hook in which IPVS takes packets ended
 // it.

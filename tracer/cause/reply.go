@@ -35,6 +35,10 @@ func replyNotTranslated(q *inquiry) *claim {
 	if q.d.Function != "" {
 		c.evidence = append(c.evidence, q.died())
 	}
+	if t.ipvs {
+		q.leftByIPVS(c, t, said)
+		return c
+	}
 	if o, ok := q.outsideOf(t.hop.Netns); ok {
 		c.summary = fmt.Sprintf("%s: nobody translated it back, because %s; so the client refuses it", said, o.why)
 		c.certain = o.certain

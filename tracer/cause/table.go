@@ -77,6 +77,7 @@ var causes = []cause{
 	{"neighbor-failed", neighborFailed},
 	{"queue-full", queueFull},
 	// it arrived, and was turned away
+	{"ipvs-unknown", unknownToIPVS},
 	{"reply-not-translated", replyNotTranslated},
 	{"conntrack-unknown", entryGone},
 	{"no-listener", noListener},
