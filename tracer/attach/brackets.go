@@ -156,6 +156,8 @@ func listHooks(ns *node.Namespaces, inode uint32) ([]node.Hook, error) {
 		if len(hooks) > 0 {
 			hooks = append(hooks, conntrackHooks()...)
 		}
+		services, _ := ns.VirtualServices(inode) // what cannot be asked hangs nowhere that is known
+		hooks = append(hooks, ipvsHooks(services)...)
 	}
 	return hooks, err
 }

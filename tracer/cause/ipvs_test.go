@@ -93,7 +93,7 @@ func TestIPVS(t *testing.T) {
 			[]string{"scheduler lc", "ipvsadm -a"}},
 		"one by one of the brackets": {inINPUT(func(p *model.Packet) {
 			wasTold("icmp-port-unreachable")(p)
-			p.Drop.Candidates = model.Candidates{{Function: "ip_vs_out_hook"}, {Function: "ip_vs_in_hook"}}
+			p.Drop.Candidates = model.Candidates{{Function: "ip_vs_out_hook"}, {Function: "ip_vs_in_hook"}, {Function: "nf_nat_ipv4_local_in"}, {Backend: "legacy", Family: "ip", Table: "nat", Chain: "INPUT"}}
 		}), []func(*recorded){ipvsWith()}, "service-no-backend", Certain, []string{"no real server"}, []string{"which of these tables"}},
 		"a table may have": {inINPUT(func(p *model.Packet) {
 			wasTold("icmp-port-unreachable")(p)

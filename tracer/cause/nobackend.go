@@ -57,14 +57,15 @@ func emptyFixes(_ *inquiry, m meaning.Meaning) []string {
 }
 
 // droppedByHook tells that none of the tables of a hook in which IPVS takes packets ended
-// it.
+// it. The nat table of iptables-legacy has no rule that drops: iptables refuses those. It
+// stands right behind IPVS in INPUT, so that no bracket parts the two.
 func (q *inquiry) droppedByHook() bool {
 	d := q.d
 	if !q.p.Outcome.Died() || d.Hook != "INPUT" && d.Hook != "OUTPUT" || d.Rule != nil || d.Table != "" || len(d.RuleCandidates) > 0 {
 		return false
 	}
 	for _, c := range d.Candidates {
-		if !strings.HasPrefix(c.Function, "ip_vs_") {
+		if !strings.HasPrefix(c.Function, "ip_vs_") && !strings.Contains(c.Function, "nf_nat") && (c.Backend != "legacy" || c.Table != "nat") {
 			return false
 		}
 	}
