@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package field
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// between puts the pods' way between the nodes into a device t0 that a line makes. The
+// line knows ME and YOU, the nodes' numbers, and MINE and FAR, their addresses.
+func between(device string) []string {
+	return onBoth("ip link del $TUNNEL",
+		"eval \"MINE=\\$NODE$ME\"; ip addr add fd09::$ME/64 dev eth0 nodad; ip link add t0 "+device+" && ip link set t0 mtu 1400 up && ip route add $PODS dev t0 && sysctl -qw net.ipv4.conf.t0.proxy_arp=1",
+		"if [ $ME = 1 ]; then ip -6 route replace $WEB26 dev t0; else ip -6 route replace $CLIENT6 dev t0; fi; sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.t0.proxy_ndp=1")
+}
+
+// TestTunnels sends healthy exchanges between two nodes through each kind of tunnel: each
+// packet is one journey that enters the tunnel, or comes out of it, and nothing is found.
+func TestTunnels(t *testing.T) {
+	p := readPlan(t)
+	for _, c := range []struct {
+		name, kind string
+		modules    []string
+		setup      []string
+		ipv6       bool
+	}{
+		{"vxlan", "vxlan", []string{"vxlan"}, nil, false},
+		{"ipip", "ipip", []string{"ipip"}, ipip(), false},
+		{"gre", "gre", []string{"ip_gre"}, between("type gre local $MINE remote $FAR key 77"), false},
+		{"gretap", "gre", []string{"ip_gre"}, between("address 02:00:00:00:00:0$ME type gretap local $MINE remote $FAR"), false},
+		{"geneve", "geneve", []string{"geneve"}, between("address 02:00:00:00:00:0$ME type geneve id 9 remote $FAR"), false},
+		{"sit", "sit", []string{"sit"}, between("type sit local $MINE remote $FAR"), true},
+		{"ip6tnl", "ip6tnl", []string{"ip6_tunnel"}, between("type ip6tnl mode any local fd09::$ME remote fd09::$YOU"), false},
+		{"wireguard", "wireguard", []string{"wireguard"}, wireGuard(), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			one := Case{Name: "tunnel", Node: plain(cluster.CalicoLegacy, 2), Modules: c.modules, Setup: c.setup, Traffic: exchange("tcp", client, web2), Flags: []string{"--proto", "tcp"}}
+			one.Traffic.IPv6 = c.ipv6
+			if c.kind == "wireguard" {
+				one.Tools = []string{"wg"}
+			}
+			needModules(t, one)
+			s, err := Build(t.Context(), one)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			tr, sender, status := trace(t, p, s, true)
+			t.Logf("sender: %s, exit %d", sender, status)
+			for _, f := range tr.Findings() {
+				t.Errorf("false alarm: %s", words(f))
+			}
+			packets := tr.Packets()
+			if status != 0 || len(packets) < 4 {
+				t.Errorf("exit status %d and %d packets, want 0 and 4 at least", status, len(packets))
+			}
+			for _, pk := range packets {
+				if !crosses(pk, c.kind) {
+					t.Errorf("not told as one way through the tunnel: %s", tell(pk))
+				}
+			}
+		})
+	}
+}
+
+// crosses tells that a packet went into the tunnel and left, or came out of it and
+// arrived.
+func crosses(p model.Packet, kind string) bool {
+	stage, outcome := model.StageEncapsulate, model.LeftNode
+	if p.Direction == model.Return {
+		stage, outcome = model.StageDecapsulate, model.Delivered
+	}
+	return p.Outcome == outcome && slices.ContainsFunc(p.Hops, func(h model.Hop) bool { return h.Stage == stage && h.Tunnel != nil && h.Tunnel.Kind == kind })
+}
