@@ -56,7 +56,7 @@ var statements = []statement{
 	{regexp.MustCompile(`(?:answered|was told): ([a-z0-9-]+)$`), answered},
 	{regexp.MustCompile(`the route look-up gave (\S+)`), looked},
 	{regexp.MustCompile(`conntrack called it (\S+) in (\S+)`), called},
-	{regexp.MustCompile(`(?:was translated from|became|the request was translated from) (\S+) (?:to|in) (\S+)`), translated},
+	{regexp.MustCompile(`(?:was translated from|the request was translated from) (\S+) (?:to|in) (\S+)`), translated},
 	{regexp.MustCompile(`packet #(\d+): (\w+)`), isPacket},
 	{regexp.MustCompile(`called from (.+)$`), calledFrom},
 	{regexp.MustCompile(`^(?:(\d+) packets? )(?:left|left, and no answer came|left, none was answered but by an ICMP error|(?:was|were) sent there, and nothing of the flow came back)$`), held},

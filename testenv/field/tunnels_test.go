@@ -14,7 +14,7 @@ import (
 // line knows ME and YOU, the nodes' numbers, and MINE and FAR, their addresses.
 func between(device string) []string {
 	return onBoth("ip link del $TUNNEL",
-		"eval \"MINE=\\$NODE$ME\"; ip addr add fd09::$ME/64 dev eth0 nodad; ip link add t0 "+device+" && ip link set t0 mtu 1400 up && ip route add $PODS dev t0 && sysctl -qw net.ipv4.conf.t0.proxy_arp=1",
+		"eval \"MINE=\\$NODE$ME\"; ip addr add fd09::$ME/64 dev eth0 nodad; ip link add t0 "+device+" && ip link set t0 mtu 1400 up && ip route add $PODS dev t0 && sysctl -qw net.ipv4.conf.t0.proxy_arp=1 net.ipv4.neigh.t0.proxy_delay=0",
 		"if [ $ME = 1 ]; then ip -6 route replace $WEB26 dev t0; else ip -6 route replace $CLIENT6 dev t0; fi; sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.t0.proxy_ndp=1")
 }
 

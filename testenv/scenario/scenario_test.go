@@ -310,12 +310,18 @@ func (ses *session) run(t tester, e *cluster.Env, s story.Scenario) {
 	}
 	settle(ses.p)
 	ses.awaitTold(tr, e, s, begun)
-	ses.holdEvidence(t, tr, e, held)
+	holdEvidence(t, tr, e, tr.Live()[min(held, len(tr.Live())):])
 	mended := time.Now()
 	ses.episodes = append(ses.episodes, episode{s.Name, s.Expect, begun, mended})
+	// what is no more than likely is told when the trace ends
+	over := !ses.shared() && s.Expect.Code != "" && len(tr.Live()) == held
+	if over {
+		ses.end(t)
+		holdEvidence(t, tr, e, tr.Findings())
+	}
 	undo()
 	hsrc, hdst := ends(t, e, s.Healthy)
-	sameTrace := hsrc == src && hdst == dst && !s.Expect.Silence
+	sameTrace := hsrc == src && hdst == dst && !s.Expect.Silence && !over
 	var twin healthyRun
 	healthy := func() {
 		from := time.Now()
@@ -353,12 +359,12 @@ func (ses *session) run(t tester, e *cluster.Env, s story.Scenario) {
 	})
 }
 
-// holdEvidence holds what is certain of the fault, while the node still stands as
+// holdEvidence holds what was found of the fault, while the node still stands as
 // it stood then, against the system's own tools.
-func (ses *session) holdEvidence(t tester, tr *Trace, e *cluster.Env, from int) {
+func holdEvidence(t tester, tr *Trace, e *cluster.Env, found []model.Finding) {
 	t.Helper()
 	court := evidence.New(t.Context(), e, tr.Packets())
-	for _, f := range tr.Live()[min(from, len(tr.Live())):] {
+	for _, f := range found {
 		for _, problem := range court.Problems(f) {
 			t.Errorf("finding %s: %s", f.Code, problem)
 		}
