@@ -63,6 +63,16 @@ func TestWireGuard(t *testing.T) {
 			}
 		})
 	}
+	sealed := func(before time.Duration) *model.Packet { // the handshake of long is 300 s ago, so its key ended 120 s ago
+		return leaving(func(p *model.Packet) {
+			p.Time = p.Time.Add(-before)
+			p.Hops[1].Interface, p.Hops[1].Tunnel = "wireguard.cali", &model.Tunnel{Kind: "wireguard", Src: node1, Dst: node2, DstPort: 51820}
+		})
+	}
+	unsealed := func(p *model.Packet) *model.Packet { // how it left was not seen, only that it went into the device
+		p.Hops[1].Tunnel = nil
+		return p
+	}
 	never := peer2(func(p *node.WireGuardPeer) { p.Handshake = time.Time{} })
 	long := peer2(func(p *node.WireGuardPeer) { p.Handshake = time.Now().Add(-5 * time.Minute) })
 	for name, tc := range map[string]struct {
@@ -96,15 +106,13 @@ func TestWireGuard(t *testing.T) {
 		"no handshake": {waits(model.Unknown, ""), never, "wireguard", Likely, []string{
 			"ackets to 10.244.2.3 wait in WireGuard (wireguard.cali) for a key: there was no handshake with peer " + keyOfNode2 + " (172.30.0.2:51820) so far",
 			"wg show wireguard.cali latest-handshakes: " + keyOfNode2 + " 0", "tcpdump -ni any udp port 51820"}, ""},
-		"old handshake":  {waits(model.Unknown, ""), long, "wireguard", Likely, []string{"and a key is good for 180 s"}, "so far"},
-		"given up on":    {waits(model.Dropped, "wg_packet_purge_staged_packets+0x1"), never, "wireguard", Certain, []string{"wait in WireGuard"}, "the packet's end"},
-		"good handshake": {waits(model.Unknown, ""), nil, "unanswered", Likely, []string{"last seen at node (wireguard.cali)"}, "handshake"},
-		"left, and the peer fell silent": {leaving(func(p *model.Packet) {
-			p.Hops[1].Interface, p.Hops[1].Tunnel = "wireguard.cali", &model.Tunnel{Kind: "wireguard", Src: node1, Dst: node2, DstPort: 51820}
-		}), long, "wireguard", Likely, []string{"got no answer, and the peer has stopped to answer at all: the last handshake with peer " + keyOfNode2}, ""},
-		"left, and is not answered": {leaving(func(p *model.Packet) {
-			p.Hops[1].Interface, p.Hops[1].Tunnel = "wireguard.cali", &model.Tunnel{Kind: "wireguard", Src: node1, Dst: node2, DstPort: 51820}
-		}), nil, "left-node", Certain, []string{"sent in wireguard to node 172.30.0.2, port 51820", "latest-handshakes: " + keyOfNode2, "may send 10.244.1.2: wg show wireguard.cali allowed-ips"}, ""},
+		"old handshake":                               {waits(model.Unknown, ""), long, "wireguard", Likely, []string{"and a key is good for 180 s"}, "so far"},
+		"given up on":                                 {waits(model.Dropped, "wg_packet_purge_staged_packets+0x1"), never, "wireguard", Certain, []string{"wait in WireGuard"}, "the packet's end"},
+		"good handshake":                              {waits(model.Unknown, ""), nil, "unanswered", Likely, []string{"last seen at node (wireguard.cali)"}, "handshake"},
+		"left after the key had ended":                {unsealed(sealed(0)), long, "wireguard", Likely, []string{"got no answer, and the peer has stopped to answer at all: the last handshake with peer " + keyOfNode2, "the last of these packets came at "}, ""},
+		"left, and the tunnel idles since":            {sealed(150 * time.Second), long, "left-node", Certain, []string{"sent in wireguard to node 172.30.0.2", "latest-handshakes: " + keyOfNode2}, "stopped to answer"},
+		"left sealed, and the peer is another by now": {sealed(0), never, "left-node", Certain, []string{"sent in wireguard to node 172.30.0.2"}, "stopped to answer"},
+		"left, and is not answered":                   {sealed(0), nil, "left-node", Certain, []string{"sent in wireguard to node 172.30.0.2, port 51820", "latest-handshakes: " + keyOfNode2, "may send 10.244.1.2: wg show wireguard.cali allowed-ips"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			found := diagnoseAll(t, wireGuardNode(tc.node), tc.packet)

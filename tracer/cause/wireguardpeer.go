@@ -12,7 +12,7 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
-// keyless tells that there can have been no key that is good to send to a peer.
+// keyless tells that there can have been no key that was good to send to a peer then.
 func keyless(p *node.WireGuardPeer, at time.Time) bool {
 	return p.Handshake.IsZero() || at.Sub(p.Handshake) > keyGood
 }
@@ -40,15 +40,23 @@ func handshakeWords(l *node.Link, p *node.WireGuardPeer) string {
 	return fmt.Sprintf("wg show %s latest-handshakes: %s %d", l.Name, p.PublicKey, seconds)
 }
 
-// wireGuardQuiet: packets left inside WireGuard and nobody answered, and by now there is
-// no key that is good: the peer has stopped to answer handshakes.
+// wireGuardQuiet: packets were sent into WireGuard and nobody answered, and when the last
+// of them was sent there was no key that is good: the peer had stopped to answer
+// handshakes. That the key is too old when the trace ends tells nothing: it is renewed
+// only while something is sent (drivers/net/wireguard/send.c, keep_key_fresh). Where no
+// handshake is known, what was seen sealed had a key all the same: the peer was written
+// anew since.
 func wireGuardQuiet(q *inquiry, p *peer) *claim {
 	l, at := q.sentInWireGuard()
-	if at == nil || !keyless(at, time.Now()) {
+	if at == nil || !keyless(at, p.last) {
+		return nil
+	}
+	if _, outer := q.encapsulated(); at.Handshake.IsZero() && outer != nil {
 		return nil
 	}
 	c := q.noHandshake(l, at)
 	c.summary = fmt.Sprintf("packets to %s left in WireGuard (%s) and got no answer, and the peer has stopped to answer at all: %s", farWords(p), l.Name, c.summary)
+	c.evidence = append(c.evidence, "the last of these packets came at "+clock(p.last))
 	return c
 }
 
