@@ -27,7 +27,7 @@ var stateStatements = []statement{
 	// what was seen of the packets
 	{regexp.MustCompile(`^the request to open a connection arrived (\d+) times`), arrivedTimes},
 	{regexp.MustCompile(`: (\S+) became (\S+) in \S+$`), translated},
-	{regexp.MustCompile(`^it went on inside the tunnel`), wentIntoTunnel},
+	{regexp.MustCompile(`^it (?:went on inside the|was put into a) tunnel`), wentIntoTunnel},
 }
 
 func noListenerOnQueue(c *Court, m []string, _ model.Finding) string {

@@ -482,11 +482,9 @@ func isTunnel(c *Court, m []string, _ model.Finding) string {
 }
 
 func tunnelled(c *Court, m []string, f model.Finding) string {
-	if m[1] == "the" {
-		return ""
-	}
 	if !c.one(f, func(p *model.Packet) bool {
-		return slices.ContainsFunc(p.Hops, func(h model.Hop) bool { return h.Tunnel != nil && strings.TrimSuffix(m[1], ",") == h.Tunnel.Kind })
+		is := func(t *model.Tunnel) bool { return t != nil && strings.TrimSuffix(m[1], ",") == t.Kind }
+		return p.Drop != nil && is(p.Drop.Tunnel) || slices.ContainsFunc(p.Hops, func(h model.Hop) bool { return is(h.Tunnel) })
 	}) {
 		return "none of its packets was in such a tunnel"
 	}

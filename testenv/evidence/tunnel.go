@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -23,6 +24,7 @@ var tunnelStatements = []statement{
 	{regexp.MustCompile(`^wg show (\S+): (\d+) peers?, and none of their allowed IPs holds (\S+)$`), allowsNone},
 	{regexp.MustCompile(`^wg show (\S+) endpoints: (\S+) \(none\)$`), hasNoEndpoint},
 	{regexp.MustCompile(`^wg show (\S+) latest-handshakes: (\S+) (\d+)$`), hadHandshake},
+	{regexp.MustCompile(`^the last of these packets came at ([\d:.]+)$`), lastCame},
 }
 
 // hasEnds: ip prints "ipip remote any local any ttl inherit ..."; of ip6tnl and sit other
@@ -132,4 +134,23 @@ func hadHandshake(c *Court, m []string, _ model.Finding) string {
 		}
 	}
 	return "wg show knows no such peer"
+}
+
+// lastCame: a finding lists the first of its packets only, so the last one is sought
+// among all.
+func lastCame(c *Court, m []string, f model.Finding) string {
+	const asTold = "15:04:05.000"
+	var last time.Time
+	for _, p := range c.packets {
+		if p.Time.Format(asTold) == m[1] {
+			last = p.Time
+		}
+	}
+	if last.IsZero() {
+		return "no packet came then"
+	}
+	if c.one(f, func(p *model.Packet) bool { return p.Time.After(last) && p.Time.Format(asTold) != m[1] }) {
+		return "one of them came later"
+	}
+	return ""
 }

@@ -161,10 +161,9 @@ func (q *inquiry) tunnelOf() string {
 	return ""
 }
 
-// inTunnelStill tells a packet that died as the node's own although it is for
-// somebody else: in its outer header it was.
+// inTunnelStill tells a packet that died of the checksum of its outer UDP header.
 func (q *inquiry) inTunnelStill() bool {
-	return q.because("UDP_CSUM") && q.d.Netns == q.state.Node() && !q.holds(q.d.Netns, endsAt(q.p).Dst) && !multicastOrBroadcast(q)
+	return q.because("UDP_CSUM") && q.d.Netns == q.state.Node() && q.d.Tunnel != nil
 }
 
 // nearlyFull is the part of conntrack's limit past which its table is suspected.

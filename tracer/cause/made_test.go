@@ -175,8 +175,12 @@ func TestMade(t *testing.T) {
 		"foreign VNI": {dead("VXLAN_VNI_NOT_FOUND", "vxlan_rcv+0x1", func(p *model.Packet) {
 			p.Drop.Interface, p.Drop.IfIndex = "eth0", 2
 		}), nil, "vxlan-broken", "its VNI is none of this node's", Certain},
+		"checksum of what a local route led here": {dead("UDP_CSUM", "udp4_csum_init+0x1", func(p *model.Packet) {
+			p.Proto, p.TCPFlags, p.Drop.Interface, p.Drop.IfIndex, p.Src, p.Dst = "udp", "", "eth0", 2, remote, podA
+		}), nil, "checksum", "UDP checksum is wrong", Certain},
 		"tunnel port of nobody": {dead("NO_SOCKET", "__udp4_lib_rcv+0x1", func(p *model.Packet) {
 			p.Drop.Interface, p.Drop.IfIndex, p.Src, p.Dst = "eth0", 2, remote, podA
+			p.Drop.Tunnel = &model.Tunnel{Kind: "vxlan", VNI: 4096, Src: node2, Dst: node1, DstPort: 4789}
 		}), nil, "vxlan-broken", "no tunnel of this node listens on its port", Certain},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -55,7 +55,7 @@ var told = []want{
 	{"calico-legacy/neighbor-failed-icmp", Certain, []string{"192.168.166.130 dev cali7715d358f22 FAILED", "arp_ignore = 8"}},
 	{"calico-legacy/proxy-arp-off-icmp", Certain, []string{"proxy_arp is off on calia7a3e029a7b", "sysctl -w net.ipv4.conf.calia7a3e029a7b.proxy_arp=1"}},
 	{"calico-legacy/vxlan-blocked-icmp", Certain, []string{"no-tunnels", "inside vxlan, from 172.30.0.1 to 172.30.0.2 port 4789"}},
-	{"flannel-legacy/vxlan-blocked-return-udp", Certain, []string{"no-tunnels", "inside the tunnel still"}},
+	{"flannel-legacy/vxlan-blocked-return-udp", Certain, []string{"no-tunnels", "inside vxlan, from 172.30.0.2 to 172.30.0.1 port 8472"}},
 	{"flannel-nft/vxlan-fdb-icmp", Certain, []string{"flannel.1 has no forwarding entry for the other node", "bridge fdb show dev flannel.1"}},
 	{"calico-legacy/tunnel-down-tcp", Likely, []string{"vxlan.calico is set down", "leave by the default route instead"}},
 	{"calico-legacy/no-listener-tcp", Certain, []string{"nothing listens on tcp port 8080 of 192.168.166.130", "tcp-reset"}},

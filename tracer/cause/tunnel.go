@@ -45,7 +45,7 @@ func tunnelBlocked(of func(*tunnelKind) bool) func(q *inquiry) *claim {
 		if outer != nil {
 			c.evidence = append(c.evidence, "it was inside "+outerWords(outer))
 		} else {
-			c.evidence = append(c.evidence, fmt.Sprintf("it was inside the tunnel still: %s is no address of this node, but it went to %s", endsAt(q.p).Dst, q.d.Hook))
+			c.evidence = append(c.evidence, "it was put into a tunnel, and was not seen to come out of it")
 		}
 		return c
 	}
@@ -200,7 +200,7 @@ func (q *inquiry) forwardingOf(c *claim, l *node.Link) {
 
 // tunnelDeaf: tunnel packets came in, and this node's tunnel would not have them.
 func tunnelDeaf(q *inquiry) *claim {
-	in, outer := q.encapsulated()
+	in, outer := q.inside()
 	reasons := map[string]string{
 		"VXLAN_VNI_NOT_FOUND": "its VNI is none of this node's",
 		"VXLAN_INVALID_HDR":   "its header is not as this node's tunnel takes it",
@@ -211,11 +211,10 @@ func tunnelDeaf(q *inquiry) *claim {
 		why = "this node's tunnel would not have it: VNI or header differ"
 		told = true
 	}
-	outside := !q.holds(q.state.Node(), endsAt(q.p).Dst) && q.d.Netns == q.state.Node()
 	if in && outer != nil && !isVXLAN(outerKind(outer)) {
 		return nil
 	}
-	if !told && q.because("NO_SOCKET") && (in || outside) {
+	if !told && q.because("NO_SOCKET") && in && q.d.Netns == q.state.Node() {
 		why, told = "no tunnel of this node listens on its port", true
 	}
 	if !told {

@@ -52,6 +52,7 @@ func inside(outer model.Tunnel, hook, rule string) *model.Packet {
 // cameIn is a packet of another node's pod that died before it came out of the tunnel.
 func cameIn(reason, function string, more func(*model.Packet)) *model.Packet {
 	return dead(reason, function, func(p *model.Packet) {
+		p.Drop.Tunnel = &model.Tunnel{Kind: "ipip", Src: node2, Dst: node1}
 		p.Src, p.Dst = remote, podA
 		p.Drop.Interface, p.Drop.IfIndex, p.Drop.Stage = "eth0", 2, model.StageDecapsulate
 		p.Hops[0].Interface, p.Hops[0].IfIndex = "eth0", 2
@@ -70,6 +71,12 @@ func TestTunnels(t *testing.T) {
 			p.Drop.Hook, p.Drop.Interface, p.Drop.IfIndex = "INPUT", "eth0", 2
 		})
 	}
+	in := func(kind string, port uint16, p *model.Packet) *model.Packet {
+		p.Drop.Tunnel = &model.Tunnel{Kind: kind, Src: node2, Dst: node1, DstPort: port}
+		return p
+	}
+	unseen := func(p *model.Packet) *model.Packet { p.Hops[len(p.Hops)-1].Tunnel = nil; return p }
+	bare := func(p *model.Packet) *model.Packet { p.Drop.Tunnel = nil; return p }
 	down := func(p *recordedPlace) { p.Links[1].Up = false }
 	for name, tc := range map[string]struct {
 		packet     *model.Packet
@@ -89,17 +96,13 @@ func TestTunnels(t *testing.T) {
 		"OUTPUT drops, by no rule that is known": {func() *model.Packet { p := inside(ipip, "OUTPUT", "x"); p.Drop.Rule = nil; return p }(), nil, "tunnel-blocked", Likely,
 			[]string{"tunnel packets (IPIP, IP protocol 4) are dropped in OUTPUT of this node by table filter", "see the rules of OUTPUT for IP protocol 4: iptables-legacy-save"}, ""},
 		"INPUT of unknown hosts": {inInput(`-A cali-INPUT -p ipencap -m comment --comment "cali:p8Wwvr6qydjU36AQ" -m comment --comment "Drop IPIP packets from non-Calico hosts" -m set ! --match-set cali40all-hosts-net src -j DROP`), nil,
-			"tunnel-blocked", Certain, []string{"Calico", "it was inside the tunnel still: 10.244.1.2 is no address of this node", "calicoctl get nodes -o wide"}, ""},
-		"INPUT, the kind by the node's only tunnel": {inInput("-A INPUT -s 172.30.0.2 -j DROP"), nil, "tunnel-blocked", Certain, []string{"(IPIP, IP protocol 4)"}, ""},
-		"INPUT, the kind by what the rule asks":     {inInput("ip protocol gre drop"), nil, "tunnel-blocked", Certain, []string{"(GRE, IP protocol 47)"}, ""},
-		"INPUT, VXLAN's port on a node with IPIP":   {inInput("-A INPUT -p udp -m multiport --dports 4789,8472 -j DROP"), nil, "vxlan-blocked", Certain, nil, "IPIP"},
-		"INPUT, which of two kinds": {inInput("-A INPUT -s 172.30.0.2 -j DROP"), func(p *recordedPlace) {
-			p.Links = append(p.Links, node.Link{Index: 9, Name: "gre1", Kind: "gre", Up: true})
-		}, "tunnel-blocked", Certain, []string{"a rule of this node drops tunnel packets: "}, "IPIP"},
-
-		"INPUT of a node without tunnels": {inInput("-A INPUT -s 172.30.0.2 -j DROP"), func(p *recordedPlace) {
-			p.Links, p.Routes = append(p.Links[:1:1], p.Links[2:]...), append(p.Routes[:1:1], p.Routes[2:]...)
-		}, "rule-drop", Certain, nil, "tunnel"},
+			"tunnel-blocked", Certain, []string{"Calico", "it was inside ipip, from 172.30.0.2 to 172.30.0.1", "calicoctl get nodes -o wide"}, ""},
+		"INPUT drops GRE on a node with IPIP":                    {in("gre", 0, inInput("-A INPUT -s 172.30.0.2 -j DROP")), nil, "tunnel-blocked", Certain, []string{"(GRE, IP protocol 47)"}, "IPIP"},
+		"INPUT drops VXLAN on a node with IPIP":                  {in("vxlan", 4789, inInput("-A INPUT -s 172.30.0.2 -j DROP")), nil, "vxlan-blocked", Certain, []string{"it was inside vxlan, from 172.30.0.2 to 172.30.0.1 port 4789"}, "IPIP"},
+		"FORWARD drops what a pod made":                          {in("ipip", 0, inside(ipip, "FORWARD", "-A FORWARD -p ipencap -j DROP")), nil, "tunnel-blocked", Certain, []string{"(IPIP, IP protocol 4)"}, ""},
+		"put into a tunnel, the header was not seen":             {unseen(inside(ipip, "OUTPUT", "-A OUTPUT -j DROP")), nil, "tunnel-blocked", Certain, []string{"(IPIP, IP protocol 4)", "it was put into a tunnel, and was not seen to come out of it"}, "it was inside"},
+		"INPUT, in no tunnel: a local route or TPROXY led there": {bare(inInput("-A INPUT -s 172.30.0.2 -j DROP")), nil, "rule-drop", Certain, nil, "tunnel"},
+		"INPUT, in no tunnel, by a rule that asks for one":       {bare(inInput("-A INPUT -p ipencap -j DROP")), nil, "rule-drop", Certain, nil, "tunnel packet"},
 
 		"tunl0 is down and had the route": {intoIPIP("IP_OUTNOROUTES", "ip_error+0x1", func(p *model.Packet) {
 			p.Drop.Stage, p.Drop.Interface, p.Drop.IfIndex = model.StageRoute, "calia", 4
@@ -128,8 +131,11 @@ func TestTunnels(t *testing.T) {
 		"GRE, and gre0 is nobody's": {cameIn("NOT_SPECIFIED", "gre_rcv+0x1", nil), func(p *recordedPlace) { p.Links = append(p.Links, node.Link{Index: 9, Name: "gre0", Kind: "gre"}) }, "tunnel-broken", Certain,
 			[]string{"no tunnel of this node takes it", "ip link: gre0 <DOWN>"}, "set down"},
 		"module is not there": {cameIn("IP_NOPROTO", "ip_protocol_deliver_rcu+0x1", nil), func(p *recordedPlace) { p.Links = append(p.Links[:1:1], p.Links[2:]...) }, "tunnel-broken", Certain,
-			[]string{"a tunnel packet from another node"}, ""},
-		"its checksum may be wrong": {cameIn("NOT_SPECIFIED", "ipip_rcv+0x1", nil), nil, "tunnel-broken", Likely, []string{"its checksum, sequence number or key may be wrong instead"}, ""},
+			[]string{"an IPIP packet from another node", "it was inside ipip, from 172.30.0.2 to 172.30.0.1", "this node has no interface of kind ipip"}, ""},
+		"Geneve's port is nobody's": {in("geneve", 6081, cameIn("NO_SOCKET", "__udp4_lib_rcv+0x1", nil)), nil, "tunnel-broken", Certain,
+			[]string{"a Geneve packet from another node", "this node has no interface of kind geneve"}, "listens"},
+		"no such protocol, in no tunnel": {bare(cameIn("IP_NOPROTO", "ip_protocol_deliver_rcu+0x1", nil)), nil, "unexplained-drop", Likely, nil, "tunnel packet"},
+		"its checksum may be wrong":      {cameIn("NOT_SPECIFIED", "ipip_rcv+0x1", nil), nil, "tunnel-broken", Likely, []string{"its checksum, sequence number or key may be wrong instead"}, ""},
 
 		"too large for the tunnel": {intoIPIP("NOT_SPECIFIED", "ip_forward+0x1", func(p *model.Packet) {
 			p.Length, p.Outcome, p.Drop.Stage = 1490, model.Rejected, model.StageForward

@@ -150,14 +150,15 @@ func tunnelUnwanted(q *inquiry) *claim {
 		return nil
 	}
 	dst := endsAt(q.p).Dst
-	in, outer := q.encapsulated()
+	in, outer := q.inside()
 	kind, sure := outerKind(outer), false
 	for _, t := range tunnelTakers {
 		if q.in(t.function) {
 			kind, sure = tunnelKindBy(func(k *tunnelKind) bool { return k.kind == t.kind }), t.sure
 		}
 	}
-	noModule := q.because("IP_NOPROTO") && (in || !q.holds(q.state.Node(), dst) && !multicastOrBroadcast(q))
+	// without its module nothing takes the protocol, or nothing listens on Geneve's port
+	noModule := in && (q.because("IP_NOPROTO") || q.because("NO_SOCKET") && kind != nil && kind.kind == "geneve")
 	if kind == nil && !noModule || kind != nil && !sure && !noModule && !q.takes() {
 		return nil
 	}

@@ -22,8 +22,6 @@ type tunnelKind struct {
 	links []string
 	// carrier is what lets its packets through a firewall.
 	carrier string
-	// asks are the protocols and ports that rules about its packets name.
-	asks []string
 	// own are the bytes that it takes beside the outer IP header: 20 of IPv4, 40 of
 	// IPv6. With frames inside these count their header.
 	own int
@@ -36,16 +34,16 @@ type tunnelKind struct {
 // net/ipv6/ip6_tunnel.c).
 func tunnelKinds() []tunnelKind {
 	return []tunnelKind{
-		{"vxlan", "VXLAN", []string{"vxlan"}, "UDP port 4789 (Calico) or 8472 (Flannel)", []string{"udp 4789", "udp 8472"}, 30},
-		{"geneve", "Geneve", []string{"geneve"}, "UDP port 6081", []string{"udp 6081"}, 30},
-		{"ipip", "IPIP", []string{"ipip"}, "IP protocol 4", []string{"4", "ipip", "ipencap", "ipv4"}, 0},
-		{"sit", "SIT", []string{"sit"}, "IP protocol 41", []string{"41", "ipv6"}, 0},
-		{"gre", "GRE", []string{"gre"}, "IP protocol 47", []string{"47", "gre"}, 4},
-		{"gre", "GRE", []string{"gretap", "erspan"}, "IP protocol 47", nil, 18},
-		{"gre", "GRE", []string{"ip6gre"}, "IP protocol 47", nil, 12},
-		{"gre", "GRE", []string{"ip6gretap", "ip6erspan"}, "IP protocol 47", nil, 26},
-		{"ip6tnl", "ip6tnl", []string{"ip6tnl"}, "IP protocols 4 and 41", nil, 8},
-		{"wireguard", "WireGuard", []string{"wireguard"}, "UDP port 51820 (of Calico and Flannel over IPv6 51821)", []string{"udp 51820", "udp 51821"}, 40},
+		{"vxlan", "VXLAN", []string{"vxlan"}, "UDP port 4789 (Calico) or 8472 (Flannel)", 30},
+		{"geneve", "Geneve", []string{"geneve"}, "UDP port 6081", 30},
+		{"ipip", "IPIP", []string{"ipip"}, "IP protocol 4", 0},
+		{"sit", "SIT", []string{"sit"}, "IP protocol 41", 0},
+		{"gre", "GRE", []string{"gre"}, "IP protocol 47", 4},
+		{"gre", "GRE", []string{"gretap", "erspan"}, "IP protocol 47", 18},
+		{"gre", "GRE", []string{"ip6gre"}, "IP protocol 47", 12},
+		{"gre", "GRE", []string{"ip6gretap", "ip6erspan"}, "IP protocol 47", 26},
+		{"ip6tnl", "ip6tnl", []string{"ip6tnl"}, "IP protocols 4 and 41", 8},
+		{"wireguard", "WireGuard", []string{"wireguard"}, "UDP port 51820 (of Calico and Flannel over IPv6 51821)", 40},
 	}
 }
 
@@ -117,59 +115,18 @@ func (q *inquiry) tunnels(of func(*tunnelKind) bool) (all []*node.Link) {
 	return all
 }
 
-// insideOf is the kind of tunnel that the packet was in when it died in a packet
-// filter, and the outer header, as far as they are known. On its way in it shows by its
-// addresses: at INPUT of the node although for a pod. Then the rule tells the kind, if
-// it asks for it, or the node has tunnels of one kind only.
+// insideOf is the kind of tunnel that the packet was in when it died, and the outer
+// header, as far as they are known. Only what was seen of it counts: that it was for
+// somebody else and died as the node's own shows no tunnel, TPROXY and local routes
+// (AnyIP, a service's address) do so too.
 func (q *inquiry) insideOf() (in bool, kind *tunnelKind, outer *model.Tunnel) {
-	if in, outer = q.encapsulated(); in {
-		if kind = outerKind(outer); kind == nil {
-			h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageEncapsulate })
-			kind = tunnelKindOf(q.link(h.Netns, int(h.IfIndex)))
-		}
-		return true, kind, outer
-	}
-	if q.d.Hook != "INPUT" || q.holds(q.d.Netns, endsAt(q.p).Dst) || multicastOrBroadcast(q) {
+	if in, outer = q.inside(); !in {
 		return false, nil, nil
 	}
-	if q.d.Rule != nil {
-		if kind = askedKind(q.d.Rule.Text); kind != nil {
-			return true, kind, nil
+	if kind = outerKind(outer); kind == nil {
+		if h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageEncapsulate }); h != nil {
+			kind = tunnelKindOf(q.link(h.Netns, int(h.IfIndex)))
 		}
 	}
-	for _, l := range q.tunnels(func(k *tunnelKind) bool { return k.kind != "wireguard" }) { // what is encrypted is not seen there
-		k := tunnelKindOf(l)
-		switch {
-		case !l.Up:
-		case kind != nil && kind.kind != k.kind:
-			return true, nil, nil
-		default:
-			kind = k
-		}
-	}
-	return kind != nil, kind, nil // without a tunnel there are other ways into INPUT: TPROXY, local routes
-}
-
-// askedKind is the kind of tunnel that a rule asks for by protocol and port, in the
-// words of iptables or of nft.
-func askedKind(rule string) *tunnelKind {
-	words := strings.Fields(rule)
-	var proto, ports string
-	for i, w := range words[:max(0, len(words)-1)] {
-		next := words[i+1]
-		switch w {
-		case "-p", "--protocol", "l4proto", "protocol", "nexthdr":
-			proto = next
-		case "--dport", "--dports", "--destination-port", "--destination-ports":
-			ports = next
-		case "dport":
-			ports, proto = next, "udp"
-		}
-	}
-	return tunnelKindBy(func(k *tunnelKind) bool {
-		return slices.ContainsFunc(k.asks, func(asks string) bool {
-			wants, port, _ := strings.Cut(asks, " ")
-			return wants == proto && (port == "" || slices.Contains(strings.Split(ports, ","), port))
-		})
-	})
+	return true, kind, outer
 }

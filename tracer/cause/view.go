@@ -100,6 +100,15 @@ func (q *inquiry) encapsulated() (in bool, outer *model.Tunnel) {
 	return in, outer
 }
 
+// inside is encapsulated of a packet that died: the kernel half saw its outer header
+// when it did, or the packet was put into a tunnel before and did not come out.
+func (q *inquiry) inside() (in bool, outer *model.Tunnel) {
+	if q.d.Tunnel != nil {
+		return true, q.d.Tunnel
+	}
+	return q.encapsulated()
+}
+
 // in tells whether the packet died in one of these functions.
 func (q *inquiry) in(functions ...string) bool {
 	name := symbol(q.d.Function)

@@ -8,7 +8,7 @@ package journey
 import "github.com/pathtrace/pathtrace/tracer/model"
 
 // nameAddresses fills in the names of a packet's addresses, those that NAT gave
-// it and those of tunnels included.
+// it and those of tunnels included, that which it died in as well.
 func nameAddresses(w Places, p *model.Packet) {
 	p.SrcName, p.DstName = w.Owner(p.Src), w.Owner(p.Dst)
 	for i := range p.Hops {
@@ -18,8 +18,15 @@ func nameAddresses(w Places, p *model.Packet) {
 				e.SrcName, e.DstName = w.Owner(e.Src), w.Owner(e.Dst)
 			}
 		}
-		if h.Tunnel != nil {
-			h.Tunnel.SrcName, h.Tunnel.DstName = w.Owner(h.Tunnel.Src), w.Owner(h.Tunnel.Dst)
-		}
+		nameTunnel(w, h.Tunnel)
+	}
+	if p.Drop != nil {
+		nameTunnel(w, p.Drop.Tunnel)
+	}
+}
+
+func nameTunnel(w Places, t *model.Tunnel) {
+	if t != nil {
+		t.SrcName, t.DstName = w.Owner(t.Src), w.Owner(t.Dst)
 	}
 }

@@ -101,6 +101,9 @@ func newDrop(w *world, c *copyState, e *Record) *model.Drop {
 		Reason: w.Reason(e.drop.Reason), Function: w.Symbol(e.drop.Location),
 		Interface: CString(e.Ifname[:]), IfIndex: e.Ifindex, Netns: e.Netns, Place: w.Place(e.Netns),
 	}
+	if e.Flags&bpf.FlagEncap != 0 {
+		d.Tunnel = TunnelOf(&e.Tun)
+	}
 	if d.Interface == "" {
 		d.Interface, d.IfIndex = CString(c.last.Ifname[:]), c.last.Ifindex
 	}

@@ -3,6 +3,7 @@
 package journey
 
 import (
+	"net/netip"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -48,6 +49,39 @@ func TestTunnels(t *testing.T) {
 			s := newStory(t)
 			c.see(syn(s))
 			wantHops(t, s.one(), c.want...)
+		})
+	}
+}
+
+// TestDeathInTunnel: a death tells the outer header that the kernel half saw then, with
+// names, and none where it saw none.
+func TestDeathInTunnel(t *testing.T) {
+	ipip := carried(bpf.TunnelIPv4, "10.244.1.5", "10.96.0.10")
+	for name, c := range map[string]struct {
+		see  func(*packet)
+		want *model.Tunnel
+	}{
+		"in its tunnel": {func(p *packet) {
+			p.become(ipip).recv(uplink).kfree("NETFILTER_DROP", "nf_hook_slow+0x1", uplink, in(unix.NFPROTO_IPV4, input))
+		}, &model.Tunnel{Kind: "ipip", Src: netip.MustParseAddr("10.244.1.5"), SrcName: "default/client", Dst: netip.MustParseAddr("10.96.0.10"), DstName: "default/svc/web"}},
+		"out of it": {func(p *packet) {
+			p.become(ipip).recv(uplink).become(flags(0)).recv(tunl0).kfree("NETFILTER_DROP", "nf_hook_slow+0x1", tunl0, in(unix.NFPROTO_IPV4, input))
+		}, nil},
+		"never in one": {func(p *packet) {
+			p.recv(uplink).kfree("NETFILTER_DROP", "nf_hook_slow+0x1", uplink, in(unix.NFPROTO_IPV4, input))
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStory(t)
+			c.see(syn(s))
+			p := s.one()
+			if p.Drop == nil {
+				t.Fatalf("outcome %s, no drop", p.Outcome)
+			}
+			nameAddresses(nodeMap{}, p)
+			if got := p.Drop.Tunnel; (got == nil) != (c.want == nil) || got != nil && *got != *c.want {
+				t.Errorf("it died in %+v, want %+v", got, c.want)
+			}
 		})
 	}
 }

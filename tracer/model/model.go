@@ -213,6 +213,7 @@ type Drop struct {
 	IfIndex     uint32     `json:"ifindex,omitempty"`
 	Netns       uint32     `json:"netns,omitempty"`
 	Place       string     `json:"place,omitempty"`
+	Tunnel      *Tunnel    `json:"tunnel,omitempty"` // the outer header it was in when it died; nil: in none
 }
 
 // Packet is one packet of the flow with everything seen of it.
