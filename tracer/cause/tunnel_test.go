@@ -75,6 +75,10 @@ func TestTunnels(t *testing.T) {
 		p.Drop.Tunnel = &model.Tunnel{Kind: kind, Src: node2, Dst: node1, DstPort: port}
 		return p
 	}
+	toldNobody := func(p *model.Packet) {
+		p.Outcome = model.Rejected
+		p.Hops = append(p.Hops, model.Hop{Stage: model.StageAnswer, Netns: nodeNS, Place: "node", Answer: "icmp-port-unreachable"})
+	}
 	unseen := func(p *model.Packet) *model.Packet { p.Hops[len(p.Hops)-1].Tunnel = nil; return p }
 	bare := func(p *model.Packet) *model.Packet { p.Drop.Tunnel = nil; return p }
 	down := func(p *recordedPlace) { p.Links[1].Up = false }
@@ -125,17 +129,19 @@ func TestTunnels(t *testing.T) {
 			p.Hops = append(p.Hops, model.Hop{Stage: model.StageEncapsulate, Netns: nodeNS, Place: "node", Interface: "tunl0", IfIndex: 3, Tunnel: &ipip})
 		}), nil, "tunnel-broken", Certain, []string{"the tunnel tunl0 sends what is for 10.244.2.3 to node 172.30.0.2, and nobody on node (eth0) has that address", "the way to it: rule 32766 looks up table main: 10.244.2.0/24 via 172.30.0.2 dev tunl0"}, "fdb"},
 
-		"nothing takes IPIP, tunl0 is down": {cameIn("NOT_SPECIFIED", "tunnel4_rcv+0x1", nil), down, "tunnel-broken", Certain,
+		"nothing takes IPIP, tunl0 is down": {cameIn("NOT_SPECIFIED", "tunnel4_rcv+0x1", toldNobody), down, "tunnel-broken", Certain,
 			[]string{"an IPIP packet from another node, with one for 10.244.1.2 inside, came in, and the tunnel tunl0 of this node is set down"}, ""},
-		"nothing takes GRE": {cameIn("NOT_SPECIFIED", "gre_rcv+0x1", nil), nil, "tunnel-broken", Certain, []string{"a GRE packet", "no tunnel of this node takes it", "this node has no interface of kind gre"}, "tunl0"},
-		"GRE, and gre0 is nobody's": {cameIn("NOT_SPECIFIED", "gre_rcv+0x1", nil), func(p *recordedPlace) { p.Links = append(p.Links, node.Link{Index: 9, Name: "gre0", Kind: "gre"}) }, "tunnel-broken", Certain,
+		"nothing takes GRE":        {cameIn("NOT_SPECIFIED", "gre_rcv+0x1", toldNobody), nil, "tunnel-broken", Certain, []string{"a GRE packet", "no tunnel of this node takes it", "this node has no interface of kind gre", "the sender was told: icmp-port-unreachable"}, "tunl0"},
+		"GRE that is out of order": {cameIn("NOT_SPECIFIED", "gre_rcv+0x1", nil), nil, "tunnel-broken", Likely, []string{"its checksum, flags, sequence number or key may be wrong instead"}, "was told"},
+		"IPIP that is cut off":     {cameIn("NOT_SPECIFIED", "tunnel4_rcv+0x1", nil), nil, "tunnel-broken", Likely, []string{"or it is cut off"}, "was told"},
+		"GRE, and gre0 is nobody's": {cameIn("NOT_SPECIFIED", "gre_rcv+0x1", toldNobody), func(p *recordedPlace) { p.Links = append(p.Links, node.Link{Index: 9, Name: "gre0", Kind: "gre"}) }, "tunnel-broken", Certain,
 			[]string{"no tunnel of this node takes it", "ip link: gre0 <DOWN>"}, "set down"},
 		"module is not there": {cameIn("IP_NOPROTO", "ip_protocol_deliver_rcu+0x1", nil), func(p *recordedPlace) { p.Links = append(p.Links[:1:1], p.Links[2:]...) }, "tunnel-broken", Certain,
 			[]string{"an IPIP packet from another node", "it was inside ipip, from 172.30.0.2 to 172.30.0.1", "this node has no interface of kind ipip"}, ""},
 		"Geneve's port is nobody's": {in("geneve", 6081, cameIn("NO_SOCKET", "__udp4_lib_rcv+0x1", nil)), nil, "tunnel-broken", Certain,
 			[]string{"a Geneve packet from another node", "this node has no interface of kind geneve"}, "listens"},
 		"no such protocol, in no tunnel": {bare(cameIn("IP_NOPROTO", "ip_protocol_deliver_rcu+0x1", nil)), nil, "unexplained-drop", Likely, nil, "tunnel packet"},
-		"its checksum may be wrong":      {cameIn("NOT_SPECIFIED", "ipip_rcv+0x1", nil), nil, "tunnel-broken", Likely, []string{"its checksum, sequence number or key may be wrong instead"}, ""},
+		"its checksum may be wrong":      {cameIn("NOT_SPECIFIED", "ipip_rcv+0x1", nil), nil, "tunnel-broken", Likely, []string{"its checksum, flags, sequence number or key may be wrong instead"}, ""},
 
 		"too large for the tunnel": {intoIPIP("NOT_SPECIFIED", "ip_forward+0x1", func(p *model.Packet) {
 			p.Length, p.Outcome, p.Drop.Stage = 1490, model.Rejected, model.StageForward

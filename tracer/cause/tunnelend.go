@@ -131,11 +131,12 @@ func tunnelNoWay(q *inquiry) *claim {
 
 // tunnelTakers are the functions in which an outer packet ends that no device takes,
 // and the kinds that they are for (net/ipv4/tunnel4.c, gre_demux.c, ipip.c, ip_gre.c;
-// net/ipv6/tunnel6.c, sit.c, ip6_tunnel.c; drivers/net/geneve.c, 6.12). In those that
-// are sure nothing else ends.
+// net/ipv6/tunnel6.c, sit.c, ip6_tunnel.c; drivers/net/geneve.c, 6.12). Other ends are
+// in them too: a packet that is too short, flags that are not known, a wrong checksum.
+// Those that tell send "port unreachable" where no device takes it, and only then.
 var tunnelTakers = [...]struct {
 	function, kind string
-	sure           bool
+	tells          bool
 }{
 	{"tunnel4_rcv", "ipip", true}, {"tunnel64_rcv", "sit", true}, {"gre_rcv", "gre", true}, {"tunnel6_rcv", "ip6tnl", true}, {"tunnel46_rcv", "ip6tnl", true},
 	{"ipip_rcv", "ipip", false}, {"ipip_tunnel_rcv", "ipip", false}, {"sit_tunnel_rcv", "sit", false}, {"ipip6_rcv", "sit", false}, {"__ipip6_rcv", "sit", false},
@@ -151,15 +152,18 @@ func tunnelUnwanted(q *inquiry) *claim {
 	}
 	dst := endsAt(q.p).Dst
 	in, outer := q.inside()
-	kind, sure := outerKind(outer), false
+	kind, last, sure := outerKind(outer), false, false
 	for _, t := range tunnelTakers {
 		if q.in(t.function) {
-			kind, sure = tunnelKindBy(func(k *tunnelKind) bool { return k.kind == t.kind }), t.sure
+			kind, last = tunnelKindBy(func(k *tunnelKind) bool { return k.kind == t.kind }), t.tells
 		}
+	}
+	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Answer != "" && h.Netns == q.d.Netns }); last && h != nil {
+		sure = h.Answer == "icmp-port-unreachable"
 	}
 	// without its module nothing takes the protocol, or nothing listens on Geneve's port
 	noModule := in && (q.because("IP_NOPROTO") || q.because("NO_SOCKET") && kind != nil && kind.kind == "geneve")
-	if kind == nil && !noModule || kind != nil && !sure && !noModule && !q.takes() {
+	if kind == nil && !noModule || kind != nil && !noModule && !q.takes() {
 		return nil
 	}
 	what := "a tunnel packet"
@@ -171,8 +175,11 @@ func tunnelUnwanted(q *inquiry) *claim {
 	if outer != nil {
 		c.evidence = append(c.evidence, "it was inside "+outerWords(outer))
 	}
+	if sure {
+		c.evidence = append(c.evidence, "the sender was told: icmp-port-unreachable")
+	}
 	if !c.certain {
-		c.missing = []string{"the kernel's own reason: its checksum, sequence number or key may be wrong instead"}
+		c.missing = []string{"the kernel's own reason: its checksum, flags, sequence number or key may be wrong instead, or it is cut off"}
 	}
 	kinds := 0
 	for _, l := range q.tunnels(func(k *tunnelKind) bool {
