@@ -4,9 +4,7 @@ package node
 
 // This file reads what IPVS balances in a namespace: its virtual services, their real
 // servers, and where a connection was sent. Nothing is asked before IPVS is known to be
-// there: a question to the generic netlink family by its name would load the module
-// (ctrl_getfamily, net/netlink/genetlink.c, 5.17 to 7.3), so that the families that
-// there are get listed instead. github.com/moby/ipvs runs modprobe when it begins, so it
+// there, which familyID tells. github.com/moby/ipvs runs modprobe when it begins, so it
 // is not used.
 
 import (
@@ -22,7 +20,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -209,24 +206,18 @@ func ipvsProtoNumber(name string) uint16 {
 
 // dumpIPVS asks the calling thread's namespace; nil where there is no IPVS.
 func dumpIPVS(command uint8, about *nl.RtAttr) ([][]byte, error) {
-	families, err := dump(netlink.GenlFamilyList)
-	if err != nil {
+	family, err := familyID(ipvsFamily)
+	if err != nil || family == 0 {
 		return nil, err
 	}
-	for _, f := range families {
-		if f.Name != ipvsFamily {
-			continue
+	return dump(func() ([][]byte, error) {
+		req := nl.NewNetlinkRequest(int(family), unix.NLM_F_DUMP)
+		req.AddData(&nl.Genlmsg{Command: command, Version: ipvsVersion})
+		if about != nil {
+			req.AddData(about)
 		}
-		return dump(func() ([][]byte, error) {
-			req := nl.NewNetlinkRequest(int(f.ID), unix.NLM_F_DUMP)
-			req.AddData(&nl.Genlmsg{Command: command, Version: ipvsVersion})
-			if about != nil {
-				req.AddData(about)
-			}
-			return req.Execute(unix.NETLINK_GENERIC, 0)
-		})
-	}
-	return nil, nil
+		return req.Execute(unix.NETLINK_GENERIC, 0)
+	})
 }
 
 // ipvsAttrs are the attributes inside the one that a reply holds. Its header is as long

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -113,12 +112,15 @@ func (n *Namespaces) WireGuard(inode uint32) (all []WireGuard, err error) {
 		return nil, nil
 	}
 	err = n.Do(inode, func() error {
-		family, err := netlink.GenlFamilyGet(wgFamily)
+		family, err := familyID(wgFamily)
 		if err != nil {
 			return fmt.Errorf("find its netlink family: %w", err)
 		}
+		if family == 0 {
+			return nil // the module went with the devices meanwhile
+		}
 		for _, index := range indexes {
-			answers, err := dump(func() ([][]byte, error) { return askWireGuard(family.ID, index) })
+			answers, err := dump(func() ([][]byte, error) { return askWireGuard(family, index) })
 			if err != nil {
 				return fmt.Errorf("device %d: %w", index, err)
 			}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestFamilyID: the controller, which every kernel has, has a fixed number (GENL_ID_CTRL).
+func TestFamilyID(t *testing.T) {
+	for name, want := range map[string]uint16{"nlctrl": unix.GENL_ID_CTRL, "no-such-family": 0} {
+		if id, err := familyID(name); id != want || err != nil {
+			t.Errorf("%s: %d, %v; want %d", name, id, err, want)
+		}
+	}
+}
