@@ -67,7 +67,7 @@ func (q *inquiry) tooBigOnceInside(tunnel *node.Link) *claim {
 		return nil
 	}
 	room := under.MTU - k.bytes(far)
-	c := &claim{subject: tunnel.Name, summary: fmt.Sprintf("the packet (%d bytes) is larger than what %s has room for inside %s: the tunnel %s has an MTU of %d, but of the %d bytes of %s %s takes %d", q.p.Length, k.name, under.Name, tunnel.Name, tunnel.MTU, under.MTU, under.Name, k.name, k.bytes(far))}
+	c := &claim{subject: tunnel.Name, summary: fmt.Sprintf("the packet (%d bytes) is larger than what %s has room for inside %s: the tunnel %s has an MTU of %d, but of the %d bytes of %s %s takes %s", q.p.Length, k.name, under.Name, tunnel.Name, tunnel.MTU, under.MTU, under.Name, k.name, k.bytesWords(far))}
 	c.evidence = []string{q.died(), "ip link: " + linkWords(tunnel), "ip link: " + linkWords(under)}
 	if answer := lastAnswer(q.p); answer != "" && q.p.Outcome == model.Rejected {
 		c.evidence = append(c.evidence, "the sender was told: "+answer)
@@ -136,7 +136,7 @@ func (q *inquiry) widths(c *claim, out *node.Link) {
 	switch {
 	case tunnelKindOf(out) != nil:
 		k := tunnelKindOf(out)
-		c.fix = append(c.fix, fmt.Sprintf("give pods an MTU of at most %d (%s takes %d bytes): Calico: veth_mtu in its ConfigMap or mtu of the Installation; Flannel: it is in /run/flannel/subnet.env", out.MTU, k.name, k.bytes(q.farEnd(out))))
+		c.fix = append(c.fix, fmt.Sprintf("give pods an MTU of at most %d (%s takes %s): Calico: veth_mtu in its ConfigMap or mtu of the Installation; Flannel: it is in /run/flannel/subnet.env", out.MTU, k.name, k.bytesWords(q.farEnd(out))))
 	default:
 		c.fix = append(c.fix, fmt.Sprintf("give %s the MTU of its pod and of the other pods: ip link set %s mtu N", out.Name, out.Name))
 	}

@@ -150,7 +150,11 @@ func TestTunnels(t *testing.T) {
 		"the tunnel is too large for the way": {intoIPIP("NOT_SPECIFIED", "ip_tunnel_xmit+0x1", func(p *model.Packet) {
 			p.Length, p.Outcome = 1490, model.Rejected
 			p.Hops = append(p.Hops, model.Hop{Stage: model.StageAnswer, Netns: nodeNS, Answer: "icmp-frag-needed"})
-		}), func(p *recordedPlace) { p.Links[1].MTU = 1500 }, "mtu", Likely, []string{"the tunnel tunl0 has an MTU of 1500, but of the 1500 bytes of eth0 IPIP takes 20", "at most 1480"}, ""},
+		}), func(p *recordedPlace) { p.Links[1].MTU = 1500 }, "mtu", Likely, []string{"the tunnel tunl0 has an MTU of 1500, but of the 1500 bytes of eth0 IPIP takes 20 bytes", "at most 1480"}, "at least"},
+		"the tunnel of GRE is too large for the way": {intoIPIP("NOT_SPECIFIED", "ip_tunnel_xmit+0x1", func(p *model.Packet) {
+			p.Length, p.Outcome = 1490, model.Rejected
+			p.Hops = append(p.Hops, model.Hop{Stage: model.StageAnswer, Netns: nodeNS, Answer: "icmp-frag-needed"})
+		}), func(p *recordedPlace) { p.Links[1].MTU, p.Links[1].Kind = 1500, "gre" }, "mtu", Likely, []string{"GRE takes at least 24 bytes, and 4 more for each of key, checksum and sequence number"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			found := diagnoseAll(t, tunnelNode(tc.node), tc.packet)

@@ -28,10 +28,11 @@ type tunnelKind struct {
 }
 
 // tunnelKinds lists them. The bytes: VXLAN and Geneve have 8 of UDP, 8 of their own
-// and a frame's 14; GRE has 4; WireGuard has 8 of UDP, 16 of header and 16 of its check
-// sum (MESSAGE_MINIMUM_LENGTH, drivers/net/wireguard/messages.h); what goes in IPv6 has
-// 8 of an option against tunnels in tunnels (encaplimit, ip6_tnl_dev_init_gen,
-// net/ipv6/ip6_tunnel.c).
+// and a frame's 14; GRE has 4, and 4 more for each of key, checksum and sequence number
+// that it is made with (RFC 2890), which do not count here; WireGuard has 8 of UDP, 16 of
+// header and 16 of its check sum (MESSAGE_MINIMUM_LENGTH, drivers/net/wireguard/
+// messages.h); what goes in IPv6 has 8 of an option against tunnels in tunnels
+// (encaplimit, ip6_tnl_dev_init_gen, net/ipv6/ip6_tunnel.c).
 func tunnelKinds() []tunnelKind {
 	return []tunnelKind{
 		{"vxlan", "VXLAN", []string{"vxlan"}, "UDP port 4789 (Calico) or 8472 (Flannel)", 30},
@@ -84,6 +85,16 @@ func (k *tunnelKind) bytes(far netip.Addr) int {
 		return k.own + 40
 	}
 	return k.own + 20
+}
+
+// bytesWords are the bytes as people are told them: a device of GRE may be made with
+// options that take more.
+func (k *tunnelKind) bytesWords(far netip.Addr) string {
+	says := fmt.Sprintf("%d bytes", k.bytes(far))
+	if k.kind == "gre" {
+		return "at least " + says + ", and 4 more for each of key, checksum and sequence number"
+	}
+	return says
 }
 
 // carrierOf is what lets packets with this outer header through a firewall.

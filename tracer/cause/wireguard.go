@@ -107,9 +107,9 @@ func wireGuardUnsent(q *inquiry) *claim {
 		c.summary = fmt.Sprintf("WireGuard (%s) does not know where the peer is that has %s: it has no endpoint", l.Name, dst)
 		c.evidence = append(c.evidence, allowedWords(l, peer), fmt.Sprintf("wg show %s endpoints: %s (none)", l.Name, peer.PublicKey))
 	default:
-		c.summary = fmt.Sprintf("WireGuard (%s) had no peer with an endpoint for %s when the packet came", l.Name, dst)
+		c.summary = fmt.Sprintf("WireGuard (%s) did not take the packet for %s to send: it may have had no peer with an endpoint for it then", l.Name, dst)
 		c.evidence = append(c.evidence, "by now it has: "+allowedWords(l, peer))
-		c.missing = append(c.missing, "whether the peer, its allowed IPs or its endpoint was missing")
+		c.missing = append(c.missing, "whether the peer, its allowed IPs or its endpoint was missing, or the packet itself was at fault: wg_xmit lets go of one whose protocol is not that of its header too, and of one that it cannot cut into segments")
 	}
 	c.fix = wireGuardFix(l, "see what the peers hold, and which node has the address: wg show "+l.Name+" allowed-ips; calicoctl ipam show --show-blocks; kubectl get pods -A -o wide")
 	return c

@@ -91,7 +91,7 @@ func TestWireGuard(t *testing.T) {
 			[]string{"wg show wireguard.cali: 0 peers"}, "it is on node"},
 		"no endpoint": {sent, peer2(func(p *node.WireGuardPeer) { p.Endpoint = netip.AddrPort{} }), "wireguard", Likely,
 			[]string{"does not know where the peer is that has 10.244.2.3: it has no endpoint", "wg show wireguard.cali endpoints: " + keyOfNode2 + " (none)"}, ""},
-		"in order by now": {sent, nil, "wireguard", Likely, []string{"had no peer with an endpoint for 10.244.2.3 when the packet came", "whether the peer, its allowed IPs or its endpoint was missing"}, ""},
+		"in order by now": {sent, nil, "wireguard", Likely, []string{"did not take the packet for 10.244.2.3 to send: it may have had no peer with an endpoint", "whether the peer, its allowed IPs or its endpoint was missing, or the packet itself was at fault"}, "had no peer with an endpoint for 10.244.2.3 when"},
 		"device is gone":  {sent, func(p *recordedPlace) { p.WireGuard = nil }, "wireguard", Likely, []string{"or that peer has no endpoint"}, ""},
 
 		"source of nobody": {came("wg_packet_consume_data_done", node2), forgets, "wireguard", Certain, []string{
