@@ -345,7 +345,7 @@ type FentryTracked struct {
 	NfNetns      uint32
 	FirstNetns   uint32
 	FirstIfindex uint32
-	Pad          uint32
+	Outer        uint32
 	Dir          uint8
 	Flags        uint8
 	Hook         uint8

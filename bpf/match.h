@@ -245,6 +245,30 @@ SUBPROG int quoted_dir(u64 l4, const struct pkt *outer)
 enum match_how { MATCH_TENTATIVE = 1, MATCH_LEARNED = 2 };
 
 /*
+ * The direction of a tunnel's packet by its own addresses, where what is inside is none
+ * of ours: somebody asks for the two ends of the tunnel. p becomes the outer packet then.
+ */
+SUBPROG int outer_dir(struct pkt *p)
+{
+	struct pkt outer = {};
+	u64 l4;
+	int dir;
+
+	if (!p)
+		return DIR_NONE;
+	outer.nh = p->nh;
+	outer.outer = 1;
+	l4 = parse_l3(p->nh, &outer.l3);
+	if (!l4)
+		return DIR_NONE;
+	parse_l4(l4, &outer);
+	dir = dir_of(&outer.l3.t, ends_of(&outer.l3.t), 0);
+	if (dir)
+		*p = outer;
+	return dir;
+}
+
+/*
  * Full look at the packet whose IP header is at nh. Gives its direction, with
  * *tentative set when it is not by both ends (enum match_how); DIR_NONE if it is none of ours
  * (p is then only filled as far as was needed to know).
@@ -286,6 +310,11 @@ SUBPROG int match(u64 nh, struct pkt *p, u32 *tentative)
 	if (dir) {
 		*tentative = MATCH_LEARNED;
 		return dir;
+	}
+	if (p->encap) {
+		dir = outer_dir(p);
+		if (dir)
+			return dir;
 	}
 	if (!cfg.tentative || !proto_wanted(p->l3.t.proto) || p->icmp_error)
 		return DIR_NONE;

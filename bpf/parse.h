@@ -47,7 +47,8 @@ struct pkt {
 	u8 icmp_code;
 	u8 encap; /* .tun is valid, .l3 is the inner packet's */
 	u8 icmp_error;
-	u8 pad[3];
+	u8 outer; /* a tunnel's packet that is of the flow itself, whatever is inside */
+	u8 pad[2];
 };
 
 static __always_inline u64 mix(u64 h, u64 v)

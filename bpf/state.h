@@ -88,7 +88,7 @@ struct tracked {
 	u32 nf_netns; /* netns of the hook below */
 	u32 first_netns; /* where it was first seen */
 	u32 first_ifindex;
-	u32 pad;
+	u32 outer; /* not looked inside: the tunnel's own packet is of the flow */
 	u8 dir;
 	u8 flags;
 	u8 hook; /* netfilter hook it is in, + 1 */

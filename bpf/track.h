@@ -171,6 +171,7 @@ static __always_inline struct tracked *track(u64 key, u64 head, struct pkt *p,
 	t->t = p->l3.t;
 	t->first = p->l3.t;
 	t->dir = dir;
+	t->outer = p->outer;
 	t->first_netns = copy ? h->netns : netns;
 	t->first_ifindex = copy ? h->ifindex : ifindex;
 	t->flags = (tentative == MATCH_TENTATIVE ? TRACKED_TENTATIVE : 0) |
@@ -256,7 +257,7 @@ SUBPROG int recheck(struct tracked *t, struct pkt *p, u64 nh)
 		return 1;
 	}
 	p->nh = nh;
-	if (!may_carry(p->l3.t.proto) || p->l3.frag || !unwrap(l4, p))
+	if (t->outer || !may_carry(p->l3.t.proto) || p->l3.frag || !unwrap(l4, p))
 		parse_l4(l4, p);
 	if (!same_packet(t, p) && !sealed(t, p))
 		return 0;

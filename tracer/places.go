@@ -78,6 +78,7 @@ func (p *placeBook) Decrypts(netns, ifindex uint32, name string) bool {
 	links, err := p.ns.Links(netns)
 	if err != nil {
 		p.warn(fmt.Sprintf("what kind of device %s is: %v", name, err))
+		return false
 	}
 	for _, l := range links {
 		is = is || uint32(l.Index) == ifindex && l.Kind == "wireguard"

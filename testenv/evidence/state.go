@@ -23,6 +23,7 @@ var stateStatements = []statement{
 	{regexp.MustCompile(`no BGP session of this node is established`), noSession},
 	// iptables-save, nft
 	{regexp.MustCompile(`^a rule of \S+, table \S+, keeps TCP port \d+ out: (-A .*)$`), isSaved},
+	{regexp.MustCompile(`^a rule of nft, table (\S+), keeps TCP port \d+ out: ([^-].*)$`), nftHas},
 	{regexp.MustCompile(`^nft: table (\S+) (\S+), chain (\S+): .*\b(?i:(drop|accept)).*, and no rule$`), emptyChain},
 	// what was seen of the packets
 	{regexp.MustCompile(`^the request to open a connection arrived (\d+) times`), arrivedTimes},
@@ -60,6 +61,15 @@ func halfOpen(c *Court, m []string, _ model.Finding) string {
 		return ""
 	}
 	return "ss shows no connection to it that waits for an answer"
+}
+
+func nftHas(c *Court, m []string, _ model.Finding) string {
+	if c.anywhere(func(says string) bool {
+		return strings.Contains(says, " "+m[1]+" {") && strings.Contains(says, m[2])
+	}, "nft", "list", "ruleset") {
+		return ""
+	}
+	return "nft lists no such rule"
 }
 
 func noSession(c *Court, _ []string, _ model.Finding) string {

@@ -178,10 +178,11 @@ func (m *memory) see(p *model.Packet) *peer {
 }
 
 // asks tells whether a packet is one that an answer is due to: no reply, no
-// error, no reset, nothing sent to many.
+// error, no reset, nothing sent to many, nor a tunnel's own: what comes back through a
+// tunnel comes from any port.
 func asks(p *model.Packet) bool {
 	if p.ICMP != "" && p.ICMP != "echo-request" || strings.Contains(p.TCPFlags, "R") || p.Dst.IsMulticast() ||
-		p.Unwanted || p.Dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		p.Unwanted || toTunnel(p) || p.Dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return false
 	}
 	return lastHop(p, func(h *model.Hop) bool { return strings.HasSuffix(h.CTState, "-reply") }) == nil

@@ -141,3 +141,9 @@ func (q *inquiry) insideOf() (in bool, kind *tunnelKind, outer *model.Tunnel) {
 	}
 	return true, kind, outer
 }
+
+// toTunnel tells a datagram to a port that tunnels have: VXLAN's (IANA, Linux's own),
+// Geneve's, WireGuard's as Calico and Flannel have them.
+func toTunnel(p *model.Packet) bool {
+	return p.Proto == "udp" && slices.Contains([]uint16{4789, 8472, 6081, 51820, 51821}, p.DstPort)
+}

@@ -18,7 +18,7 @@ import (
 // from elsewhere and is under way: nobody here has sent it.
 func mirrored(e *Record, j *journey) bool {
 	f := &j.first
-	return e.Id != j.id && e.Kind != bpf.KindReceive && e.L3len == f.L3len && e.Ipid == f.Ipid &&
+	return e.Id != j.id && e.Flags&bpf.FlagOrigin != 0 && e.Kind != bpf.KindReceive && e.L3len == f.L3len && e.Ipid == f.Ipid &&
 		(e.T.Proto != unix.IPPROTO_TCP || e.Seq == f.Seq) && (f.Netns != e.Netns || f.Kind == bpf.KindReceive) &&
 		e.Ct == untracked
 }

@@ -16,6 +16,22 @@ const wireGuard = "wireguard"
 // half tells of it only where the answer is not the peer that sent it.
 const fnWireGuardSource = uint8(bpf.FentryFnFN_wgAllowedipsLookupSrc)
 
+// fnWireGuardSend is where WireGuard takes a packet in.
+const fnWireGuardSend = uint8(bpf.FentryFnFN_wgXmit)
+
+// letGo: WireGuard freed what it had taken in, in the way that otherwise means good
+// order: a large packet whose segments go on, which nothing ties to it, or one of those
+// that wait for a key and are too many (wg_xmit, drivers/net/wireguard/device.c, 5.6 to
+// 7.3). What became of it is not known.
+func (j *journey) letGo(w *world, c *copyState, e *Record) {
+	j.terminal = true
+	h := j.hop(w, c, e, model.StageEncapsulate)
+	h.Interface, h.IfIndex, h.Tunnel = CString(c.last.Ifname[:]), c.last.Ifindex, &model.Tunnel{Kind: wireGuard}
+	h.Result = "WireGuard let go of it: cut into segments, or one too many to wait for a key"
+	j.push(e, h)
+	c.tap = true // its end says nothing
+}
+
 // refusedSource: WireGuard looked for the packet's source among its peers' allowed IPs,
 // found it to be not the sender's, and let go of the packet in the way that otherwise
 // means good order (drivers/net/wireguard/receive.c, 5.6 to 7.3:

@@ -431,6 +431,10 @@ func stepEnd(j *journey, w *world, c *copyState, e *Record) {
 		j.refusedSource(w, c, e)
 		return
 	}
+	if c.last.Kind == bpf.KindEncap && c.last.Fn == fnWireGuardSend {
+		j.letGo(w, c, e)
+		return
+	}
 	c.ended = true
 	j.terminal = true
 	if c.last.Kind == bpf.KindReceive && c.last.Netns != w.Node() && c.last.Flags&bpf.FlagEncap == 0 {

@@ -4,6 +4,7 @@ package journey
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -83,6 +84,16 @@ func TestDeathInTunnel(t *testing.T) {
 				t.Errorf("it died in %+v, want %+v", got, c.want)
 			}
 		})
+	}
+}
+
+// TestWireGuardLetsGo: what it cuts into segments has not arrived for all that is known.
+func TestWireGuardLetsGo(t *testing.T) {
+	s := newStory(t)
+	syn(s).fromClient().xmit(wg0).see(bpf.KindEncap, bpf.FentryFnFN_wgXmit, wg0).end(wg0)
+	p := s.one()
+	if last := p.Hops[len(p.Hops)-1]; p.Outcome != model.Unknown || p.Drop != nil || last.Stage != model.StageEncapsulate || !strings.HasPrefix(last.Result, "WireGuard let go of it") {
+		t.Errorf("outcome %s, drop %+v, last hop %+v", p.Outcome, p.Drop, last)
 	}
 }
 
