@@ -76,6 +76,10 @@ func stepDecap(j *journey, w *world, c *copyState, e *Record) {
 		if e.Result != 0 {
 			h.Result = "another peer than the one that sent it has its source among its allowed IPs"
 		}
+	default:
+		// the outer packet is what is traced: its receiver, the tunnel, has it
+		c.delivered = true
+		j.terminal = true
 	}
 	j.push(e, h)
 }

@@ -97,6 +97,15 @@ func TestWireGuardLetsGo(t *testing.T) {
 	}
 }
 
+// TestOuterPacket: where a tunnel's own packet is traced, it arrives at the tunnel.
+func TestOuterPacket(t *testing.T) {
+	s := newStory(t)
+	s.send(unix.IPPROTO_IPIP, "192.168.0.2", "192.168.0.1").recv(uplink).see(bpf.KindDecap, bpf.FentryFnFN_ipTunnelRcv, uplink)
+	if p := s.one(); p.Outcome != model.Delivered {
+		t.Errorf("outcome %s, want delivered", p.Outcome)
+	}
+}
+
 // TestTunnelKinds: a tunnel is told by what carries and what is carried.
 func TestTunnelKinds(t *testing.T) {
 	for _, c := range []struct {
