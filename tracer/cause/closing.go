@@ -180,7 +180,10 @@ func leftNode(q *inquiry, p *peer) *claim {
 	if h := q.newSource(); h != nil {
 		q.leftAs(c, h, farWords(p), by)
 	}
-	q.tellSent(c)
+	balanced := q.sentByIPVS()
+	if balanced == nil { // the way that IPVS sends is that to the real server
+		q.tellSent(c)
+	}
 	ask := fmt.Sprintf("on the node that has %s: pathtrace --src %s --dst %s", e.Dst, e.Src, e.Dst)
 	if in, outer := q.encapsulated(); in && outer != nil {
 		carrier := "the tunnel"
@@ -193,6 +196,9 @@ func leftNode(q *inquiry, p *peer) *claim {
 		q.tellPeer(c)
 	} else {
 		c.fix = append([]string{ask, "if nothing arrives there: see the network in between"}, c.fix...)
+	}
+	if balanced != nil {
+		balanced.tellSentOn(c, e)
 	}
 	if p.icmp != "" {
 		c.summary = strings.Replace(c.summary, "no answer came back while it was traced", "nothing but an ICMP error ("+p.icmp+") came back while it was traced", 1)

@@ -238,7 +238,7 @@ func unknownAway(q *inquiry, p *peer) *claim {
 		return nil
 	}
 	o, ok := q.outsideOf(q.state.Node())
-	if !ok {
+	if !ok || q.sentByIPVS() != nil { // IPVS has entries of its own
 		return nil
 	}
 	c := &claim{summary: fmt.Sprintf("a segment of a connection that is under way is not known to conntrack, because %s: it left for %s as it is, and no answer came", o.why, farWords(p))}

@@ -225,7 +225,7 @@ func misrouted(q *inquiry, p *peer) *claim {
 	pod, here := q.podOf(dst)
 	here = here && !q.seenIn(pod) || q.holds(q.state.Node(), dst)
 	d := q.detourOf(at.Netns, int(at.IfIndex))
-	if !here && (d == nil || d.pod != nil) {
+	if !here && (d == nil || d.pod != nil) || q.sentByIPVS() != nil {
 		return nil
 	}
 	c := &claim{subject: "misrouted " + at.Interface, summary: fmt.Sprintf("packets to %s leave by %s of %s", dst, at.Interface, placeName(at.Place))}

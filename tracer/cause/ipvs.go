@@ -75,8 +75,11 @@ func (q *inquiry) virtualService(netns uint32, asked netip.AddrPort) (s node.Vir
 	all, err := q.state.VirtualServices(netns)
 	q.gap(err)
 	var mark uint32
-	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Netns == netns && h.Hook == "INPUT" }); h != nil {
-		mark = h.Mark
+	for _, hook := range []string{"INPUT", "OUTPUT"} { // it takes what is the node's own in OUTPUT
+		if h := lastHop(q.p, func(h *model.Hop) bool { return h.Netns == netns && h.Hook == hook }); h != nil {
+			mark = h.Mark
+			break
+		}
 	}
 	for _, fits := range []func(node.VirtualService) bool{
 		func(s node.VirtualService) bool { return s.Mark != 0 && s.Mark == mark && s.IPv6 == asked.Addr().Is6() },

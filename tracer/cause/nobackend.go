@@ -230,7 +230,7 @@ func serviceNotTaken(q *inquiry, p *peer) *claim {
 		return nil
 	}
 	service, ok := q.virtualService(self, p.far)
-	if !ok || service.Mark != 0 {
+	if !ok || service.Mark != 0 || q.sentByIPVS() != nil { // IPVS takes what is in OUTPUT, whatever its address
 		return nil
 	}
 	b := &balancing{netns: self, service: service, asked: p.far}

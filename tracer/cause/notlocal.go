@@ -23,6 +23,9 @@ var metadata = netip.MustParsePrefix("169.254.169.0/24")
 // address in before, or has it on an interface, or it is one that no router passes on.
 func notLocal(q *inquiry, p *peer) *claim {
 	self, addr := q.state.Node(), p.far.Addr()
+	if q.sentByIPVS() != nil {
+		return nil // it came to the node's own hooks, and went on from there
+	}
 	if r, ok := q.routeTo(self, addr); ok && r.Type == unix.RTN_LOCAL {
 		c := &claim{subject: addr.String(), summary: fmt.Sprintf("%s is an address of this node, but packets to it left by %s: its local route was missing when they came", addr, q.wayOut())}
 		c.evidence = []string{"the way to it now: " + q.routeWords(self, r)}

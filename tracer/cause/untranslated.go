@@ -22,7 +22,7 @@ func serviceUntranslated(q *inquiry, p *peer) *claim {
 	self, addr := q.state.Node(), p.far.Addr()
 	before := q.mem.translatedBefore(p.far)
 	named := q.start.Dst.Kind == "service" && q.isEnd(addr)
-	if before == nil && !named || q.holds(self, addr) || q.ruleNames(self, addr) {
+	if before == nil && !named || q.holds(self, addr) || q.ruleNames(self, addr) || q.sentByIPVS() != nil {
 		return nil
 	}
 	c := &claim{subject: p.far.String(), summary: fmt.Sprintf("no NAT rule translates the service's address %s, so packets to it leave by %s as they are, where nobody has it", p.far, q.wayOut())}

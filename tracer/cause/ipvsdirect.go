@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// What IPVS sends on as it is. With the methods Route and Tunnel a packet goes to its real
+// server with the service's address, from INPUT by OUTPUT (ip_vs_dr_xmit, ip_vs_tunnel_xmit,
+// net/netfilter/ipvs/ip_vs_xmit.c, 5.17 to 7.3), and answers go from there to the client,
+// past this node. It looks like a packet that should have stayed here, and is none.
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
+)
+
+// passage is a packet's way through a namespace's own hooks.
+type passage struct {
+	// through is the index of the hop in OUTPUT that came after INPUT: only IPVS sends a
+	// packet that way. What came out of a tunnel in between is another packet. -1: none.
+	through int
+	// out: it was in OUTPUT as itself, not as what a tunnel made of it.
+	out bool
+	// forwarded: it was in FORWARD.
+	forwarded bool
+}
+
+func passageOf(p *model.Packet, netns uint32) passage {
+	w := passage{through: -1}
+	input, wrapped := false, false
+	for i := range p.Hops {
+		h := &p.Hops[i]
+		if h.Netns != netns || h.Family == "bridge" { // a bridge has hooks of the same names
+			continue
+		}
+		switch {
+		case h.Stage == model.StageEncapsulate:
+			wrapped = true
+		case h.Stage == model.StageDecapsulate, h.Hook == "PREROUTING":
+			input, wrapped = false, false
+		case h.Hook == "FORWARD":
+			input, w.forwarded = false, true
+		case h.Hook == "INPUT":
+			input = true
+		case h.Hook == "OUTPUT":
+			if input && w.through < 0 {
+				w.through = i
+			}
+			w.out = w.out || !wrapped && !w.forwarded
+		}
+	}
+	return w
+}
+
+// sendsOn tells a real server to which packets go with the service's address.
+func sendsOn(r node.RealServer) bool { return r.Method == "Route" || r.Method == "Tunnel" }
+
+// sentByIPVS gives IPVS's part in a packet that left the node with its destination as it
+// was; nil: IPVS did not send it. It did if the packet went from INPUT to OUTPUT; where
+// one of the two does not show, if there is a service for it and the packet was in
+// OUTPUT, or was not forwarded though the node has the address. The service is empty
+// where it is gone by now.
+func (q *inquiry) sentByIPVS() *balancing {
+	if q.isReply() || lastTranslation(q.p) != nil {
+		return nil
+	}
+	e, self := endsAt(q.p), q.state.Node()
+	b := &balancing{netns: self, asked: netip.AddrPortFrom(e.Dst, e.DstPort)}
+	way := passageOf(q.p, self)
+	service, ok := q.virtualService(self, b.asked)
+	if !ok {
+		if way.through < 0 {
+			return nil
+		}
+		return b
+	}
+	b.service = service
+	var err error
+	b.servers, err = q.state.RealServers(self, service)
+	q.gap(err)
+	if way.through < 0 && !way.out && (way.forwarded || !q.holds(self, e.Dst) || !slices.ContainsFunc(b.servers, sendsOn)) {
+		return nil
+	}
+	conn, ok, err := q.state.BalancedConnection(self, q.p.Proto, netip.AddrPortFrom(e.Src, e.SrcPort), b.asked)
+	q.gap(err)
+	if ok {
+		b.conn, b.chosen = &conn, conn.Real
+	}
+	return b
+}
+
+// known tells that the service is there.
+func (b *balancing) known() bool { return b.service != node.VirtualService{} }
+
+// tellSentOn adds to a claim of a packet that left and got no answer that IPVS sent it.
+func (b *balancing) tellSentOn(c *claim, e model.Endpoints) {
+	c.subject += " ipvs"
+	says, methods, to := "IPVS sent it on with its destination as it was", []string(nil), "the real server that IPVS chose"
+	if b.known() {
+		says += ", for " + b.name()
+		c.evidence = append(c.evidence, b.words()...)
+	}
+	for _, r := range b.servers {
+		if sendsOn(r) && !slices.Contains(methods, r.Method) {
+			methods = append(methods, r.Method)
+		}
+	}
+	if len(methods) == 0 {
+		methods = []string{"Route", "Tunnel"}
+	}
+	if b.chosen.IsValid() {
+		to = fmt.Sprintf("the real server %s, which IPVS chose", b.chosen)
+	}
+	c.missing = append(c.missing, fmt.Sprintf("whether it was answered: %s, and with its method %s answers go from the real server to the client and do not come back this way", says, strings.Join(methods, " or ")))
+	c.fix = []string{fmt.Sprintf("on %s: pathtrace --src %s --dst %s", to, e.Src, e.Dst),
+		fmt.Sprintf("if it arrives there and is not taken: with these methods the real server itself must have %s (on lo, not told by ARP: net.ipv4.conf.all.arp_ignore=1, arp_announce=2)", e.Dst)}
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
+)
+
+// inHook is a hop in a hook of the node.
+func inHook(hook string) model.Hop {
+	return model.Hop{Stage: model.StageNetfilter, Netns: nodeNS, Place: "node", Hook: hook, Backend: "legacy", Table: "filter", Verdict: "accept"}
+}
+
+// sentAs is a packet to the service that left by eth0 as it was, through these hops.
+func sentAs(hops ...model.Hop) *model.Packet {
+	return leaving(func(p *model.Packet) {
+		p.Dst, p.DstPort = virtual.Addr(), virtual.Port()
+		p.Hops = slices.Concat(p.Hops[:1], hops, p.Hops[2:])
+	})
+}
+
+// own makes it the node's own.
+func own(p *model.Packet) *model.Packet {
+	p.Src, p.Hops = node1, p.Hops[1:]
+	return p
+}
+
+// TestSentByIPVS: what IPVS sends to a real server as it is left in good order; the same
+// packet that IPVS had nothing to do with did not.
+func TestSentByIPVS(t *testing.T) {
+	direct := func(method string) []node.RealServer {
+		return []node.RealServer{{Addr: netip.AddrPortFrom(node2, 80), Method: method, Weight: 1}}
+	}
+	lost := func(r *recorded) { // kube-ipvs0 has not the address
+		links := r.Places[nodeNS].Links
+		links[len(links)-1].Addrs = nil
+	}
+	local := func(r *recorded) {
+		p := r.Places[nodeNS]
+		p.Routes = append(p.Routes, node.Route{Dst: netip.PrefixFrom(virtual.Addr(), 32), LinkIndex: 9, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL})
+	}
+	none := func(r *recorded) { r.Places[nodeNS].Balanced.services = nil }
+	tunnel := model.Hop{Stage: model.StageEncapsulate, Netns: nodeNS, Place: "node", Interface: "vxlan.calico", IfIndex: 3, Tunnel: &model.Tunnel{Kind: "vxlan", VNI: 4096, Src: node1, Dst: node2, DstPort: 4789}}
+	out := model.Hop{Stage: model.StageDecapsulate, Netns: nodeNS, Place: "node", Interface: "vxlan.calico", IfIndex: 3}
+	bridged := func(hook string) model.Hop {
+		h := inHook(hook)
+		h.Family = "bridge"
+		return h
+	}
+	const past = "answers go from the real server to the client and do not come back this way"
+	for name, tc := range map[string]struct {
+		packet  *model.Packet
+		servers []node.RealServer
+		node    []func(*recorded)
+		code    string
+		says    []string
+	}{
+		"Route":                             {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Route"), []func(*recorded){local}, "left-node", []string{past, "with its method Route", "ipvsadm -Ln: -> 172.30.0.2:80 Route", "for service 10.96.0.20:80/TCP"}},
+		"Tunnel":                            {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Tunnel"), []func(*recorded){local}, "left-node", []string{past, "with its method Tunnel"}},
+		"no local route any more":           {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Route"), nil, "left-node", []string{past}},
+		"its entry":                         {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Route"), []func(*recorded){local, func(r *recorded) { ipvsEntry(r, netip.AddrPortFrom(node2, 80)) }}, "left-node", []string{past, "on the real server 172.30.0.2:80"}},
+		"the service is gone":               {sentAs(inHook("INPUT"), inHook("OUTPUT")), nil, []func(*recorded){local, none}, "left-node", []string{past, "Route or Tunnel"}},
+		"by mark, the address elsewhere":    {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Route"), []func(*recorded){lost}, "left-node", []string{past}},
+		"the node's own":                    {own(sentAs(inHook("OUTPUT"))), direct("Route"), []func(*recorded){local}, "left-node", []string{past}},
+		"the node's own, without address":   {own(sentAs(inHook("OUTPUT"))), direct("Route"), []func(*recorded){lost}, "left-node", []string{past}},
+		"no hook shows":                     {sentAs(), direct("Route"), []func(*recorded){local}, "left-node", []string{past}},
+		"no hook shows, it would translate": {sentAs(), []node.RealServer{server(podBServer, 1)}, []func(*recorded){local}, "address-not-local", nil},
+		"forwarded":                         {sentAs(inHook("PREROUTING"), inHook("FORWARD")), direct("Route"), []func(*recorded){local}, "address-not-local", nil},
+		"forwarded, without address":        {sentAs(inHook("FORWARD")), direct("Route"), []func(*recorded){lost}, "service-untranslated", nil},
+		"through bridges":                   {sentAs(bridged("INPUT"), bridged("OUTPUT")), direct("Route"), []func(*recorded){lost}, "service-untranslated", nil},
+		"no IPVS":                           {sentAs(inHook("OUTPUT")), nil, []func(*recorded){local, none}, "address-not-local", nil},
+		"into a tunnel":                     {sentAs(inHook("FORWARD"), tunnel, inHook("OUTPUT")), direct("Route"), []func(*recorded){lost}, "service-untranslated", nil},
+		"out of a tunnel":                   {sentAs(inHook("INPUT"), out, inHook("FORWARD"), tunnel, inHook("OUTPUT")), direct("Route"), []func(*recorded){lost}, "service-untranslated", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := madeNode()
+			ipvsWith(tc.servers...)(state)
+			for _, change := range tc.node {
+				change(state)
+			}
+			found := diagnoseAll(t, state, tc.packet)
+			if len(found) != 1 || found[0].Code != tc.code {
+				t.Fatalf("told %+v, want %s", found, tc.code)
+			}
+			says := words(found[0])
+			for _, want := range tc.says {
+				if !strings.Contains(says, want) {
+					t.Errorf("does not say %q:\n%s", want, says)
+				}
+			}
+			if tc.says == nil && strings.Contains(says, past) {
+				t.Errorf("says %q:\n%s", past, says)
+			}
+		})
+	}
+}
+
+// TestSentByIPVSIsNoDetour: neither its way nor its state for conntrack is told as wrong
+// when it leaves.
+func TestSentByIPVSIsNoDetour(t *testing.T) {
+	far := &peer{peerKey: peerKey{proto: "tcp", far: virtual}}
+	untracked := inHook("OUTPUT")
+	untracked.CTState = "untracked"
+	for name, tc := range map[string]struct {
+		hops []model.Hop
+		told bool
+	}{
+		"sent by IPVS": {[]model.Hop{inHook("INPUT"), untracked}, false},
+		"forwarded":    {[]model.Hop{inHook("FORWARD"), {Stage: model.StageConntrack, Netns: nodeNS, Place: "node", Hook: "POSTROUTING", CTState: "untracked"}}, true},
+	} {
+		state := madeNode()
+		ipvsWith(node.RealServer{Addr: netip.AddrPortFrom(node2, 80), Method: "Route", Weight: 1})(state)
+		p := sentAs(tc.hops...)
+		p.TCPFlags = "."
+		q := &inquiry{p: p, d: &model.Drop{}, state: state, start: &model.Start{}, mem: &New(state, nil).mem}
+		if c := misrouted(q, far); (c != nil) != tc.told {
+			t.Errorf("%s: misrouted %+v", name, c)
+		}
+		if c := unknownAway(q, far); (c != nil) != tc.told {
+			t.Errorf("%s: conntrack-unknown %+v", name, c)
+		}
+	}
+}
