@@ -81,6 +81,9 @@ func (q *inquiry) exempted(o *outside, netns uint32) {
 		}
 	}
 	o.certain = false
+	if q.leftOutByIPVS(o, netns) {
+		return
+	}
 	var all []string
 	sets, err := q.state.Rules(netns)
 	q.gap(err)

@@ -118,3 +118,39 @@ func (b *balancing) tellSentOn(c *claim, e model.Endpoints) {
 	c.fix = []string{fmt.Sprintf("on %s: pathtrace --src %s --dst %s", to, e.Src, e.Dst),
 		fmt.Sprintf("if it arrives there and is not taken: with these methods the real server itself must have %s (on lo, not told by ARP: net.ipv4.conf.all.arp_ignore=1, arp_announce=2)", e.Dst)}
 }
+
+// leftOutByIPVS tells that it was IPVS that took the packet out of conntrack: it does so with
+// what it sends, in either direction, unless net.ipv4.vs.conntrack was set when the
+// connection began (ip_vs_notrack, include/net/ip_vs.h, 5.17 to 7.3).
+func (q *inquiry) leftOutByIPVS(o *outside, netns uint32) bool {
+	_, hop := q.tracked(netns)
+	sent := passageOf(q.p, netns).through
+	for i := range q.p.Hops {
+		h := &q.p.Hops[i]
+		if h.Netns == netns && h.NATBy == model.ByIPVS && (sent < 0 || i < sent) {
+			sent = i
+		}
+	}
+	if hop == nil || sent < 0 {
+		return false
+	}
+	for i := range q.p.Hops[:sent] {
+		if h := &q.p.Hops[i]; h == hop || h.Netns == netns && h.CTState == "untracked" {
+			return false // it was so before
+		}
+	}
+	value, read := q.sysctl(netns, "ipv4/vs/conntrack")
+	switch {
+	case !read:
+		o.why = "IPVS takes it out of conntrack, as it does unless net.ipv4.vs.conntrack is set"
+		o.missing = append(o.missing, "what net.ipv4.vs.conntrack is: it could not be read")
+	case value != 0:
+		return false
+	default:
+		o.why = "IPVS takes it out of conntrack (net.ipv4.vs.conntrack is 0)"
+		o.evidence = append(o.evidence, "net.ipv4.vs.conntrack = 0")
+		o.missing = append(o.missing, "that it was 0 when the connection began, which is what counts")
+	}
+	o.fix = append(o.fix, "have IPVS leave what it sends to conntrack: sysctl -w net.ipv4.vs.conntrack=1 (kube-proxy sets it so in ipvs mode: see what sets it back); connections that are open stay as they are")
+	return true
+}

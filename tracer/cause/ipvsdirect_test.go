@@ -129,3 +129,46 @@ func TestSentByIPVSIsNoDetour(t *testing.T) {
 		}
 	}
 }
+
+// TestLeftOutByIPVS: who took a packet out of conntrack is told by where it was first
+// untracked.
+func TestLeftOutByIPVS(t *testing.T) {
+	as := func(hook, state string) model.Hop {
+		h := inHook(hook)
+		h.CTState = state
+		return h
+	}
+	raw := as("OUTPUT", "untracked")
+	raw.Table, raw.RuleSource, raw.Rules = "raw", model.RuleExact, []model.Rule{{Family: "ip", Table: "raw", Chain: "OUTPUT", Number: 1, Text: "-A OUTPUT -p tcp -j NOTRACK"}}
+	before, after := model.Endpoints{Src: podB, SrcPort: 8080, Dst: podA, DstPort: 40000}, model.Endpoints{Src: virtual.Addr(), SrcPort: 80, Dst: podA, DstPort: 40000}
+	answered := as("FORWARD", "untracked")
+	answered.Stage, answered.NATBy, answered.Before, answered.After = model.StageNAT, model.ByIPVS, &before, &after
+	const ipvs, rule, exempted = "IPVS takes it out of conntrack", "a rule exempts it", "rule 1 of OUTPUT in raw exempts it"
+	for name, tc := range map[string]struct {
+		hops   []model.Hop
+		sysctl string
+		why    string
+		known  bool
+	}{
+		"sent on":                 {[]model.Hop{as("INPUT", "new"), as("OUTPUT", "untracked")}, "0", ipvs + " (net.ipv4.vs.conntrack is 0)", true},
+		"an answer rewritten":     {[]model.Hop{as("FORWARD", "new"), answered}, "0", ipvs + " (net.ipv4.vs.conntrack is 0)", true},
+		"not to be read":          {[]model.Hop{as("INPUT", "new"), as("OUTPUT", "untracked")}, "", ipvs + ", as it does unless", false},
+		"IPVS leaves it":          {[]model.Hop{as("INPUT", "new"), as("OUTPUT", "untracked")}, "1", rule, false},
+		"so before":               {[]model.Hop{as("PREROUTING", "untracked"), as("INPUT", "untracked"), as("OUTPUT", "untracked")}, "0", rule, false},
+		"forwarded":               {[]model.Hop{as("FORWARD", "untracked")}, "0", rule, false},
+		"the node's own":          {[]model.Hop{as("OUTPUT", "untracked")}, "0", rule, false},
+		"a rule was seen to do":   {[]model.Hop{as("INPUT", "new"), raw}, "0", exempted, false},
+		"in INPUT, not rewritten": {[]model.Hop{as("INPUT", "untracked")}, "0", rule, false},
+	} {
+		state := madeNode()
+		if tc.sysctl != "" {
+			state.Places[nodeNS].Sysctls["ipv4/vs/conntrack"] = tc.sysctl
+		}
+		p := sentAs(tc.hops...)
+		q := &inquiry{p: p, d: &model.Drop{}, state: state, start: &model.Start{}, mem: &New(state, nil).mem}
+		o, ok := q.outsideOf(nodeNS)
+		if !ok || !strings.Contains(o.why, tc.why) || slices.Contains(o.evidence, "net.ipv4.vs.conntrack = 0") != tc.known || o.certain != (tc.why == exempted) {
+			t.Errorf("%s: %+v, want %q", name, o, tc.why)
+		}
+	}
+}
