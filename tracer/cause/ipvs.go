@@ -29,7 +29,8 @@ type balancing struct {
 	// else IPVS's entry of its connection does.
 	chosen netip.AddrPort
 	seen   bool
-	conn   *node.BalancedConnection // its entry; nil: there is none
+	conn   *node.BalancedConnection // its entry; nil: there is none, or
+	unread bool                     // they could not be looked through
 }
 
 // balancing gives IPVS's part; nil: it has none.
@@ -59,6 +60,7 @@ func (q *inquiry) balancing() *balancing {
 	}
 	conn, ok, err := q.state.BalancedConnection(b.netns, q.p.Proto, client, b.asked)
 	q.gap(err)
+	b.unread = err != nil
 	if ok && (!b.seen || conn.Real == b.chosen) {
 		b.conn, b.chosen = &conn, conn.Real
 	}

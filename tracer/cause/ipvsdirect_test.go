@@ -3,6 +3,7 @@
 package cause
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -169,6 +170,44 @@ func TestLeftOutByIPVS(t *testing.T) {
 		o, ok := q.outsideOf(nodeNS)
 		if !ok || !strings.Contains(o.why, tc.why) || slices.Contains(o.evidence, "net.ipv4.vs.conntrack = 0") != tc.known || o.certain != (tc.why == exempted) {
 			t.Errorf("%s: %+v, want %q", name, o, tc.why)
+		}
+	}
+}
+
+// TestConnectionsOfIPVSUnread: where its connections cannot be looked through, none is told
+// as missing, and the finding says what could not be asked.
+func TestConnectionsOfIPVSUnread(t *testing.T) {
+	const gap = "too many connections of IPVS to look through"
+	reset := dead("NO_SOCKET", "tcp_v4_rcv+0x1", func(p *model.Packet) {
+		p.Dst, p.DstPort, p.TCPFlags = virtual.Addr(), virtual.Port(), "P."
+		wasTold("tcp-reset")(p)
+	})
+	for name, tc := range map[string]struct {
+		packet *model.Packet
+		code   string
+		says   string
+	}{
+		"midway":     {reset, "unexplained-drop", gap},
+		"blackholed": {inXmit("icmp-host-unreachable"), "blackhole-route", "IPVS's entry of the connection could not be looked for"},
+		"sent on":    {sentAs(inHook("INPUT"), inHook("OUTPUT")), "left-node", gap},
+	} {
+		state := madeNode()
+		ipvsWith(server(goneServer, 1))(state)
+		p := state.Places[nodeNS]
+		p.Balanced.unread = errors.New(gap)
+		p.Routes = append(p.Routes, node.Route{Dst: netip.MustParsePrefix("10.244.1.0/26"), Table: unix.RT_TABLE_MAIN, Type: unix.RTN_BLACKHOLE, Protocol: protoFelix})
+		c := New(state, func(string) {})
+		c.Start(&model.Start{Type: model.TypeStart, Src: model.End{Given: "a", Netns: podNS}, Dst: model.End{Given: virtual.Addr().String()}})
+		tc.packet.ID = 1
+		c.Packet(tc.packet)
+		found := c.Findings()
+		if len(found) != 1 || found[0].Code != tc.code {
+			t.Errorf("%s: %+v, want %s", name, found, tc.code)
+			continue
+		}
+		says := words(found[0])
+		if !strings.Contains(says, "not known: ") || !strings.Contains(says, tc.says) || strings.Contains(says, "has no entry") || strings.Contains(says, "entry of the connection is gone") {
+			t.Errorf("%s: %s", name, says)
 		}
 	}
 }

@@ -213,7 +213,10 @@ func (q *inquiry) serverUnreached(refused bool) *claim {
 			c.evidence = append(c.evidence, fmt.Sprintf("the route is Calico's (protocol %d): the blackhole for a block of its own, in which each pod has a route", a.Route.Protocol))
 		}
 	}
-	if b.conn == nil {
+	switch {
+	case b.unread:
+		c.missing = append(c.missing, "which real server it was for: IPVS's entry of the connection could not be looked for")
+	case b.conn == nil:
 		c.missing = append(c.missing, "which real server it was for: IPVS's entry of the connection is gone")
 	}
 	q.tellLostRoute(c, real.Addr())

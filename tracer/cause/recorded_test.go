@@ -353,6 +353,7 @@ type madeBalancer struct {
 	services    []node.VirtualService
 	servers     map[string][]node.RealServer // by the service's address
 	connections []node.BalancedConnection
+	unread      error // they cannot be looked through
 }
 
 // VirtualServices implements State.
@@ -378,6 +379,9 @@ func (r *recorded) BalancedConnection(netns uint32, proto string, client, virtua
 	p, err := r.place(netns)
 	if err != nil {
 		return node.BalancedConnection{}, false, err
+	}
+	if p.Balanced.unread != nil {
+		return node.BalancedConnection{}, false, p.Balanced.unread
 	}
 	for _, c := range p.Balanced.connections {
 		if c.Proto == proto && c.Client == client && c.Virtual == virtual {

@@ -19,6 +19,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -154,7 +155,19 @@ func (n *Namespaces) RealServers(inode uint32, s VirtualService) (all []RealServ
 	return all, nil
 }
 
-// BalancedConnection finds IPVS's entry of what a client sends to a virtual address.
+// Bounds of a search through IPVS's connections. Before Linux 6.14 (178883fd039d) each read
+// of a page begins at the first of them again, so that reading all takes the square of
+// their number.
+const (
+	mostBalanced   = 20000
+	balancedWithin = 200 * time.Millisecond
+)
+
+// errTooManyBalanced ends a search: whether there is an entry is not known then.
+var errTooManyBalanced = errors.New("too many connections of IPVS to look through")
+
+// BalancedConnection finds IPVS's entry of what a client sends to a virtual address. Where
+// there are too many to look through, that is an error: ok false says that there is none.
 func (n *Namespaces) BalancedConnection(inode uint32, proto string, client, virtual netip.AddrPort) (c BalancedConnection, ok bool, err error) {
 	err = n.Do(inode, func() error {
 		file, err := os.Open("/proc/thread-self/net/ip_vs_conn")
@@ -164,7 +177,7 @@ func (n *Namespaces) BalancedConnection(inode uint32, proto string, client, virt
 		if err != nil {
 			return err
 		}
-		c, ok, err = findBalanced(file, proto, client, virtual)
+		c, ok, err = findBalanced(file, proto, client, virtual, time.Now().Add(balancedWithin))
 		return errors.Join(err, file.Close())
 	})
 	if err != nil {
@@ -301,10 +314,13 @@ func parseRealServer(reply []byte, of VirtualService) (r RealServer, err error) 
 }
 
 // findBalanced reads what ip_vs_conn_seq_show prints (net/netfilter/ipvs/ip_vs_conn.c,
-// 5.17 to 7.3), until it comes to the connection.
-func findBalanced(r io.Reader, proto string, client, virtual netip.AddrPort) (c BalancedConnection, ok bool, err error) {
+// 5.17 to 7.3), until it comes to the connection, to a bound or past a time.
+func findBalanced(r io.Reader, proto string, client, virtual netip.AddrPort, until time.Time) (c BalancedConnection, ok bool, err error) {
 	lines := bufio.NewScanner(r)
-	for lines.Scan() {
+	for seen := 0; lines.Scan(); seen++ {
+		if seen > mostBalanced || time.Now().After(until) { // the heading is one
+			return c, false, errTooManyBalanced
+		}
 		f := strings.Fields(lines.Text())
 		if len(f) < 9 || !strings.EqualFold(f[0], proto) {
 			continue // the heading, too

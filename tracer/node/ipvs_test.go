@@ -4,10 +4,13 @@ package node
 
 import (
 	"encoding/binary"
+	"errors"
+	"io"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -135,14 +138,52 @@ func TestBalancedConnection(t *testing.T) {
 		"other service": {"udp", at("192.168.166.129:5353"), at("10.96.0.20:81"), "", 0},
 		"protocol":      {"sctp", at("192.168.166.129:5353"), at("10.96.0.20:80"), "", 0},
 	} {
-		c, ok, err := findBalanced(strings.NewReader(balancedConnections), tc.proto, tc.client, tc.virtual)
+		c, ok, err := findBalanced(strings.NewReader(balancedConnections), tc.proto, tc.client, tc.virtual, time.Now().Add(time.Minute))
 		if err != nil || ok != (tc.want != "") || ok && (c.String() != tc.want || c.Expires != tc.expires) {
 			t.Errorf("%s: %s, %d s, %v, %v; want %s", name, c, c.Expires, ok, err, tc.want)
 		}
 	}
 	for _, bad := range []string{"UDP xx 14E9 0A600014 0050 C0A8A6BE 1F90 UDP 297", "UDP C0A8A681 14E9 0A600014 0050 C0A8A6BE 1F90 UDP soon"} {
-		if _, _, err := findBalanced(strings.NewReader(bad), "udp", at("192.168.166.129:5353"), at("10.96.0.20:80")); err == nil {
+		if _, _, err := findBalanced(strings.NewReader(bad), "udp", at("192.168.166.129:5353"), at("10.96.0.20:80"), time.Now().Add(time.Minute)); err == nil {
 			t.Errorf("line %q was taken", bad)
+		}
+	}
+}
+
+// endless is a table of connections without end; after so many lines time is up.
+type endless struct {
+	reads, slowAfter int
+	until            time.Time
+}
+
+func (e *endless) Read(to []byte) (int, error) {
+	if e.reads++; e.slowAfter > 0 && e.reads > e.slowAfter {
+		time.Sleep(time.Until(e.until) + time.Millisecond)
+	}
+	return copy(to, "TCP C0A8A681 A2C4 0A600014 0050 C0A8A682 1F90 ESTABLISHED     899\n"), nil
+}
+
+// TestBalancedConnectionIsBounded: a search ends at so many connections and at its time, and
+// does not say that there is no entry.
+func TestBalancedConnectionIsBounded(t *testing.T) {
+	client, virtual := netip.MustParseAddrPort("192.168.166.129:5353"), netip.MustParseAddrPort("10.96.0.20:80")
+	line := "TCP C0A8A681 A2C4 0A600014 0050 C0A8A682 1F90 ESTABLISHED     899\n"
+	wanted := "UDP C0A8A681 14E9 0A600014 0050 C0A8A6BE 1F90 UDP             297\n"
+	soon := time.Now().Add(50 * time.Millisecond)
+	for name, tc := range map[string]struct {
+		from  io.Reader
+		until time.Time
+		ok    bool
+		err   error
+	}{
+		"without end":     {&endless{}, time.Now().Add(time.Minute), false, errTooManyBalanced},
+		"slow":            {&endless{slowAfter: 10, until: soon}, soon, false, errTooManyBalanced},
+		"the last to see": {strings.NewReader("Pro\n" + strings.Repeat(line, mostBalanced-1) + wanted), time.Now().Add(time.Minute), true, nil},
+		"one more":        {strings.NewReader("Pro\n" + strings.Repeat(line, mostBalanced) + wanted), time.Now().Add(time.Minute), false, errTooManyBalanced},
+		"none of so many": {strings.NewReader("Pro\n" + strings.Repeat(line, mostBalanced)), time.Now().Add(time.Minute), false, nil},
+	} {
+		if _, ok, err := findBalanced(tc.from, "udp", client, virtual, tc.until); ok != tc.ok || !errors.Is(err, tc.err) {
+			t.Errorf("%s: %v, %v; want %v, %v", name, ok, err, tc.ok, tc.err)
 		}
 	}
 }
