@@ -9,7 +9,8 @@ package journey
 // server is the node itself, INPUT goes on with it. NAT rewrites destinations in
 // PREROUTING and OUTPUT only (HOOK2MANIP, include/net/netfilter/nf_nat.h), and nothing
 // else goes from INPUT to OUTPUT. Of a request of the node's own, all of which is in
-// OUTPUT, it cannot be told.
+// OUTPUT, it cannot be told. Where IPVS has no service, it was another: an nft rule in INPUT
+// may set an address, too.
 
 import (
 	"net/netip"
@@ -32,7 +33,7 @@ const maxBalances = 4096
 
 // made tells whether IPVS made a rewrite: of a request by its way, of an answer by what
 // was seen of requests.
-func (b balances) made(c *copyState, e *Record, h model.Hop) bool {
+func (b balances) made(w *world, c *copyState, e *Record, h model.Hop) bool {
 	before, after := h.Before, h.After
 	src, srcNow := netip.AddrPortFrom(before.Src, before.SrcPort), netip.AddrPortFrom(after.Src, after.SrcPort)
 	dst, dstNow := netip.AddrPortFrom(before.Dst, before.DstPort), netip.AddrPortFrom(after.Dst, after.DstPort)
@@ -41,6 +42,12 @@ func (b balances) made(c *copyState, e *Record, h model.Hop) bool {
 	}
 	if dst == dstNow || c.last.Hook != LocalIn+1 || e.Hook != LocalIn+1 && e.Hook != LocalOut+1 || c.last.Netns != e.Netns ||
 		c.last.Pf != e.Pf || strings.HasSuffix(h.CTState, "-reply") {
+		return false
+	}
+	if b[balance{e.T.Proto, dst, dstNow}] {
+		return true
+	}
+	if !w.Balances(e.Netns) {
 		return false
 	}
 	if len(b) >= maxBalances {

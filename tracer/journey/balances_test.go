@@ -98,3 +98,38 @@ func TestBalancesAreBounded(t *testing.T) {
 		t.Errorf("%d are kept, want 1; told %v", len(s.asm.w.ipvs), got)
 	}
 }
+
+// TestBalancedWhereIPVSIs: a rewrite that looks like one of IPVS is none where IPVS has no
+// service, and IPVS is asked for only where one does, once for each real server.
+func TestBalancedWhereIPVSIs(t *testing.T) {
+	const virtual, sent = "10.244.1.5 40000 > 10.96.0.20 80", "10.244.1.5 40000 > 10.244.1.6 8080"
+	for name, tc := range map[string]struct {
+		none  bool
+		from  uint8 // the hook before the rewrite
+		to    uint8
+		want  string
+		asked int
+	}{
+		"IPVS":                 {false, input, output, " ipvs", 1},
+		"IPVS to itself":       {false, input, input, " ipvs", 1},
+		"a rule in INPUT":      {true, input, input, "", 2},
+		"no service, but sent": {true, input, output, "", 2},
+		"conntrack's NAT":      {false, prerouting, forwardHook, "", 0},
+	} {
+		s := newStory(t)
+		asked := 0
+		s.asm.w.Places = nodeMap{noIPVS: tc.none, asked: &asked}
+		for range 2 {
+			src, dst, _ := strings.Cut(virtual, " > ")
+			p := at(tc.from, calicl, s.send(unix.IPPROTO_UDP, src, dst).fromClient(), "")
+			at(tc.to, calisv, p, sent).end(calisv)
+		}
+		var got []string
+		for _, p := range s.told() {
+			got = append(got, rewrites(p)...)
+		}
+		if len(got) != 2 || strings.HasSuffix(got[0], " ipvs") != (tc.want != "") || strings.HasSuffix(got[1], " ipvs") != (tc.want != "") || asked != tc.asked {
+			t.Errorf("%s: %q, asked %d times; want %q, asked %d times", name, got, asked, tc.want, tc.asked)
+		}
+	}
+}

@@ -30,6 +30,9 @@ type Places interface {
 	// Decrypts tells whether a device of that name is a tunnel that encrypts what it
 	// carries (WireGuard): what comes up from it came through it.
 	Decrypts(netns, ifindex uint32, name string) bool
+	// Balances tells whether IPVS has a service in a network namespace. Asked only where a
+	// rewrite looks like one of IPVS.
+	Balances(netns uint32) bool
 	// Node is the inode of the node's own network namespace.
 	Node() uint32
 	// Owner is what people call who has an address; "" not known.
@@ -261,7 +264,7 @@ func (j *journey) changes(w *world, c *copyState, e *Record) {
 		if e.Hook != 0 {
 			h.Hook = hookOf(e)
 		}
-		if w.ipvs.made(c, e, h) {
+		if w.ipvs.made(w, c, e, h) {
 			h.NATBy = model.ByIPVS
 		}
 		j.push(e, h)

@@ -56,34 +56,6 @@ const (
 	postrouting = 5
 )
 
-// nodeMap is the node of the picture above.
-type nodeMap struct{}
-
-func (nodeMap) Belongs(inode uint32) bool { return inode >= 1 && inode <= 3 }
-func (nodeMap) Node() uint32              { return 1 }
-func (nodeMap) Uplink(netns, ifindex uint32) bool {
-	return netns == uplink.netns && ifindex == uplink.ifindex
-}
-func (nodeMap) Decrypts(netns, ifindex uint32, name string) bool {
-	return wire{netns, ifindex, name} == wg0
-}
-func (nodeMap) Owner(a netip.Addr) string {
-	return map[netip.Addr]string{netip.MustParseAddr("10.244.1.5"): "default/client", netip.MustParseAddr("10.96.0.10"): "default/svc/web"}[a]
-}
-func (nodeMap) Place(inode uint32) string {
-	switch inode {
-	case 0:
-		return ""
-	case 1:
-		return "node"
-	case 2:
-		return "client"
-	case 3:
-		return "server"
-	}
-	return fmt.Sprintf("netns %d", inode)
-}
-
 // names is the kernel of the stories: reasons and symbols get their numbers as
 // they are first used.
 type names struct {
