@@ -13,13 +13,16 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
+// serviceForm is a virtual service; the lines of its real servers come after it.
+var serviceForm = regexp.MustCompile(`ipvsadm -Ln: (TCP|UDP|SCTP|FWM) (\S+) (\w+)`)
+
 var ipvsStatements = []statement{
-	{regexp.MustCompile(`ipvsadm -Ln: (TCP|UDP|SCTP|FWM) (\S+) (\w+)`), isService},
+	{serviceForm, isService},
 	{regexp.MustCompile(`ipvsadm -Ln: (\S+ \S+ \w+).*, without a real server$`), withoutServer},
 	{regexp.MustCompile(`ipvsadm -Ln: -> (\S+) (\w+), weight (\d+),`), isServer},
 	{regexp.MustCompile(`ipvsadm -Lnc: (\S+) (\S+) (\S+) (\S+) (\S+?)(?:;|$)`), isBalanced},
 	{regexp.MustCompile(`^(\S+) is not among the real servers any more$`), isNoServer},
-	{regexp.MustCompile(`^ipvsadm -Lnc has no entry from (\S+) to (\S+)$`), isNotBalanced},
+	{regexp.MustCompile(`^ipvsadm -Lnc has no (\w+) entry from (\S+) to (\S+)$`), isNotBalanced},
 	{regexp.MustCompile(`^the element that matched: ([^:]*?)(?: comment .*| : .*)?$`), isElement},
 	{regexp.MustCompile(`^IPVS let go of it when it looked for the way`), endedInIPVS},
 	{regexp.MustCompile(`^(kube-ipvs0), on which kube-proxy keeps the addresses of services, has (.+)$`), keepsAddresses},
@@ -41,21 +44,52 @@ func isService(c *Court, m []string, _ model.Finding) string {
 	return ""
 }
 
+// serversOf are the lines of a service's real servers, without their arrows.
+func (c *Court) serversOf(service []string) (servers [][]string, there bool) {
+	for _, l := range c.columns("-Ln") {
+		switch {
+		case len(l) > 1 && l[0] == "->":
+			if there {
+				servers = append(servers, l[1:])
+			}
+		case there:
+			return servers, true
+		default:
+			there = len(l) > 2 && slices.Equal(l[:3], service)
+		}
+	}
+	return servers, there
+}
+
 func withoutServer(c *Court, m []string, _ model.Finding) string {
-	lines, name := c.columns("-Ln"), strings.Fields(m[1])
-	at := slices.IndexFunc(lines, func(l []string) bool { return len(l) > 2 && slices.Equal(l[:3], name) })
-	if at >= 0 && at+1 < len(lines) && len(lines[at+1]) > 0 && lines[at+1][0] == "->" {
-		return "it has one: " + strings.Join(lines[at+1], " ")
+	switch servers, there := c.serversOf(strings.Fields(m[1])); {
+	case !there:
+		return "ipvsadm -Ln shows no such service"
+	case len(servers) > 0:
+		return "it has one: " + strings.Join(servers[0], " ")
 	}
 	return ""
 }
 
-func isServer(c *Court, m []string, _ model.Finding) string {
-	want := []string{"->", m[1], m[2], m[3]}
-	if !slices.ContainsFunc(c.columns("-Ln"), func(l []string) bool { return len(l) > 3 && slices.Equal(l[:4], want) }) {
-		return "ipvsadm -Ln shows no such real server"
+// isServer: the service that is told before it has that real server.
+func isServer(c *Court, m []string, f model.Finding) string {
+	var service []string
+	for _, line := range f.Evidence {
+		if s := serviceForm.FindStringSubmatch(line); s != nil {
+			service = s[1:4]
+		}
+		if service == nil || !strings.Contains(line, m[0]) {
+			continue
+		}
+		servers, _ := c.serversOf(service)
+		if slices.ContainsFunc(servers, func(l []string) bool { return len(l) > 2 && slices.Equal(l[:3], m[1:4]) }) {
+			return ""
+		}
 	}
-	return ""
+	if service == nil {
+		return "no service is told with it"
+	}
+	return "ipvsadm -Ln shows no such real server of its service"
 }
 
 // isBalanced: protocol, expiry, state, source, virtual, destination are its columns.
@@ -68,7 +102,7 @@ func isBalanced(c *Court, m []string, _ model.Finding) string {
 
 func isNotBalanced(c *Court, m []string, _ model.Finding) string {
 	for _, l := range c.columns("-Lnc") {
-		if len(l) > 5 && slices.Equal(l[3:5], m[1:3]) {
+		if len(l) > 5 && l[0] == m[1] && slices.Equal(l[3:5], m[2:4]) {
 			return "it has: " + strings.Join(l, " ")
 		}
 	}
@@ -105,7 +139,7 @@ func endedInIPVS(c *Court, _ []string, f model.Finding) string {
 func keepsAddresses(c *Court, m []string, _ model.Finding) string {
 	says := c.run(c.node, "ip", "-o", "addr", "show", "dev", m[1])
 	if m[2] == "no address" {
-		if strings.Contains(says, " inet ") {
+		if strings.Contains(says, " inet ") || strings.Contains(says, " inet6 ") {
 			return "it has: " + says
 		}
 		return ""

@@ -193,7 +193,7 @@ func TestConnectionUnknownToIPVS(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", name, found, tc.code)
 			continue
 		}
-		if says := words(found[0]); tc.code == "ipvs-unknown" && (found[0].Confidence != Likely || !strings.Contains(says, "ipvsadm -Lnc has no entry from 10.244.1.2:40000 to 10.96.0.20:80") || !strings.Contains(says, "node (calia) answered: tcp-reset")) {
+		if says := words(found[0]); tc.code == "ipvs-unknown" && (found[0].Confidence != Likely || !strings.Contains(says, "ipvsadm -Lnc has no TCP entry from 10.244.1.2:40000 to 10.96.0.20:80") || !strings.Contains(says, "node (calia) answered: tcp-reset")) {
 			t.Errorf("%s: %s", name, says)
 		}
 	}

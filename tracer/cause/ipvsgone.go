@@ -10,6 +10,7 @@ package cause
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
@@ -44,7 +45,7 @@ func unknownToIPVS(q *inquiry) *claim {
 	if err == nil {
 		c.evidence = append(c.evidence, b.words()...)
 	}
-	c.evidence = append(c.evidence, noEntryWords(client, asked))
+	c.evidence = append(c.evidence, noEntryWords(q.p.Proto, client, asked))
 	if t := q.translatedBefore(); t != nil && t.ipvs {
 		t.tell(c, "an earlier packet of it")
 	}
@@ -54,8 +55,8 @@ func unknownToIPVS(q *inquiry) *claim {
 }
 
 // noEntryWords say that IPVS has none.
-func noEntryWords(client, virtual netip.AddrPort) string {
-	return fmt.Sprintf("ipvsadm -Lnc has no entry from %s to %s", client, virtual)
+func noEntryWords(proto string, client, virtual netip.AddrPort) string {
+	return fmt.Sprintf("ipvsadm -Lnc has no %s entry from %s to %s", strings.ToUpper(proto), client, virtual)
 }
 
 // entryFix is for entries that end too soon.
@@ -74,7 +75,7 @@ func (q *inquiry) leftByIPVS(c *claim, t *translation, said string) {
 			"between pods of one bridge: net.bridge.bridge-nf-call-iptables=1"}
 	case err == nil && !known:
 		c.summary = fmt.Sprintf("%s: IPVS has no entry of the connection any more, so it does not put the service's address back", said)
-		c.evidence = append(c.evidence, noEntryWords(client, t.asked))
+		c.evidence = append(c.evidence, noEntryWords(q.p.Proto, client, t.asked))
 		c.fix = entryFix
 	default:
 		c.certain = false
