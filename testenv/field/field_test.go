@@ -56,19 +56,27 @@ func TestField(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			needModules(t, c)
 			t.Parallel()
-			s, err := Build(t.Context(), c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := s.Close(); err != nil {
-					t.Error(err)
-				}
-			})
+			s := stand(t, c)
 			healthy(t, p, s)
 			broken(t, p, s)
 		})
 	}
+}
+
+// stand builds a case's node, for as long as the test runs.
+func stand(t *testing.T, c Case) *Stage {
+	t.Helper()
+	needModules(t, c)
+	s, err := Build(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 // older compares two kernels' series.

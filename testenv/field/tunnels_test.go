@@ -45,16 +45,7 @@ func TestTunnels(t *testing.T) {
 			if c.kind == "wireguard" {
 				one.Tools = []string{"wg"}
 			}
-			needModules(t, one)
-			s, err := Build(t.Context(), one)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := s.Close(); err != nil {
-					t.Error(err)
-				}
-			})
+			s := stand(t, one)
 			tr, sender, status := trace(t, p, s, true)
 			t.Logf("sender: %s, exit %d", sender, status)
 			for _, f := range tr.Findings() {
@@ -97,16 +88,7 @@ func TestTunnelEnds(t *testing.T) {
 	}{{"vxlan", "udp", nil}, {"ipip", "ip-proto-4", ipip()}} {
 		t.Run(c.kind, func(t *testing.T) {
 			one := Case{Name: "ends", Node: plain(cluster.CalicoLegacy, 2), Modules: []string{c.kind}, Setup: c.setup, Traffic: exchange("tcp", client, web2), Src: "${NODE1}", Dst: "${NODE2}"}
-			needModules(t, one)
-			s, err := Build(t.Context(), one)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := s.Close(); err != nil {
-					t.Error(err)
-				}
-			})
+			s := stand(t, one)
 			tr, sender, status := trace(t, p, s, true)
 			t.Logf("sender: %s, exit %d", sender, status)
 			for _, f := range tr.Findings() {
