@@ -124,7 +124,10 @@ func hasNoEndpoint(c *Court, m []string, _ model.Finding) string {
 
 // hadHandshake: since it was told there may have been another.
 func hadHandshake(c *Court, m []string, _ model.Finding) string {
-	told, _ := strconv.ParseInt(m[3], 10, 64) // digits, as the form says
+	told, err := strconv.ParseInt(m[3], 10, 64)
+	if err != nil {
+		return err.Error()
+	}
 	for _, line := range c.wg(m[1], "latest-handshakes") {
 		if line[0] == m[2] {
 			if is, err := strconv.ParseInt(line[1], 10, 64); err != nil || is < told || told == 0 && is != 0 {

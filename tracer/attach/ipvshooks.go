@@ -8,6 +8,8 @@ package attach
 import (
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pathtrace/pathtrace/tracer/journey"
 	"github.com/pathtrace/pathtrace/tracer/node"
 )
@@ -34,12 +36,9 @@ func ipvsHooks(services []node.VirtualService) (all []node.Hook) {
 			function string
 		}{{journey.LocalIn, 98, ipvsAnswers}, {journey.LocalIn, 99, ipvsTakes}, // NF_IP_PRI_NAT_SRC - 2, - 1
 			{journey.LocalOut, -99, ipvsAnswers}, {journey.LocalOut, -98, ipvsTakes}, // NF_IP_PRI_NAT_DST + 1, + 2
-			{forwardHook, 100, ipvsAnswers}} {
+			{unix.NF_INET_FORWARD, 100, ipvsAnswers}} {
 			all = append(all, node.Hook{Family: f.name, HookNum: h.hook, Priority: h.prio, Function: h.function})
 		}
 	}
 	return all
 }
-
-// forwardHook is NF_INET_FORWARD.
-const forwardHook = 2
