@@ -155,8 +155,10 @@ func portCases() []Case {
 			Name: "port-learning", Reports: []string{"containernetworking/cni#285"},
 			Essence: "the pod's bridge port does not forward: its STP state is learning",
 			Node:    flannel,
-			Break:   []string{"node1: ip link set cni0 type bridge forward_delay 3000"},
-			// the bridge ends that state by itself after its delay
+			// a port's timer runs from its coming up, without STP too, and ends the
+			// state learning (br_forward_delay_timer_expired): it is set afresh, to 300 s
+			Break: []string{"node1: ip link set cni0 type bridge forward_delay 30000 && ip link set $CLIENT_IF down && ip link set $CLIENT_IF up",
+				"client: ping -c3 -i0.2 -W3 $SERVER >/dev/null"},
 			During:  []string{"node1: bridge link set dev $CLIENT_IF state 2"},
 			Traffic: exchange("tcp", client, server),
 			// the kernel says so itself since 6.14
