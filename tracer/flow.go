@@ -11,11 +11,14 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/attach"
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
+	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/plane"
 	"github.com/pathtrace/pathtrace/tracer/rulebook"
 )
 
@@ -94,6 +97,23 @@ func (f *flow) expected() rulebook.Flow {
 		}
 	}
 	return rulebook.Flow{Src: singles(f.src.Prefixes), Dst: singles(f.dst.Prefixes), Others: others, Proto: f.filter.Proto, Port: f.filter.Port}
+}
+
+// planes are what carries the flow past what is watched. What could not be looked at
+// is told with -v.
+func (f *flow) planes(verbose func(string)) []model.Plane {
+	var ends []plane.End
+	for side, e := range map[string]endpoint.Endpoint{plane.Src: f.src, plane.Dst: f.dst} {
+		if !e.Any {
+			ends = append(ends, plane.End{Side: side, Netns: e.NetnsInodes, Prefixes: e.Prefixes})
+		}
+	}
+	slices.SortFunc(ends, func(x, y plane.End) int { return strings.Compare(y.Side, x.Side) })
+	all, err := plane.Find(f.ns, ends...)
+	if err != nil {
+		verbose(fmt.Sprintf("what carries the packets: %v", err))
+	}
+	return all
 }
 
 // singles are the prefixes that are one address each.

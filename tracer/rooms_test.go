@@ -60,12 +60,13 @@ var mayImport = []struct{ pkg, imports string }{
 
 	{"tracer/watch", "tracer/model tracer/nfnetlink tracer/node"},
 	{"tracer/program", ""},
+	{"tracer/plane", "tracer/model tracer/node tracer/program"},
 	{"tracer/cause", "tracer/model tracer/node tracer/program tracer/recall tracer/routing tracer/ruleset/meaning tracer/watch"},
 
 	{"tracer/journey", "bpf tracer/model tracer/nfnetlink"},
 	{"tracer/rulebook", "bpf tracer/journey tracer/model tracer/nfnetlink tracer/node tracer/recall tracer/ruleset/infer tracer/ruleset/ipset tracer/ruleset/legacy tracer/ruleset/meaning tracer/ruleset/nft tracer/ruleset/packet tracer/ruleset/tell tracer/ruleset/xt"},
 	{"tracer/attach", "bpf tracer/endpoint tracer/journey tracer/kernel tracer/model tracer/node"},
-	{"tracer", "bpf tracer/attach tracer/cause tracer/endpoint tracer/journey tracer/kernel tracer/model tracer/node tracer/recall tracer/rulebook tracer/watch"},
+	{"tracer", "bpf tracer/attach tracer/cause tracer/endpoint tracer/journey tracer/kernel tracer/model tracer/node tracer/plane tracer/recall tracer/rulebook tracer/watch"},
 
 	{"output/jsonl", "tracer/model"},
 	{"output/text", "tracer/model"},

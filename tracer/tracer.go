@@ -98,7 +98,7 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 	}
 	t.start = &model.Start{Type: "start", Time: time.Now(), Version: cfg.Version, Kernel: t.kern.kern.Release(),
 		Backend: t.cfg.Backend, Hooks: t.att.Hooks(), AttachMS: float64(time.Since(began).Microseconds()) / 1000,
-		Src: f.src.End, Dst: f.dst.End, Proto: cfg.Proto, Port: cfg.Port, RuleSets: t.rules.Counts()}
+		Src: f.src.End, Dst: f.dst.End, Proto: cfg.Proto, Port: cfg.Port, RuleSets: t.rules.Counts(), Planes: f.planes(cfg.Verbose)}
 	if changeable(f.src, f.dst) {
 		if t.endWatch, err = watchEnds(f, cfg.Names, cfg.Verbose, t.att.Ring().Wake); err != nil {
 			t.Close()

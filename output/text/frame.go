@@ -27,6 +27,25 @@ func (w *Writer) header(s *model.Start) {
 	if r := s.RuleSets; r != nil {
 		w.headerLine("rules", fmt.Sprintf("%d iptables-legacy, %d nft", r.Legacy, r.NFT))
 	}
+	for _, p := range s.Planes {
+		w.headerLine("note", planeWords(p))
+		for _, says := range p.Says {
+			w.headerLine("", says)
+		}
+	}
+}
+
+// planeWords says what carries packets another way, of which end, and how that was
+// seen: "macvlan (source): net1 in pod is a macvlan on eth0".
+func planeWords(p model.Plane) string {
+	words := p.Kind
+	switch len(p.Ends) {
+	case 1:
+		words += " (" + map[string]string{"src": "source", "dst": "destination"}[p.Ends[0]] + ")"
+	case 2:
+		words += " (both ends)"
+	}
+	return words + ": " + strings.Join(p.Evidence, "; ")
 }
 
 func (w *Writer) headerLine(name, says string) {

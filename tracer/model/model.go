@@ -288,6 +288,8 @@ type Start struct {
 	Port     uint16    `json:"port,omitempty"`
 	// RuleSets counts rules per backend in the node's netns; absent: not read.
 	RuleSets *RuleSets `json:"rulesets,omitempty"`
+	// Planes are what carries packets of the flow past the places that are watched.
+	Planes []Plane `json:"planes,omitempty"`
 }
 
 // RuleSets counts the rules of both iptables backends.

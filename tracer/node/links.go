@@ -48,6 +48,9 @@ type Link struct {
 	VXLANLearning bool
 
 	Tunnel Tunnel // of the other kinds that put packets into others
+	// Mode of a macvlan (private, vepa, bridge, passthru, source), an ipvlan (l2, l3, l3s)
+	// or a netkit (l2, l3); "" of others.
+	Mode string
 
 	peerID int            // id of the peer's namespace as this one counts; -1: the same namespace
 	global []netip.Prefix // those of Addrs with global scope
@@ -134,6 +137,7 @@ func newLink(l netlink.Link) Link {
 
 		VLANFiltering: vlanFiltering(l),
 		Tunnel:        tunnelOf(l),
+		Mode:          modeOf(l),
 	}
 	if v, ok := l.(*netlink.Vrf); ok {
 		link.VRFTable = v.Table

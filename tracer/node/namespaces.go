@@ -181,7 +181,8 @@ func (n *Namespaces) Unreadable() int {
 }
 
 // Belongs tells whether a namespace is part of the node: its own, or that of a
-// pod, meaning one at the other end of a veth of the node that is no uplink.
+// pod, meaning one at the other end of a veth of the node that is no uplink, or one
+// with a device that stands on a device of the node (peerless.go).
 // Other nodes on the same kernel (test nodes, the host of a containerised
 // node) do not belong. It is as of the last Refresh.
 func (n *Namespaces) Belongs(inode uint32) bool {

@@ -193,19 +193,18 @@ func (n *Namespaces) findMembers() (map[uint32]bool, error) {
 		}
 	}
 	members := map[uint32]bool{}
-	if len(ids) == 0 {
-		return members, nil
-	}
-	byID, err := n.namespaceIDs(n.nodeLink, nil)
-	if err != nil {
-		return nil, err
-	}
-	for id, inode := range byID {
-		if ids[id] && inode != n.node.Inode {
-			members[inode] = true
+	if len(ids) > 0 {
+		byID, err := n.namespaceIDs(n.nodeLink, nil)
+		if err != nil {
+			return nil, err
+		}
+		for id, inode := range byID {
+			if ids[id] && inode != n.node.Inode {
+				members[inode] = true
+			}
 		}
 	}
-	return members, nil
+	return members, n.addPeerless(members)
 }
 
 // pairKinds tells the kinds of links that come in pairs with one end in a pod.
