@@ -3,6 +3,7 @@
 package tracer
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -20,6 +21,7 @@ type placeBook struct {
 	refreshed time.Time
 	asked     map[uint32]time.Time
 	decrypts  map[device]bool
+	leaves    map[device]bool
 	balances  map[uint32]balanced
 	services  func(netns uint32) ([]node.VirtualService, error)
 	warned    time.Time // that IPVS could not be asked
@@ -27,7 +29,7 @@ type placeBook struct {
 }
 
 func newPlaceBook(ns *node.Namespaces, names *endpoint.Names, uplinks map[uint32]string, warn func(string)) *placeBook {
-	return &placeBook{ns: ns, names: names, uplinks: uplinks, asked: make(map[uint32]time.Time), decrypts: make(map[device]bool),
+	return &placeBook{ns: ns, names: names, uplinks: uplinks, asked: make(map[uint32]time.Time), decrypts: make(map[device]bool), leaves: make(map[device]bool),
 		balances: make(map[uint32]balanced), services: ns.VirtualServices, warn: warn}
 }
 
@@ -62,8 +64,36 @@ func (p *placeBook) Place(inode uint32) string {
 
 // Uplink implements places.
 func (p *placeBook) Uplink(netns, ifindex uint32) bool {
-	_, ok := p.uplinks[ifindex]
-	return ok && netns == p.ns.Node().Inode
+	if netns == p.ns.Node().Inode {
+		_, ok := p.uplinks[ifindex]
+		return ok
+	}
+	return p.lent(netns, ifindex)
+}
+
+// lent tells whether a device of a pod is one of the machine's own (SR-IOV,
+// host-device): what it sends leaves the node.
+func (p *placeBook) lent(netns, ifindex uint32) bool {
+	at := device{netns: netns, ifindex: ifindex}
+	is, known := p.leaves[at]
+	if known {
+		return is
+	}
+	links, err := p.ns.Links(netns)
+	if errors.Is(err, node.ErrGone) {
+		return false
+	}
+	if err != nil {
+		p.warn(fmt.Sprintf("what kind of device %d is: %v", ifindex, err))
+		return false
+	}
+	for _, l := range links {
+		if uint32(l.Index) == ifindex {
+			p.leaves[at] = l.Physical()
+			return l.Physical()
+		}
+	}
+	return false // it came since, or is gone
 }
 
 // device is a link as events name it.

@@ -81,6 +81,11 @@ func (w *Writer) opening(s *model.Summary) {
 		asked += ", only " + only
 	}
 	w.page.para(4, span{"VERDICT " + asked + ": ", bold}, span{words, look})
+	if s.Forward.Unknown+s.Return.Unknown > 0 || s.Forward.Seen+s.Return.Seen == 0 {
+		for _, p := range w.start.Planes {
+			w.page.para(4, span{"not all is seen there: " + planeWords(p), warned})
+		}
+	}
 }
 
 // trial prints to nowhere and without colours, to see how long it gets.

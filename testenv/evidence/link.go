@@ -24,6 +24,7 @@ var linkStatements = []statement{
 	{regexp.MustCompile(`^bridge link: (\S+) master (\S+) state (\S+)$`), portSays("master", "state")},
 	{regexp.MustCompile(`^bridge -d link: (\S+) (?:master \S+ )?(hairpin|isolated|locked|flood|learning) (on|off)$`), portIs},
 	{regexp.MustCompile(`^ip -d link: (\S+) vlan_filtering (\d)$`), filters},
+	{regexp.MustCompile(`^ip -d link: (\S+) is a (macvlan|macvtap|ipvlan|ipvtap) on (\S+)$`), standsOn},
 	{regexp.MustCompile(`^bridge vlan: (\S+) is in VLAN (\d+)`), inVLAN},
 	{regexp.MustCompile(`^bridge vlan: (\S+) is in no VLAN$`), inNoVLAN},
 	{regexp.MustCompile(`^bridge fdb: (\S+) dev (\S+) (master|dst) (\S+)$`), hasForwarding},
@@ -49,6 +50,20 @@ func (c *Court) everywhere(link string) (says []string) {
 		}
 	}
 	return says
+}
+
+// standsOn: ip names what a device stands on by its index in its own namespace.
+func standsOn(c *Court, m []string, _ model.Finding) string {
+	says := c.everywhere(m[1])
+	for _, below := range c.everywhere(m[3]) {
+		index, _, _ := strings.Cut(below, ":")
+		if slices.ContainsFunc(says, func(s string) bool {
+			return strings.Contains(s, " "+m[2]+" ") && (strings.Contains(s, m[1]+"@if"+index+":") || strings.Contains(s, m[1]+"@"+m[3]+":"))
+		}) {
+			return ""
+		}
+	}
+	return "ip -d link says " + strings.Join(says, "; ")
 }
 
 func hasMAC(c *Court, m []string, _ model.Finding) string {

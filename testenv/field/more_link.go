@@ -76,7 +76,6 @@ func moreLinkCases() []Case {
 			Command: "node1: ping -c1 -W4 172.30.0.50", Src: "node", Dst: "172.30.0.50",
 			Want: Want{Code: "neighbor-failed", Direction: model.Forward,
 				Says: []string{`172\.30\.0\.50`, `macvlan`, `parent|eth0`}, Never: []string{`no pod of this node has`}},
-			Open: "namespaces that hang on the node by a macvlan are not looked into",
 		},
 		{
 			Name: "stp-listening", Reports: []string{"OpenNebula/one-deploy#290", "xapi-project/xen-api#1994"},

@@ -109,7 +109,7 @@ func (q *inquiry) strayed() *crossing {
 	}
 	x := &crossing{bridge: q.bridgeOf(w.holder.port), out: w.holder.port}
 	if w.from.netns != q.state.Node() {
-		x.in = q.link(q.state.Node(), w.from.link.PeerIndex)
+		x.in = q.pairEnd(w.from.link)
 	}
 	if x.bridge == nil {
 		return nil
@@ -133,8 +133,7 @@ func (q *inquiry) askingAcross(a *asking) *crossing {
 	x := &crossing{answered: true}
 	if a.at.Netns == self {
 		x.bridge = from
-	} else if from.PeerNetns == self {
-		x.in = q.link(self, from.PeerIndex)
+	} else if x.in = q.pairEnd(from); x.in != nil {
 		x.bridge = q.bridgeOf(x.in)
 	}
 	if x.bridge == nil || x.bridge.Kind != "bridge" {

@@ -262,7 +262,7 @@ func (q *inquiry) doubledClaim(addr netip.Addr, all []station) *claim {
 	}
 	c.fix = []string{fmt.Sprintf("find both pods, and delete the one that is not to have it: kubectl get pod -A -o wide | grep -w %s; crictl pods", addr)}
 	for _, s := range all {
-		if host := q.link(self, s.link.PeerIndex); s.netns != self && host != nil {
+		if host := q.pairEnd(s.link); s.netns != self && host != nil {
 			c.fix = append(c.fix, fmt.Sprintf("if %s is of a pod that is gone: ip link del %s", host.Name, host.Name))
 		}
 	}

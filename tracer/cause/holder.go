@@ -88,7 +88,7 @@ func (q *inquiry) tellHairpin(c *claim, pod *node.Link) {
 	ports, err := q.state.BridgePorts(q.state.Node())
 	q.gap(err)
 	for _, p := range ports {
-		if host := q.link(q.state.Node(), p.LinkIndex); host != nil && p.LinkIndex == pod.PeerIndex && p.Hairpin {
+		if host := q.link(q.state.Node(), p.LinkIndex); host != nil && p.LinkIndex == pod.PeerIndex && pod.Paired() && p.Hairpin {
 			c.evidence = append(c.evidence, fmt.Sprintf("bridge -d link: %s hairpin on", host.Name))
 		}
 	}
@@ -131,10 +131,10 @@ func lostByPod(q *inquiry, u *unheard) bool {
 func bareBridge(q *inquiry, u *unheard) bool {
 	self := q.state.Node()
 	mine := q.link(u.at.Netns, int(u.at.IfIndex))
-	if u.at.Netns == self || mine == nil || mine.PeerNetns != self || u.addr == endsAt(q.p).Dst {
+	if u.at.Netns == self || mine == nil || u.addr == endsAt(q.p).Dst {
 		return false
 	}
-	host := q.link(self, mine.PeerIndex)
+	host := q.pairEnd(mine)
 	if host == nil || host.Master == 0 || q.holds(self, u.addr) || u.addr.IsLinkLocalUnicast() {
 		return false
 	}

@@ -112,9 +112,11 @@ func (q *inquiry) whoShouldAnswer(c *claim, at *model.Hop, hop netip.Addr) {
 	} else if pod, ok := q.podOf(hop); ok {
 		c.evidence = append(c.evidence, "a pod of this node has "+hop.String())
 		q.silentPod(c, pod, hop)
+		q.parted(c, at, pod, hop)
 	} else if q.holds(self, hop) && at.Netns != self {
 		c.evidence = append(c.evidence, "this node has "+hop.String())
 		q.silentPod(c, self, hop)
+		q.parted(c, at, self, hop)
 	} else {
 		c.evidence = append(c.evidence, "no pod of this node has "+hop.String())
 	}

@@ -275,7 +275,7 @@ func (q *inquiry) callsRefused(c *claim, pod uint32) {
 		return
 	}
 	q.listPrograms(c, over.Programs)
-	c.missing = append(c.missing, "whether one of these programs refuses the pod's socket(), connect() or sendmsg(): that sends no packet, the application sees EPERM")
+	c.missing = append(c.missing, "whether one of these programs refuses the pod's socket(), connect() or sendmsg() (that sends no packet, the application sees EPERM), or gives it another destination")
 	c.fix = append(c.fix, "see what the application is told: strace -f -e trace=network -p PID in the pod; and what is attached: bpftool cgroup tree")
 }
 

@@ -23,10 +23,10 @@ import (
 func (q *inquiry) nodeEnd(at *model.Hop) *node.Link {
 	self := q.state.Node()
 	l := q.link(at.Netns, int(at.IfIndex))
-	if at.Netns == self || l == nil || l.PeerNetns != self {
+	if at.Netns == self || l == nil {
 		return nil
 	}
-	if host := q.link(self, l.PeerIndex); host != nil && host.Master == 0 {
+	if host := q.pairEnd(l); host != nil && host.Master == 0 {
 		return host
 	}
 	return nil

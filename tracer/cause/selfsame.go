@@ -96,7 +96,7 @@ func doubledMAC(q *inquiry) *claim {
 	q.gap(err)
 	for _, n := range all {
 		port := q.link(self, n.LinkIndex)
-		if n.Bridge && strings.EqualFold(n.MAC, got.MAC) && port != nil && port.Master != 0 && port.Index == got.PeerIndex {
+		if n.Bridge && strings.EqualFold(n.MAC, got.MAC) && port != nil && port.Master != 0 && port.Index == got.PeerIndex && got.Paired() {
 			if bridge := q.link(self, port.Master); bridge != nil {
 				c.evidence = append(c.evidence, fmt.Sprintf("bridge fdb: %s dev %s master %s", n.MAC, port.Name, bridge.Name))
 			}

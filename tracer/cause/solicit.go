@@ -39,10 +39,10 @@ func solicitationDropped(q *inquiry, u *unheard) bool {
 	self := q.state.Node()
 	mine := q.link(u.at.Netns, int(u.at.IfIndex))
 	pod, ok := q.podOf(u.addr)
-	if !u.addr.Is6() || !ok || u.at.Netns == self || mine == nil || mine.PeerNetns != self {
+	if !u.addr.Is6() || !ok || u.at.Netns == self || mine == nil {
 		return false
 	}
-	host, other := q.link(self, mine.PeerIndex), q.hostLink(pod)
+	host, other := q.pairEnd(mine), q.hostLink(pod)
 	if host == nil || other == nil || host.Master == 0 || host.Master != other.Master {
 		return false
 	}

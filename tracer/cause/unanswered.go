@@ -48,7 +48,7 @@ func (q *inquiry) noAnswer(p *peer) *claim {
 		return &claim{subject: place,
 			summary:  fmt.Sprintf("packets to %s were last seen at %s, and neither their end nor an answer was seen", to, at(last.Place, last.Interface)),
 			evidence: []string{fmt.Sprintf("the last that was seen of #%d: %s at %s", q.p.ID, last.Stage, at(last.Place, last.Interface))}, sum: sentWords,
-			missing: []string{"what became of them: nothing told that the kernel let go of them"},
+			missing: append([]string{"what became of them: nothing told that the kernel let go of them"}, unwatched(q.start)...),
 			fix:     []string{"see whether they come out there: tcpdump -ni " + orElse(last.Interface, "any") + " host " + endsAt(q.p).Dst.String()}}
 	}
 	c := &claim{subject: place, summary: fmt.Sprintf("packets to %s arrived at %s, and it did not answer while it was traced", to, place)}

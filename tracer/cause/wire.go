@@ -35,7 +35,7 @@ func (q *inquiry) stationWords(s station) string {
 	if s.netns == q.state.Node() {
 		return s.link.Name + " of this node"
 	}
-	host := q.link(q.state.Node(), s.link.PeerIndex)
+	host := q.pairEnd(s.link)
 	switch place := q.placeName(s.netns); {
 	case host != nil && place != "":
 		return fmt.Sprintf("%s of %s (behind %s)", s.link.Name, place, host.Name)
@@ -167,8 +167,8 @@ func (q *inquiry) reachable(from station) (all []station) {
 	self := q.state.Node()
 	bridge := from.link
 	if from.netns != self {
-		host := q.link(self, from.link.PeerIndex)
-		if from.link.PeerNetns != self || host == nil {
+		host := q.pairEnd(from.link)
+		if host == nil {
 			return nil
 		}
 		if bridge = q.bridgeOf(host); bridge == nil {
@@ -194,6 +194,16 @@ func (q *inquiry) reachable(from station) (all []station) {
 		}
 	}
 	return all
+}
+
+// pairEnd is the node's end of a pod's pair of devices; nil: it is none (what a macvlan
+// stands on is no end of it), or its other end is not the node's.
+func (q *inquiry) pairEnd(l *node.Link) *node.Link {
+	self := q.state.Node()
+	if !l.Paired() || l.PeerNetns != self {
+		return nil
+	}
+	return q.link(self, l.PeerIndex)
 }
 
 // peer is the other end of a veth of the node in a pod.

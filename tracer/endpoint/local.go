@@ -150,6 +150,9 @@ func (v *view) owners(ctx context.Context, addr netip.Addr) ([]owner, error) {
 
 // hostSide is the node's end of a pod's link, else of any link of that pod.
 func (v *view) hostSide(pod uint32, podLink node.Link) node.Link {
+	if node.Stacked(podLink.Kind) || podLink.Physical() {
+		return node.Link{} // its packets take no other link of the pod
+	}
 	var other node.Link
 	for _, l := range v.links {
 		if l.PeerNetns != pod {

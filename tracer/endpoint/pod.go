@@ -146,7 +146,9 @@ func (v *view) byNamespace(e *Endpoint, p sandbox, warn func(string)) (bool, err
 	}
 	e.Netns, e.NetnsInodes = p.netns, []uint32{p.netns}
 	var held []netip.Addr
+	peerless := false // it hangs on the node, or the machine, without a pair
 	for _, l := range links {
+		peerless = peerless || node.Stacked(l.Kind) && l.PeerNetns == v.inode || l.Physical()
 		for _, a := range l.GlobalAddrs() {
 			if !l.Loopback {
 				held = append(held, a.Addr())
@@ -157,7 +159,7 @@ func (v *view) byNamespace(e *Endpoint, p sandbox, warn func(string)) (bool, err
 			e.Interface, e.IfIndex, e.HostIfIndex = host.Name, uint32(host.Index), uint32(host.Index)
 		}
 	}
-	if e.HostIfIndex == 0 {
+	if e.HostIfIndex == 0 && !peerless {
 		warn(fmt.Sprintf("pod %s: no interface of this node leads to its namespace: its wiring is broken, or it is another node's", p))
 	}
 	if missing := without(p.addrs, held); len(missing) > 0 {

@@ -25,7 +25,8 @@ type Places interface {
 	Belongs(inode uint32) bool
 	// Place is what people call a network namespace.
 	Place(inode uint32) string
-	// Uplink tells whether a device of the node's own namespace leads off it.
+	// Uplink tells whether a device leads off the node: one of its own namespace, or one of
+	// the machine's that a pod has.
 	Uplink(netns, ifindex uint32) bool
 	// Decrypts tells whether a device of that name is a tunnel that encrypts what it
 	// carries (WireGuard): what comes up from it came through it.

@@ -26,6 +26,9 @@ func Stacked(kind string) bool {
 	return false
 }
 
+// Paired tells a link whose PeerIndex is the other end of a pair, not a device below.
+func (l Link) Paired() bool { return pairKinds(l.Kind) }
+
 // Physical tells a device that nothing in software made: rtnetlink gives it no kind.
 func (l Link) Physical() bool { return l.Kind == "" && !l.Loopback }
 

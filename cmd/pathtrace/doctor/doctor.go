@@ -14,22 +14,25 @@ import (
 
 	"github.com/pathtrace/pathtrace/tracer/endpoint"
 	"github.com/pathtrace/pathtrace/tracer/kernel"
+	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/plane"
 )
 
 // Report is what was found. Its JSON form is one object.
 type Report struct {
-	Type         string       `json:"type"` // "doctor"
-	Version      string       `json:"version"`
-	Kernel       string       `json:"kernel"`
-	BTF          Check        `json:"btf"`
-	Capabilities []Check      `json:"capabilities"`
-	Backends     []Backend    `json:"backends"`
-	Node         *Node        `json:"node,omitempty"` // absent: it could not be looked at, see problems
-	Rules        []RuleCounts `json:"rules,omitempty"`
-	CNI          []Dataplane  `json:"cni"` // empty: none recognised
-	Names        []NameSource `json:"names,omitempty"`
-	Problems     []string     `json:"problems"` // what could not be found out, and why
+	Type         string        `json:"type"` // "doctor"
+	Version      string        `json:"version"`
+	Kernel       string        `json:"kernel"`
+	BTF          Check         `json:"btf"`
+	Capabilities []Check       `json:"capabilities"`
+	Backends     []Backend     `json:"backends"`
+	Node         *Node         `json:"node,omitempty"` // absent: it could not be looked at, see problems
+	Rules        []RuleCounts  `json:"rules,omitempty"`
+	CNI          []Dataplane   `json:"cni"`              // empty: none recognised
+	Planes       []model.Plane `json:"planes,omitempty"` // what carries packets past what is watched: absent: nothing known
+	Names        []NameSource  `json:"names,omitempty"`
+	Problems     []string      `json:"problems"` // what could not be found out, and why
 }
 
 // Check is one thing that has to be there.
@@ -94,6 +97,8 @@ func Collect(ctx context.Context, version string, ns *node.Namespaces, names *en
 		links, err := ns.Links(ns.Node().Inode)
 		r.problem(err)
 		r.CNI = append(r.CNI, recognise(links, facts)...)
+		r.Planes, err = plane.Find(ns, pods(ns)...)
+		r.problem(err)
 	}
 	states, err := names.Survey(ctx)
 	r.problem(err)
@@ -101,6 +106,19 @@ func Collect(ctx context.Context, version string, ns *node.Namespaces, names *en
 		r.Names = append(r.Names, NameSource{Source: s.Source, Where: s.Where, Pods: append([]string{}, s.Pods...), Note: s.Note})
 	}
 	return r
+}
+
+// mostPods is of how many pods the devices are looked at.
+const mostPods = 64
+
+// pods are the node's pods, to see what carries their packets.
+func pods(ns *node.Namespaces) (all []plane.End) {
+	members := ns.Members()
+	slices.Sort(members)
+	for _, in := range members[:min(len(members), mostPods)] {
+		all = append(all, plane.End{Netns: []uint32{in}})
+	}
+	return all
 }
 
 // problem notes an error.

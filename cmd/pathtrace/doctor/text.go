@@ -31,6 +31,12 @@ func (r *Report) WriteText(w io.Writer) error {
 		p.rules(c)
 	}
 	p.dataplanes(r.CNI, r.Node != nil)
+	for _, d := range r.Planes {
+		p.line("past what is watched", d.Kind+": "+strings.Join(d.Evidence, "; "))
+		for _, says := range d.Says {
+			p.detail(says)
+		}
+	}
 	for _, s := range r.Names {
 		p.source(s)
 	}
