@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pathtrace/pathtrace/testenv/netns"
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
@@ -273,8 +274,26 @@ func isNotHeld(c *Court, m []string, _ model.Finding) string {
 }
 
 func (c *Court) heldByPod(addr string) bool {
+	for _, in := range c.env.Places {
+		if strings.Contains(c.run(in, "ip", "-o", "addr"), " "+addr+"/") && c.hangsOnNode(in) {
+			return true
+		}
+	}
 	for _, p := range c.env.Pods {
 		if p.Node.Number == 1 && strings.Contains(c.run(p.Netns, "ip", "-o", "addr"), " "+addr+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// hangsOnNode tells that a place has a device whose other end, or what it stands on, is
+// a device of the node: the indexes agree.
+func (c *Court) hangsOnNode(in *netns.Namespace) bool {
+	own := c.run(c.node, "ip", "-o", "link")
+	for line := range strings.Lines(c.run(in, "ip", "-o", "link")) {
+		_, index, found := strings.Cut(strings.Fields(line)[1], "@if")
+		if found && (strings.HasPrefix(own, strings.TrimSuffix(index, ":")+": ") || strings.Contains(own, "\n"+index+" ")) {
 			return true
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/cilium/ebpf"
@@ -53,12 +54,13 @@ func run(mode, target, protocol, ready string) error {
 	if !ok {
 		return fmt.Errorf("%q is no way to attach a program", mode)
 	}
-	prog, err := m.load(int32(number))
+	prog, err := m.load(int32(number), target)
 	if err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
 	defer prog.Close()
-	held, err := m.attach(prog, target)
+	where, _, _ := strings.Cut(target, ",")
+	held, err := m.attach(prog, where)
 	if err != nil {
 		return fmt.Errorf("attach to %s: %w", target, err)
 	}
@@ -102,6 +104,10 @@ var modes = map[string]mode{
 	"cgroup-egress":  {"egress_guard", ebpf.CGroupSKB, ebpf.AttachCGroupInetEgress, cgroupView, cgroup(ebpf.AttachCGroupInetEgress)},
 	"cgroup-ingress": {"ingress_guard", ebpf.CGroupSKB, ebpf.AttachCGroupInetIngress, cgroupView, cgroup(ebpf.AttachCGroupInetIngress)},
 	"cgroup-connect": {"connect_guard", ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect, view{}, cgroup(ebpf.AttachCGroupInet4Connect)},
+	// by the names of dataplanes that others know
+	"cilium-ingress": {"cil_from_container", ebpf.SchedCLS, ebpf.AttachTCXIngress, tcxView, tcx(ebpf.AttachTCXIngress)},
+	"cilium-connect": {"cil_sock4_connect", ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect, view{}, cgroup(ebpf.AttachCGroupInet4Connect)},
+	"calico-ingress": {"cali_tc_preamble", ebpf.SchedCLS, ebpf.AttachNone, clsView, cls(netlink.HANDLE_MIN_INGRESS)},
 	"tcx-ingress":    {"tcx_guard", ebpf.SchedCLS, ebpf.AttachTCXIngress, tcxView, tcx(ebpf.AttachTCXIngress)},
 	"tcx-egress":     {"tcx_guard", ebpf.SchedCLS, ebpf.AttachTCXEgress, tcxView, tcx(ebpf.AttachTCXEgress)},
 	"tc-ingress":     {"cls_guard", ebpf.SchedCLS, ebpf.AttachNone, clsView, cls(netlink.HANDLE_MIN_INGRESS)},
@@ -112,10 +118,19 @@ var modes = map[string]mode{
 }
 
 // load makes the program: it drops IPv4 packets of a protocol and lets the rest pass.
-// A socket's takes nothing at all, and one that is asked about connect() refuses all.
-func (m mode) load(protocol int32) (*ebpf.Program, error) {
+// A socket's takes nothing at all, and one that is asked about connect() refuses all, but
+// where its target tells what to translate.
+func (m mode) load(protocol int32, target string) (*ebpf.Program, error) {
 	spec := &ebpf.ProgramSpec{Name: m.name, Type: m.kind, AttachType: m.as, License: "GPL"}
 	v := m.view
+	if strings.Contains(target, ",") {
+		code, err := translate(target)
+		if err != nil {
+			return nil, err
+		}
+		spec.Instructions = code
+		return ebpf.NewProgram(spec)
+	}
 	if v == (view{}) {
 		spec.Instructions = asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
 		return ebpf.NewProgram(spec)

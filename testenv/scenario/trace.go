@@ -163,6 +163,13 @@ func (t *Trace) Lines() string {
 	return t.lines.String()
 }
 
+// Start gives what the trace said when it was ready, nil before.
+func (t *Trace) Start() *model.Start {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.start
+}
+
 // Packets gives the packets told so far.
 func (t *Trace) Packets() []model.Packet {
 	t.mu.Lock()

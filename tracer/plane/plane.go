@@ -102,7 +102,7 @@ func (s *search) look(netns uint32, index int) {
 // of is the plane of a kind and of facts, which is made if there is none yet.
 func (s *search) of(kind, side string, f facts) *sighting {
 	i := slices.IndexFunc(s.found, func(p *sighting) bool {
-		return p.kind == kind && (side == "" || p.below == f.below && p.mode == f.mode)
+		return p.kind == kind && p.below == f.below && p.mode == f.mode
 	})
 	if i < 0 {
 		i = len(s.found)
