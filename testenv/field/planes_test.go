@@ -59,6 +59,8 @@ func planeCases() []planeCase {
 	}
 	cilium := programs("cilium", "cilium-ingress", "cilium ", `eBPF program cil_from_contai \(id \d+, tag [0-9a-f]{16}\), tcx ingress of cali`, "cilium-dbg monitor -t drop", "no fault")
 	cilium.Since = "6.6"
+	peer := cilium // it hands packets from pod to pod, past all of the node
+	peer.Name, peer.Setup = "cilium-redirect", append(attach("node1", "cilium-peer", "$CLIENT_IF,$SERVER_IF", unused), attach("node1", "cilium-peer", "$SERVER_IF,$CLIENT_IF", unused)...)
 	other := programs("programs", "tcx-ingress", "programs ", `tcx_guard`, "tc-drop")
 	other.Since = "6.6"
 	vlans := func(name string, own string, planes ...string) planeCase {
@@ -80,7 +82,7 @@ func planeCases() []planeCase {
 					"one: ip link set lo up; ip link set eth0 up && ip addr add 10.244.1.99/32 dev eth0 && ip route add default dev eth0"},
 				Command: "one: ping -c2 -i0.2 -W2 $SERVER", Src: "10.244.1.99", Dst: "${SERVER}"}},
 		apart, vlans("bridge-vlan-own", "; bridge vlan add dev cni0 vid 10 self"),
-		cilium, other,
+		cilium, peer, other,
 		programs("calico", "calico-ingress", "calico-ebpf ", `cali_tc_preambl`, "calico-node -bpf counters dump"),
 		{planes: []string{"cilium "}, says: []string{`cil_sock4_conne \(id \d+, tag [0-9a-f]{16}\), cgroup connect4 of /`, "see connect\\(\\)"},
 			Case: Case{Name: "connect", Node: plain(cluster.CalicoLegacy, 1), Setup: connected(),

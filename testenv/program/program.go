@@ -107,6 +107,7 @@ var modes = map[string]mode{
 	// by the names of dataplanes that others know
 	"cilium-ingress": {"cil_from_container", ebpf.SchedCLS, ebpf.AttachTCXIngress, tcxView, tcx(ebpf.AttachTCXIngress)},
 	"cilium-connect": {"cil_sock4_connect", ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect, view{}, cgroup(ebpf.AttachCGroupInet4Connect)},
+	"cilium-peer":    {"cil_from_container", ebpf.SchedCLS, ebpf.AttachTCXIngress, view{}, tcx(ebpf.AttachTCXIngress)},
 	"calico-ingress": {"cali_tc_preamble", ebpf.SchedCLS, ebpf.AttachNone, clsView, cls(netlink.HANDLE_MIN_INGRESS)},
 	"tcx-ingress":    {"tcx_guard", ebpf.SchedCLS, ebpf.AttachTCXIngress, tcxView, tcx(ebpf.AttachTCXIngress)},
 	"tcx-egress":     {"tcx_guard", ebpf.SchedCLS, ebpf.AttachTCXEgress, tcxView, tcx(ebpf.AttachTCXEgress)},
@@ -118,13 +119,13 @@ var modes = map[string]mode{
 }
 
 // load makes the program: it drops IPv4 packets of a protocol and lets the rest pass.
-// A socket's takes nothing at all, and one that is asked about connect() refuses all, but
-// where its target tells what to translate.
+// A socket's takes nothing at all, and one that is asked about connect() refuses all. One
+// whose target tells more than where it is attached sends elsewhere (elsewhere.go).
 func (m mode) load(protocol int32, target string) (*ebpf.Program, error) {
 	spec := &ebpf.ProgramSpec{Name: m.name, Type: m.kind, AttachType: m.as, License: "GPL"}
 	v := m.view
-	if strings.Contains(target, ",") {
-		code, err := translate(target)
+	if _, what, given := strings.Cut(target, ","); given {
+		code, err := elsewhere(m.kind, what)
 		if err != nil {
 			return nil, err
 		}

@@ -147,6 +147,11 @@ func programFix(all []program.Program) (fix []string) {
 	}
 	var holders []string
 	for _, p := range all {
+		if d, ok := p.Dataplane(); ok {
+			if line := fmt.Sprintf("by its name it is of %s, which tells why: %s", d.Name, d.Drops); !slices.Contains(fix, line) {
+				fix = append(fix, line)
+			}
+		}
 		for _, h := range p.Holders {
 			if !slices.Contains(holders, h.String()) {
 				holders = append(holders, h.String())

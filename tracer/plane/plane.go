@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
@@ -83,7 +82,8 @@ type sighting struct {
 // facts are what the words of a plane depend on.
 type facts struct {
 	device, below, mode string
-	packets, calls      bool // programs see packets; and calls
+	packets, calls      bool   // programs see packets; and calls
+	drops               string // the command that tells why they drop packets; "": nobody's is known
 }
 
 func (s *search) note(err error) {
@@ -223,7 +223,7 @@ func (s *search) programs() {
 			s.note(err)
 			for i := range all {
 				if all[i].ID != 0 {
-					s.program(&all[i], owner(&all[i]), false)
+					s.program(&all[i], false)
 				}
 			}
 		}
@@ -255,38 +255,26 @@ func (s *search) calls(ends []End) {
 		s.note(err)
 		for i := range all {
 			if all[i].Side != "socket" {
-				s.program(&all[i], owner(&all[i]), true)
+				s.program(&all[i], true)
 			}
 		}
 	}
 }
 
-// program notes a program under the plane of whoever it belongs to.
-func (s *search) program(p *program.Program, kind string, call bool) {
-	if kind == "" {
-		kind = model.PlanePrograms
-		if call {
-			kind = model.PlaneConnect
-		}
+// program notes a program under the plane that its name tells.
+func (s *search) program(p *program.Program, call bool) {
+	kind := model.PlanePrograms
+	if call {
+		kind = model.PlaneConnect
+	}
+	whose, ok := p.Dataplane()
+	if ok {
+		kind = map[string]string{"Cilium": model.PlaneCilium, "Calico": model.PlaneCalico}[whose.Name]
 	}
 	to := s.of(kind, "", facts{})
+	to.drops = whose.Drops
 	to.calls, to.packets = to.calls || call, to.packets || !call
 	to.tell(p.Thing() + ", " + p.At())
-}
-
-// owner is the plane whose programs have such names; "": it is nobody's that is known.
-// The kernel keeps 15 bytes of a name. Cilium's are cil_from_container, cil_to_netdev,
-// cil_sock4_connect and so on (bpf/bpf_lxc.c, bpf_host.c, bpf_overlay.c, bpf_sock.c,
-// since 1.12); Calico's cali_tc_preamble, cali_xdp_preamble and calico_connect_v4
-// (felix/bpf-gpl, 3.34).
-func owner(p *program.Program) string {
-	switch {
-	case strings.HasPrefix(p.Name, "cil_"):
-		return model.PlaneCilium
-	case strings.HasPrefix(p.Name, "cali_"), strings.HasPrefix(p.Name, "calico_"):
-		return model.PlaneCalico
-	}
-	return ""
 }
 
 // planes puts what was found into words, the ends' own before the node's.

@@ -61,15 +61,18 @@ func (p *sighting) ipvlan() []string {
 
 // dataplane is said of programs.
 func (p *sighting) dataplane() (all []string) {
-	whose, show := "programs of eBPF", "whoever loaded them"
+	whose, why := "programs of eBPF", "but why is known to whoever loaded it"
 	switch p.kind {
 	case model.PlaneCilium:
-		whose, show = "programs with names of Cilium's", "cilium-dbg monitor -t drop, in the agent's pod"
+		whose = "programs with names of Cilium's"
 	case model.PlaneCalico:
-		whose, show = "programs with names of Calico's eBPF dataplane", "calico-node -bpf counters dump, in the agent's pod"
+		whose = "programs with names of Calico's eBPF dataplane"
+	}
+	if p.drops != "" {
+		why = "but the policy or reason is told by " + p.drops
 	}
 	if p.packets {
-		all = append(all, fmt.Sprintf("%s see packets on the way: one that they drop is told as tc-drop, with the program but without its reason or policy (%s)", whose, show),
+		all = append(all, fmt.Sprintf("%s see packets on the way: one that they drop is told as tc-drop, with the program, %s", whose, why),
 			"what they send on themselves passes the node's routing and packet filters by: hops that are missing between two interfaces are no fault; addresses that they translate show as changed, their own connections and services are not read")
 		whose = "some of them"
 	}

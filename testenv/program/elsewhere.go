@@ -5,9 +5,11 @@ package program
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 )
 
@@ -18,15 +20,20 @@ const (
 	userPort = 24
 )
 
-// translate makes a program that gives connections to one address another one, as
-// dataplanes of eBPF do for services. The target is "CGROUP,SERVICE:PORT,BACKEND:PORT".
-func translate(target string) (asm.Instructions, error) {
-	words := strings.Split(target, ",")
-	if len(words) != 3 {
-		return nil, fmt.Errorf("target %q: not CGROUP,SERVICE:PORT,BACKEND:PORT", target)
+// elsewhere makes a program that sends what it sees somewhere else, as dataplanes of
+// eBPF do: one on "CGROUP,SERVICE:PORT,BACKEND:PORT" gives connections to a service a
+// backend's address, one on "INTERFACE,OTHER" hands IPv4 to the pod behind the other
+// interface of this namespace.
+func elsewhere(kind ebpf.ProgramType, what string) (asm.Instructions, error) {
+	if kind == ebpf.SchedCLS {
+		return toPeer(what)
+	}
+	words := strings.Split(what, ",")
+	if len(words) != 2 {
+		return nil, fmt.Errorf("%q: not SERVICE:PORT,BACKEND:PORT", what)
 	}
 	var ends [2]netip.AddrPort
-	for i, w := range words[1:] {
+	for i, w := range words {
 		var err error
 		if ends[i], err = netip.ParseAddrPort(w); err != nil {
 			return nil, err
@@ -52,6 +59,26 @@ func translate(target string) (asm.Instructions, error) {
 		asm.Mov.Imm32(asm.R2, port(ends[1])),
 		asm.StoreMem(asm.R1, userPort, asm.R2, asm.Word),
 		asm.Mov.Imm(asm.R0, 1).WithSymbol("done"),
+		asm.Return(),
+	}, nil
+}
+
+// toPeer redirects IPv4 past this namespace (bpf_redirect_peer, since 5.10); the rest,
+// ARP, goes its way.
+func toPeer(name string) (asm.Instructions, error) {
+	l, err := net.InterfaceByName(name)
+	if err != nil {
+		return nil, err
+	}
+	const protocol, ipv4 = 16, 0x0008 // of struct __sk_buff; ETH_P_IP in network order
+	return asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, protocol, asm.Word),
+		asm.JNE.Imm(asm.R2, ipv4, "pass"),
+		asm.Mov.Imm(asm.R1, int32(l.Index)),
+		asm.Mov.Imm(asm.R2, 0),
+		asm.FnRedirectPeer.Call(),
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, tcxView.pass).WithSymbol("pass"),
 		asm.Return(),
 	}, nil
 }
