@@ -22,6 +22,7 @@ var addressStatements = []statement{
 	{regexp.MustCompile(`^packet #(\d+) was translated from (\S+) to (\S+)$`), thatTranslated},
 	{regexp.MustCompile(`^no rule of this node names (\S+)$`), noRuleNames},
 	{regexp.MustCompile(`^ip xfrm policy: (src .*)$`), isXfrmPolicy},
+	{regexp.MustCompile(`^/proc/net/xfrm_stat: (Xfrm\w+) (\d+) `), countsXfrm},
 	{regexp.MustCompile(`^ip xfrm state: none of (\d+) fits`), countsXfrmStates},
 	{regexp.MustCompile(`^tc qdisc: (\S+) dev (\S+)( root)?(?: rate (\S+))?$`), isQdisc},
 	{regexp.MustCompile(`^(no|a) socket listens on tcp port (\d+) there$`), listens},
@@ -113,6 +114,23 @@ func isXfrmPolicy(c *Court, m []string, _ model.Finding) string {
 		}
 	}
 	return "ip xfrm policy has no such anywhere"
+}
+
+// countsXfrm: counters only rise.
+func countsXfrm(c *Court, m []string, _ model.Finding) string {
+	want, _ := strconv.Atoi(m[2])
+	if !c.anywhere(func(says string) bool {
+		for line := range strings.Lines(says) {
+			if words := strings.Fields(line); len(words) == 2 && words[0] == m[1] {
+				n, err := strconv.Atoi(words[1])
+				return err == nil && n >= want
+			}
+		}
+		return false
+	}, "cat", "/proc/net/xfrm_stat") {
+		return "/proc/net/xfrm_stat has no such count anywhere"
+	}
+	return ""
 }
 
 func countsXfrmStates(c *Court, m []string, _ model.Finding) string {

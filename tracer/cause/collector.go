@@ -41,6 +41,7 @@ type Collector struct {
 	said    map[string]bool // findings given while the trace goes on
 	mem     memory
 	looks   int
+	ipsec   string // /proc/net/xfrm_stat of the node as it was when the trace began; "": none
 	// incomplete: packets were lost or left out, so that none may be missed.
 	incomplete bool
 	now        func() time.Time
@@ -61,6 +62,9 @@ func (c *Collector) Start(s *model.Start) {
 	in := c.state.Node()
 	if stats, err := c.state.ConntrackStats(in); err == nil { // else a kernel without these counters
 		c.mem.counted[in] = stats
+	}
+	if text, err := c.state.Proc(in, "xfrm_stat"); err == nil {
+		c.ipsec = text
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 // (net/xfrm/xfrm_policy.c, net/ipv4/ip_forward.c, net/ipv6/ip6_output.c, 6.12).
 func ipsecPolicy(q *inquiry) *claim {
 	if !q.because("XFRM_POLICY") {
-		return nil
+		return q.unkeyed()
 	}
 	forwarded := q.in("ip_forward*", "ip6_forward*")
 	dirs := []string{"in"}
@@ -41,7 +41,10 @@ func ipsecPolicy(q *inquiry) *claim {
 	c.summary = fmt.Sprintf("the IPsec policies (xfrm) of %s do not let it pass", q.place())
 	if err == nil {
 		c.evidence = append(c.evidence, fmt.Sprintf("ip xfrm policy: none of direction %s that demands anything of this packet is there by now", strings.Join(dirs, " or ")))
-		c.missing = []string{"which policy it was: it is gone, it is one of a socket or an xfrm interface, or none is set to block (ip xfrm policy getdefault)"}
+		c.missing = []string{"which policy it was: it is gone, it is one of a socket or an xfrm interface, or none is set to block (ip xfrm policy getdefault); or a state has decrypted the packet, maybe in another namespace, and no policy here is for such"}
+		for _, n := range q.xfrmCounted(q.d.Netns, "In") {
+			c.evidence = append(c.evidence, n.words())
+		}
 	}
 	c.fix = ipsecFix(dirs[0])
 	return c

@@ -211,7 +211,7 @@ func freeingFunctions() map[string]string {
 		"ip6_pkt_discard":                "no route leads to its destination, or a blackhole route takes it",
 		"ip6_pkt_prohibit":               "a route says that it is prohibited",
 		"dst_discard":                    "its route is a blackhole, or was taken away while it was on its way",
-		"dst_discard_out":                "its route is a blackhole, or was taken away while it was on its way",
+		"dst_discard_out":                "its route is a blackhole, or was taken away while it was on its way, or an IPsec policy wants it sent by a state that is not there",
 		"ip_finish_output":               "a program on the sender's cgroup did not let it out",
 		"ip6_finish_output":              "a program on the sender's cgroup did not let it out",
 		"ip_fragment":                    "it is larger than the MTU and could not be cut into fragments",

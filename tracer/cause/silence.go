@@ -25,6 +25,7 @@ func notSent(c *Collector) []*found {
 	} else {
 		q.senderSide(claim, src.Netns)
 	}
+	c.ipsecSilence(claim, src)
 	claim.missing = append(append(claim.missing, q.gaps...), unwatched(&c.start)...)
 	claim.fix = append(claim.fix, "send while it traces: append -- COMMAND, or use --probe", "see what the source sends instead: --dst any")
 	return []*found{{claim: claim}}
