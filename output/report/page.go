@@ -220,6 +220,9 @@ func (w *Writer) facts(s *model.Summary) []fact {
 	if r := st.RuleSets; r != nil {
 		facts = append(facts, fact{Name: "rules", Says: fmt.Sprintf("%d iptables-legacy, %d nft", r.Legacy, r.NFT)})
 	}
+	for _, p := range st.Planes {
+		facts = append(facts, fact{Name: "not all is seen of", Says: text.Plane(p)})
+	}
 	for _, l := range []struct {
 		n    uint64
 		name string

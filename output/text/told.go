@@ -68,6 +68,11 @@ func RulesOfDeath(p *model.Packet) []model.Rule { return rulesOfDeath(p) }
 // End says what one end of the trace was resolved to.
 func End(e *model.End) string { return clean(endWords(e)) }
 
+// Plane says what carries packets another way, with what it means.
+func Plane(p model.Plane) string {
+	return clean(planeWords(p) + ": " + strings.Join(p.Says, "; "))
+}
+
 // Narrowed says how the flow was narrowed: "tcp port 80".
 func Narrowed(s *model.Start) string { return flowWords(s) }
 
