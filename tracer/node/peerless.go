@@ -41,8 +41,8 @@ func (n *Namespaces) addPeerless(members map[uint32]bool) error {
 			continue
 		}
 		is, err := n.peerless(inode, machine)
-		if errors.Is(err, ErrGone) || errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EPERM) {
-			continue // it went away meanwhile, or is not ours to enter
+		if errors.Is(err, ErrGone) || errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EPERM) || errors.Is(err, netlink.ErrDumpInterrupted) {
+			continue // it went away meanwhile, is not ours to enter, or does not stand still
 		}
 		if err != nil {
 			return err
