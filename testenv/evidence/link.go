@@ -24,7 +24,7 @@ var linkStatements = []statement{
 	{regexp.MustCompile(`^bridge link: (\S+) master (\S+) state (\S+)$`), portSays("master", "state")},
 	{regexp.MustCompile(`^bridge -d link: (\S+) (?:master \S+ )?(hairpin|isolated|locked|flood|learning) (on|off)$`), portIs},
 	{regexp.MustCompile(`^ip -d link: (\S+) vlan_filtering (\d)$`), filters},
-	{regexp.MustCompile(`^ip -d link: (\S+) is a (macvlan|macvtap|ipvlan|ipvtap) on (\S+)$`), standsOn},
+	{regexp.MustCompile(`^ip -d link: (\S+) is an? (macvlan|macvtap|ipvlan|ipvtap) on (\S+)$`), standsOn},
 	{regexp.MustCompile(`^bridge vlan: (\S+) is in VLAN (\d+)`), inVLAN},
 	{regexp.MustCompile(`^bridge vlan: (\S+) is in no VLAN$`), inNoVLAN},
 	{regexp.MustCompile(`^bridge fdb: (\S+) dev (\S+) (master|dst) (\S+)$`), hasForwarding},

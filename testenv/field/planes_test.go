@@ -46,7 +46,7 @@ func planeCases() []planeCase {
 	stacked := func(name, kind, says string) planeCase {
 		places, setup := onParent(kind)
 		device, _, _ := strings.Cut(kind, " ")
-		return planeCase{device: device, planes: []string{device + " src,dst"}, says: []string{`net1 in \S+-one is a ` + says + ` on eth0`, `net1 in \S+-two is a`},
+		return planeCase{device: device, planes: []string{device + " src,dst"}, says: []string{`net1 in \S+-one is an? ` + says + ` on eth0`, `net1 in \S+-two is an?`},
 			Case: Case{Name: name, Node: plain(cluster.CalicoLegacy, 1), Places: places, Setup: setup, Command: "one: ping -c2 -i0.2 -W2 172.30.0.51", Src: "172.30.0.50", Dst: "172.30.0.51"}}
 	}
 	l3s := stacked("ipvlan-l3s", "ipvlan mode l3s", `ipvlan \(mode l3s\)`)

@@ -32,12 +32,12 @@ func (q *inquiry) parted(c *claim, at *model.Hop, owner uint32, addr netip.Addr)
 	default:
 		return
 	}
-	kind := "a macvlan"
+	kind, article := "a macvlan", "a "
 	if strings.HasPrefix(upper.Kind, "ipv") {
-		kind = "an ipvlan"
+		kind, article = "an ipvlan", "an "
 	}
 	c.summary += fmt.Sprintf(": %s is %s on %s, its parent, and the kernel hands packets neither from a parent's own addresses to %s on it nor back", q.stationWords(station{netns: whose, link: upper}), kind, below.Name, kind)
-	c.evidence = append(c.evidence, fmt.Sprintf("ip -d link: %s is a %s on %s", upper.Name, upper.Kind, below.Name))
+	c.evidence = append(c.evidence, fmt.Sprintf("ip -d link: %s is %s on %s", upper.Name, article+upper.Kind, below.Name))
 	make := fmt.Sprintf("ip link add shim link %s type %s", below.Name, strings.Replace(upper.Kind, "tap", "lan", 1))
 	if upper.Mode != "" {
 		make += " mode " + upper.Mode

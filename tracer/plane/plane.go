@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
@@ -166,7 +167,7 @@ func (s *search) device(side string, netns uint32, l *node.Link) {
 		s.of(model.PlaneDevice, side, facts{device: l.Name}).tell(fmt.Sprintf("%s in %s is a device of this machine: nothing on the node is its other end", l.Name, place))
 	case node.Stacked(kind):
 		kind = map[string]string{"macvtap": model.PlaneMacvlan, "macvlan": model.PlaneMacvlan, "ipvtap": model.PlaneIPvlan, "ipvlan": model.PlaneIPvlan, "vlan": model.PlaneVLAN}[kind]
-		s.of(kind, side, facts{device: l.Name, below: below, mode: l.Mode}).tell(fmt.Sprintf("%s in %s is a %s on %s", l.Name, place, kindWords(l), below))
+		s.of(kind, side, facts{device: l.Name, below: below, mode: l.Mode}).tell(fmt.Sprintf("%s in %s is %s on %s", l.Name, place, kindWords(l), below))
 	case kind == "netkit" && other != nil:
 		s.of(model.PlaneNetkit, side, facts{device: l.Name, below: below}).tell(fmt.Sprintf("%s in %s and %s are a netkit pair", l.Name, place, below))
 	case kind == "veth" && other != nil && other.Master != 0:
@@ -174,12 +175,16 @@ func (s *search) device(side string, netns uint32, l *node.Link) {
 	}
 }
 
-// kindWords is a kind with its mode, as ip -d link has them: "macvlan (mode bridge)".
+// kindWords is a kind with its mode, as ip -d link has them: "a macvlan (mode bridge)".
 func kindWords(l *node.Link) string {
-	if l.Mode == "" {
-		return l.Kind
+	words := "a " + l.Kind
+	if strings.HasPrefix(l.Kind, "i") {
+		words = "an " + l.Kind
 	}
-	return l.Kind + " (mode " + l.Mode + ")"
+	if l.Mode != "" {
+		words += " (mode " + l.Mode + ")"
+	}
+	return words
 }
 
 // bridged recognises a port of a bridge that filters VLANs, where what comes in without

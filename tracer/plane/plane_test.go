@@ -43,7 +43,7 @@ func TestDevices(t *testing.T) {
 	}{
 		"macvlan":         {link: of("macvlan", "bridge", 2), kind: model.PlaneMacvlan, says: []string{"net1 in netns 200 is a macvlan (mode bridge) on eth0", "no service of the node applies", "addresses on eth0"}},
 		"private macvlan": {link: of("macvlan", "private", 2), kind: model.PlaneMacvlan, says: []string{"in mode private nothing from one macvlan to another"}},
-		"ipvlan l2":       {link: of("ipvlan", "l2", 2), kind: model.PlaneIPvlan, says: []string{"ipvlan (mode l2) on eth0", "past the node's bridges, routing and packet filters"}},
+		"ipvlan l2":       {link: of("ipvlan", "l2", 2), kind: model.PlaneIPvlan, says: []string{"is an ipvlan (mode l2) on eth0", "past the node's bridges, routing and packet filters"}},
 		"ipvlan l3s":      {link: of("ipvlan", "l3s", 2), kind: model.PlaneIPvlan, says: []string{"pass PREROUTING and INPUT of the node"}},
 		"vlan":            {link: of("vlan", "", 2), kind: model.PlaneVLAN, says: []string{"net1 in netns 200 is a vlan on eth0"}},
 		"on another's":    {link: node.Link{Name: "net1", Kind: "macvlan", PeerIndex: 2, PeerNetns: 300}, kind: model.PlaneMacvlan, says: []string{"on a device that is not this node's"}},
