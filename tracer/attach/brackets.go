@@ -67,6 +67,7 @@ type Brackets struct {
 	want   []uint32 // namespaces the flow got to that have none yet
 	use    bool     // this backend has brackets
 	ns     *node.Namespaces
+	unsure map[uint32]error       // of those that have some: why it is not known whether IPVS hangs there
 	now    map[uint32]hookListing // what hangs there now, asked for after a drop
 	first  map[uint32][]node.Hook // what hung there when the links were placed
 	// tables names what stands alone behind a link, for the kernel half to look
@@ -82,7 +83,7 @@ type hookListing struct {
 }
 
 func newBrackets(ns *node.Namespaces, use bool) *Brackets {
-	return &Brackets{ns: ns, links: make(map[uint32][]link.Link), groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, now: make(map[uint32]hookListing), first: make(map[uint32][]node.Hook), tables: make(map[bpf.BracketKey]string)}
+	return &Brackets{ns: ns, links: make(map[uint32][]link.Link), groups: make(map[hookKey]hookGroups), done: make(map[uint32]bool), use: use, unsure: make(map[uint32]error), now: make(map[uint32]hookListing), first: make(map[uint32][]node.Hook), tables: make(map[bpf.BracketKey]string)}
 }
 
 // Reached notes that the flow got to a namespace of this node.
@@ -124,10 +125,13 @@ func (b *Brackets) add(inode uint32, progs map[string]*ebpf.Program) error {
 		return nil
 	}
 	ns := b.ns
-	hooks, err := listHooks(ns, inode)
+	hooks, unsure, err := listHooks(ns, inode)
 	b.done[inode] = true // tried: not again for every packet
 	if err != nil {
 		return fmt.Errorf("netfilter hooks of %s: %w", ns.Place(inode), err)
+	}
+	if unsure != nil {
+		b.unsure[inode] = unsure
 	}
 	b.first[inode] = hooks
 	return ns.Do(inode, func() error {
@@ -146,9 +150,18 @@ func (b *Brackets) add(inode uint32, progs map[string]*ebpf.Program) error {
 	})
 }
 
-// listHooks lists what hangs at a namespace's hooks, our own links aside.
-func listHooks(ns *node.Namespaces, inode uint32) ([]node.Hook, error) {
-	hooks, err := ns.Hooks(inode)
+// hookLister tells what hangs at hooks.
+type hookLister interface {
+	Hooks(netns uint32) ([]node.Hook, error)
+	KnownHooks(netns uint32) ([]node.Hook, error)
+	VirtualServices(netns uint32) ([]node.VirtualService, error)
+}
+
+// listHooks lists what hangs at a namespace's hooks, our own links aside. unsure is why
+// it is not known whether IPVS hangs there: brackets are placed as if it did not then,
+// and what it drops is put down to what runs beside it.
+func listHooks(ns hookLister, inode uint32) (hooks []node.Hook, unsure, err error) {
+	hooks, err = ns.Hooks(inode)
 	if errors.Is(err, node.ErrNoHookDump) {
 		// tables and chains are known all the same; conntrack's own hooks
 		// are not, but where they would be
@@ -156,10 +169,11 @@ func listHooks(ns *node.Namespaces, inode uint32) ([]node.Hook, error) {
 		if len(hooks) > 0 {
 			hooks = append(hooks, conntrackHooks()...)
 		}
-		services, _ := ns.VirtualServices(inode) // what cannot be asked hangs nowhere that is known
+		var services []node.VirtualService
+		services, unsure = ns.VirtualServices(inode)
 		hooks = append(hooks, ipvsHooks(services)...)
 	}
-	return hooks, err
+	return hooks, unsure, err
 }
 
 // Changed tells whether the tables at a hook are others now than those that the
@@ -197,7 +211,7 @@ func (b *Brackets) listed(netns uint32, at uint64) hookListing {
 	l, ok := b.now[netns]
 	if !ok || l.at <= at {
 		l = hookListing{at: journey.Clock{}.Now()}
-		l.hooks, l.err = listHooks(b.ns, netns)
+		l.hooks, _, l.err = listHooks(b.ns, netns) // only what has rules counts here, which IPVS has not
 		b.now[netns] = l
 	}
 	return l
@@ -449,6 +463,7 @@ func (b *Brackets) release(inode uint32) error {
 	}
 	delete(b.links, inode)
 	delete(b.done, inode)
+	delete(b.unsure, inode)
 	delete(b.now, inode)
 	delete(b.first, inode)
 	for key, g := range b.groups {

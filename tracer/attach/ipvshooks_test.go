@@ -3,8 +3,10 @@
 package attach
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/pathtrace/pathtrace/tracer/journey"
@@ -40,6 +42,54 @@ func TestIPVSBeforeNAT(t *testing.T) {
 		}
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+// lister is a namespace's hooks as its kernel tells them.
+type lister struct {
+	all      []node.Hook
+	noDump   bool
+	services []node.VirtualService
+	failed   error // IPVS could not be asked
+}
+
+func (l lister) Hooks(uint32) ([]node.Hook, error) {
+	if l.noDump {
+		return nil, fmt.Errorf("list: %w", node.ErrNoHookDump)
+	}
+	return l.all, nil
+}
+
+func (l lister) KnownHooks(uint32) ([]node.Hook, error) { return l.all, nil }
+
+func (l lister) VirtualServices(uint32) ([]node.VirtualService, error) { return l.services, l.failed }
+
+// TestIPVSNotToBeAsked: that it is not known whether IPVS hangs there is told, and the
+// brackets stand as if it did not.
+func TestIPVSNotToBeAsked(t *testing.T) {
+	failed, service := errors.New("no answer"), []node.VirtualService{{Proto: "tcp"}}
+	filter := []node.Hook{{Family: "ip", HookNum: journey.LocalIn, Backend: node.BackendLegacy, Table: "filter", Chain: "INPUT"}}
+	for name, tc := range map[string]struct {
+		from   lister
+		ipvs   bool
+		unsure bool
+	}{
+		"asked":                    {lister{filter, true, service, nil}, true, false},
+		"no IPVS":                  {lister{filter, true, nil, nil}, false, false},
+		"not to be asked":          {lister{filter, true, nil, failed}, false, true},
+		"the kernel lists its own": {lister{filter, false, nil, failed}, false, false},
+	} {
+		hooks, unsure, err := listHooks(tc.from, 1)
+		ipvs := slices.ContainsFunc(hooks, func(h node.Hook) bool { return h.Function == ipvsTakes })
+		if err != nil || ipvs != tc.ipvs || (unsure != nil) != tc.unsure || !slices.Contains(hooks, filter[0]) {
+			t.Errorf("%s: IPVS %v, unsure %v, %v; hooks %v", name, ipvs, unsure, err, hooks)
+		}
+		if unsure == nil {
+			continue
+		}
+		if m := unknownIPVS("node", unsure); m.Hook != "IPVS's netfilter hooks in node" || !strings.HasPrefix(m.Why, "no answer; without them not told apart there: ") {
+			t.Errorf("%s: told as %+v", name, m)
 		}
 	}
 }

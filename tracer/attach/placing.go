@@ -60,7 +60,18 @@ func (a *Attachment) bracket(in uint32) {
 		m := model.MissedHook{Hook: "netfilter links in " + ns.Place(in), Why: err.Error() + "; without them not seen there: netfilter hooks and tables, delivery"}
 		a.Miss(Missed{MissedHook: m})
 		a.cfg.Verbose("left out " + m.Hook + ": " + m.Why)
+		return
 	}
+	if unsure := a.brackets.unsure[in]; unsure != nil {
+		m := unknownIPVS(ns.Place(in), unsure)
+		a.Miss(Missed{MissedHook: m})
+		a.cfg.Verbose("left out " + m.Hook + ": " + m.Why)
+	}
+}
+
+// unknownIPVS tells that it could not be asked whether IPVS hangs at a namespace's hooks.
+func unknownIPVS(place string, err error) model.MissedHook {
+	return model.MissedHook{Hook: "IPVS's netfilter hooks in " + place, Why: err.Error() + "; without them not told apart there: what IPVS does in INPUT, OUTPUT and FORWARD and what the tables beside it do"}
 }
 
 // showTables tells the kernel half which legacy tables stand behind links.
