@@ -21,10 +21,11 @@ const shownServers = 8
 
 // balancing is IPVS's part in a packet's way.
 type balancing struct {
-	netns   uint32
-	service node.VirtualService
-	servers []node.RealServer
-	asked   netip.AddrPort
+	netns    uint32
+	service  node.VirtualService
+	servers  []node.RealServer
+	unlisted bool // they could not be read
+	asked    netip.AddrPort
 	// chosen is the real server; invalid: not known. seen: the packet itself showed it,
 	// else IPVS's entry of its connection does.
 	chosen netip.AddrPort
@@ -38,33 +39,45 @@ func (q *inquiry) balancing() *balancing {
 	if q.isReply() {
 		return nil
 	}
-	e := endsAt(q.p)
-	b := &balancing{netns: q.d.Netns, asked: netip.AddrPortFrom(e.Dst, e.DstPort)}
-	client := netip.AddrPortFrom(e.Src, e.SrcPort)
-	if t := lastTranslation(q.p); t != nil && t.ipvs {
-		b.netns, b.asked, b.chosen, b.seen = t.hop.Netns, t.asked, t.to, true
-		client = netip.AddrPortFrom(t.hop.Before.Src, t.hop.Before.SrcPort)
+	e, t := endsAt(q.p), lastTranslation(q.p)
+	netns, asked, client := q.d.Netns, netip.AddrPortFrom(e.Dst, e.DstPort), netip.AddrPortFrom(e.Src, e.SrcPort)
+	if t != nil && t.ipvs {
+		netns, asked, client = t.hop.Netns, t.asked, netip.AddrPortFrom(t.hop.Before.Src, t.hop.Before.SrcPort)
 	} else if q.d.Hook != "INPUT" && q.d.Hook != "OUTPUT" && !q.in("ip_vs_*") {
 		return nil // it is not where IPVS takes packets
 	}
-	service, ok := q.virtualService(b.netns, b.asked)
+	b := q.balancingOf(netns, asked)
+	if b == nil || b.unlisted {
+		return nil
+	}
+	if t != nil && t.ipvs {
+		b.chosen, b.seen = t.to, true
+	}
+	q.findEntry(b, client)
+	return b
+}
+
+// balancingOf reads the service that takes what is for an address, and its real servers;
+// nil: there is none.
+func (q *inquiry) balancingOf(netns uint32, asked netip.AddrPort) *balancing {
+	service, ok := q.virtualService(netns, asked)
 	if !ok {
 		return nil
 	}
-	var err error
-	b.service = service
-	b.servers, err = q.state.RealServers(b.netns, service)
+	servers, err := q.state.RealServers(netns, service)
 	q.gap(err)
-	if err != nil {
-		return nil
-	}
+	return &balancing{netns: netns, service: service, servers: servers, unlisted: err != nil, asked: asked}
+}
+
+// findEntry reads IPVS's entry of what a client sends to the service. One that leads
+// elsewhere than the packet was seen to go is of another connection.
+func (q *inquiry) findEntry(b *balancing, client netip.AddrPort) {
 	conn, ok, err := q.state.BalancedConnection(b.netns, q.p.Proto, client, b.asked)
 	q.gap(err)
 	b.unread = err != nil
 	if ok && (!b.seen || conn.Real == b.chosen) {
 		b.conn, b.chosen = &conn, conn.Real
 	}
-	return b
 }
 
 // virtualService finds the service that takes what is for an address, as IPVS does: by
@@ -111,7 +124,7 @@ func (b *balancing) lists(addr netip.AddrPort) bool {
 // connection.
 func (b *balancing) words() []string {
 	says := []string{"ipvsadm -Ln: " + b.service.String()}
-	if len(b.servers) == 0 {
+	if len(b.servers) == 0 && !b.unlisted {
 		says[0] += ", without a real server"
 	}
 	for i, r := range b.servers {

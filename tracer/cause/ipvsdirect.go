@@ -68,27 +68,18 @@ func (q *inquiry) sentByIPVS() *balancing {
 		return nil
 	}
 	e, self := endsAt(q.p), q.state.Node()
-	b := &balancing{netns: self, asked: netip.AddrPortFrom(e.Dst, e.DstPort)}
-	way := passageOf(q.p, self)
-	service, ok := q.virtualService(self, b.asked)
-	if !ok {
+	asked, way := netip.AddrPortFrom(e.Dst, e.DstPort), passageOf(q.p, self)
+	b := q.balancingOf(self, asked)
+	if b == nil {
 		if way.through < 0 {
 			return nil
 		}
-		return b
+		return &balancing{netns: self, asked: asked}
 	}
-	b.service = service
-	var err error
-	b.servers, err = q.state.RealServers(self, service)
-	q.gap(err)
 	if way.through < 0 && !way.out && (way.forwarded || !q.holds(self, e.Dst) || !slices.ContainsFunc(b.servers, sendsOn)) {
 		return nil
 	}
-	conn, ok, err := q.state.BalancedConnection(self, q.p.Proto, netip.AddrPortFrom(e.Src, e.SrcPort), b.asked)
-	q.gap(err)
-	if ok {
-		b.conn, b.chosen = &conn, conn.Real
-	}
+	q.findEntry(b, netip.AddrPortFrom(e.Src, e.SrcPort))
 	return b
 }
 

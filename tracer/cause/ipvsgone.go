@@ -22,29 +22,21 @@ func unknownToIPVS(q *inquiry) *claim {
 	}
 	e := endsAt(q.p)
 	client, asked := netip.AddrPortFrom(e.Src, e.SrcPort), netip.AddrPortFrom(e.Dst, e.DstPort)
-	netns := q.d.Netns
-	service, ok := q.virtualService(netns, asked)
-	if !ok || !q.holds(netns, e.Dst) {
+	b := q.balancingOf(q.d.Netns, asked)
+	if b == nil || !q.holds(b.netns, e.Dst) {
 		return nil
 	}
-	if _, known, err := q.state.BalancedConnection(netns, q.p.Proto, client, asked); known || err != nil {
-		q.gap(err)
+	if q.findEntry(b, client); b.conn != nil || b.unread {
 		return nil
 	}
-	b := &balancing{netns: netns, service: service, asked: asked}
-	var err error
-	b.servers, err = q.state.RealServers(netns, service)
-	q.gap(err)
 	place, iface := q.end()
-	c := &claim{balanced: true, subject: "ipvs " + service.String(),
+	c := &claim{balanced: true, subject: "ipvs " + b.service.String(),
 		summary: fmt.Sprintf("IPVS has no entry of a connection to %s that is under way, and takes new ones by their first segment only: the segment went to the TCP of %s itself, which knows no such connection", b.name(), q.place())}
 	c.evidence = []string{q.died()}
 	if a := lastAnswer(q.p); a != "" {
 		c.evidence = append(c.evidence, fmt.Sprintf("%s answered: %s", at(place, iface), a))
 	}
-	if err == nil {
-		c.evidence = append(c.evidence, b.words()...)
-	}
+	c.evidence = append(c.evidence, b.words()...)
 	c.evidence = append(c.evidence, noEntryWords(q.p.Proto, client, asked))
 	if t := q.translatedBefore(); t != nil && t.ipvs {
 		t.tell(c, "an earlier packet of it")

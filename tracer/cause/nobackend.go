@@ -232,19 +232,13 @@ func serviceNotTaken(q *inquiry, p *peer) *claim {
 	if lastTranslation(q.p) != nil || q.holds(self, addr) {
 		return nil
 	}
-	service, ok := q.virtualService(self, p.far)
-	if !ok || service.Mark != 0 || q.sentByIPVS() != nil { // IPVS takes what is in OUTPUT, whatever its address
+	b := q.balancingOf(self, p.far)
+	if b == nil || b.service.Mark != 0 || q.sentByIPVS() != nil { // IPVS takes what is in OUTPUT, whatever its address
 		return nil
 	}
-	b := &balancing{netns: self, service: service, asked: p.far}
-	var err error
-	b.servers, err = q.state.RealServers(self, service)
-	q.gap(err)
 	c := &claim{subject: p.far.String(), balanced: true, summary: fmt.Sprintf("IPVS has a %s, but no interface of this node has %s, so packets to it leave by %s and IPVS never gets them", b.name(), addr, q.wayOut())}
 	c.evidence = []string{fmt.Sprintf("no interface of this node has %s", addr)}
-	if err == nil {
-		c.evidence = append(c.evidence, b.words()...)
-	}
+	c.evidence = append(c.evidence, b.words()...)
 	switch l := q.linkNamed(self, parking); {
 	case l == nil:
 		c.evidence = append(c.evidence, parking+", on which kube-proxy keeps the addresses of services, is not there")
