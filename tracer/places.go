@@ -22,15 +22,13 @@ type placeBook struct {
 	asked     map[uint32]time.Time
 	decrypts  map[device]bool
 	leaves    map[device]bool
-	balances  map[uint32]balanced
-	services  func(netns uint32) ([]node.VirtualService, error)
-	warned    time.Time // that IPVS could not be asked
 	warn      func(string)
+	*balanceBook
 }
 
 func newPlaceBook(ns *node.Namespaces, names *endpoint.Names, uplinks map[uint32]string, warn func(string)) *placeBook {
 	return &placeBook{ns: ns, names: names, uplinks: uplinks, asked: make(map[uint32]time.Time), decrypts: make(map[device]bool), leaves: make(map[device]bool),
-		balances: make(map[uint32]balanced), services: ns.VirtualServices, warn: warn}
+		warn: warn, balanceBook: newBalanceBook(ns.VirtualServices, ns.BalancedConnection, warn)}
 }
 
 // Belongs implements places. A namespace that is not this node's may become it:
@@ -119,33 +117,6 @@ func (p *placeBook) Decrypts(netns, ifindex uint32, name string) bool {
 	}
 	p.decrypts[at] = is
 	return is
-}
-
-// balanced is what IPVS said of a namespace.
-type balanced struct {
-	is   bool
-	when time.Time
-}
-
-// balancesFor is how long that is good for: packets come faster than services.
-const balancesFor = 3 * time.Second
-
-// Balances implements places. Where it cannot be asked, it is asked again next time.
-func (p *placeBook) Balances(netns uint32) bool {
-	now := time.Now()
-	if b, known := p.balances[netns]; known && now.Sub(b.when) < balancesFor {
-		return b.is
-	}
-	services, err := p.services(netns)
-	if err != nil {
-		if now.Sub(p.warned) >= warnEvery {
-			p.warned = now
-			p.warn(fmt.Sprintf("whether IPVS balances: %v", err))
-		}
-		return false
-	}
-	p.balances[netns] = balanced{len(services) > 0, now}
-	return len(services) > 0
 }
 
 // Owner implements places.

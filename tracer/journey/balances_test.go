@@ -66,7 +66,7 @@ func TestBalanced(t *testing.T) {
 			p := at(input, calicl, request(s), "")
 			at(input, calicl, p, "10.244.1.77 40000 > 10.96.0.20 80").deliver(bpf.FentryFnFN_udpQueueRcvSkb, calicl)
 		}, []string{"nat calicl@node INPUT 10.244.1.5:40000 > 10.96.0.20:80 => 10.244.1.77:40000 > 10.96.0.20:80"}},
-		"of the node's own, which cannot be told": {func(s *story) {
+		"of the node's own, of which IPVS has no entry": {func(s *story) {
 			p := s.send(unix.IPPROTO_UDP, "10.244.1.5 40000", "10.96.0.20 80")
 			at(output, calicl, p, "")
 			at(output, calisv, p, sent).xmit(calisv).recv(serverEth).deliver(bpf.FentryFnFN_udpQueueRcvSkb, serverEth)
@@ -130,6 +130,50 @@ func TestBalancedWhereIPVSIs(t *testing.T) {
 		}
 		if len(got) != 2 || strings.HasSuffix(got[0], " ipvs") != (tc.want != "") || strings.HasSuffix(got[1], " ipvs") != (tc.want != "") || asked != tc.asked {
 			t.Errorf("%s: %q, asked %d times; want %q, asked %d times", name, got, asked, tc.want, tc.asked)
+		}
+	}
+}
+
+// TestOwnBalanced: what the node itself sends is IPVS's where that has an entry of it, told
+// once for a real server; conntrack's NAT, which runs before, leaves none.
+func TestOwnBalanced(t *testing.T) {
+	at4 := netip.MustParseAddrPort
+	entry := [3]netip.AddrPort{at4("172.30.0.1:40000"), at4("10.96.0.20:80"), at4("10.244.1.6:8080")}
+	const sent = "172.30.0.1 40000 > 10.244.1.6 8080"
+	for name, tc := range map[string]struct {
+		entries map[[3]netip.AddrPort]bool
+		none    bool // no service
+		from    uint8
+		to      uint8
+		ipvs    bool
+		asked   int
+	}{
+		"an entry":            {map[[3]netip.AddrPort]bool{entry: true}, false, output, output, true, 2},
+		"seen behind OUTPUT":  {map[[3]netip.AddrPort]bool{entry: true}, false, output, postrouting, true, 2},
+		"no entry":            {nil, false, output, output, false, 4},
+		"no service":          {map[[3]netip.AddrPort]bool{entry: true}, true, output, output, false, 2},
+		"forwarded meanwhile": {map[[3]netip.AddrPort]bool{entry: true}, false, prerouting, postrouting, false, 0},
+	} {
+		s := newStory(t)
+		asked := 0
+		s.asm.w.Places = nodeMap{noIPVS: tc.none, asked: &asked, entries: tc.entries}
+		for range 2 {
+			p := s.send(unix.IPPROTO_UDP, "172.30.0.1 40000", "10.96.0.20 80")
+			at(tc.from, calisv, p, "")
+			at(tc.to, calisv, p, sent).xmit(calisv).recv(serverEth).deliver(bpf.FentryFnFN_udpQueueRcvSkb, serverEth)
+		}
+		q := s.send(unix.IPPROTO_UDP, "10.244.1.6 8080", "172.30.0.1 40000", returning).xmit(serverEth).recv(calisv)
+		at(input, calisv, at(input, calisv, q, ""), "10.96.0.20 80 > 172.30.0.1 40000").deliver(bpf.FentryFnFN_udpQueueRcvSkb, calisv)
+		var got []string
+		for _, p := range s.told() {
+			got = append(got, rewrites(p)...)
+		}
+		ok := len(got) == 3 && asked == tc.asked
+		for _, line := range got {
+			ok = ok && strings.HasSuffix(line, " ipvs") == tc.ipvs
+		}
+		if !ok {
+			t.Errorf("%s: asked %d times, want %d; told %q", name, asked, tc.asked, got)
 		}
 	}
 }

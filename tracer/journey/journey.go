@@ -34,6 +34,10 @@ type Places interface {
 	// Balances tells whether IPVS has a service in a network namespace. Asked only where a
 	// rewrite looks like one of IPVS.
 	Balances(netns uint32) bool
+	// BalancedTo tells whether IPVS has an entry of a connection of that IP protocol, from
+	// a client to a virtual address, that leads to a real server. Asked only of what a
+	// namespace with a service sends itself.
+	BalancedTo(netns uint32, proto uint8, client, virtual, real netip.AddrPort) bool
 	// Node is the inode of the node's own network namespace.
 	Node() uint32
 	// Owner is what people call who has an address; "" not known.

@@ -13,6 +13,8 @@ type nodeMap struct {
 	// often that was asked.
 	noIPVS bool
 	asked  *int
+	// entries are IPVS's: the client, the virtual address and the real server of each.
+	entries map[[3]netip.AddrPort]bool
 }
 
 func (nodeMap) Belongs(inode uint32) bool { return inode >= 1 && inode <= 3 }
@@ -28,6 +30,12 @@ func (n nodeMap) Balances(uint32) bool {
 		*n.asked++
 	}
 	return !n.noIPVS
+}
+func (n nodeMap) BalancedTo(_ uint32, _ uint8, client, virtual, real netip.AddrPort) bool {
+	if n.asked != nil {
+		*n.asked++
+	}
+	return n.entries[[3]netip.AddrPort{client, virtual, real}]
 }
 func (nodeMap) Owner(a netip.Addr) string {
 	return map[netip.Addr]string{netip.MustParseAddr("10.244.1.5"): "default/client", netip.MustParseAddr("10.96.0.10"): "default/svc/web"}[a]
