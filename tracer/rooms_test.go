@@ -61,7 +61,7 @@ var mayImport = []struct{ pkg, imports string }{
 	{"tracer/watch", "tracer/model tracer/nfnetlink tracer/node"},
 	{"tracer/program", ""},
 	{"tracer/plane", "tracer/model tracer/node tracer/program"},
-	{"tracer/cause", "tracer/model tracer/node tracer/program tracer/recall tracer/routing tracer/ruleset/meaning tracer/watch"},
+	{"tracer/cause", "tracer/model tracer/node tracer/program tracer/recall tracer/routing tracer/ruleset/ipset tracer/ruleset/meaning tracer/ruleset/packet tracer/watch"},
 
 	{"tracer/journey", "bpf tracer/model tracer/nfnetlink"},
 	{"tracer/rulebook", "bpf tracer/journey tracer/model tracer/nfnetlink tracer/node tracer/recall tracer/ruleset/infer tracer/ruleset/ipset tracer/ruleset/legacy tracer/ruleset/meaning tracer/ruleset/nft tracer/ruleset/packet tracer/ruleset/tell tracer/ruleset/xt"},

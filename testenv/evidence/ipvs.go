@@ -27,6 +27,74 @@ var ipvsStatements = []statement{
 	{regexp.MustCompile(`^IPVS let go of it when it looked for the way`), endedInIPVS},
 	{regexp.MustCompile(`^(kube-ipvs0), on which kube-proxy keeps the addresses of services, has (.+)$`), keepsAddresses},
 	{regexp.MustCompile(`^(kube-ipvs0), on which kube-proxy keeps the addresses of services, is not there$`), isNoLink},
+	{regexp.MustCompile(`^ipset (\S+) (holds|does not hold) (\S+)$`), inSet},
+	{regexp.MustCompile(`^there is no ipset (\S+)$`), isNoSet},
+	{regexp.MustCompile(`^iptables-save -t nat: no rule of (\S+) has (.+)$`), hasNoRule},
+	{regexp.MustCompile(`^it left by (\S+) with the source (\S+)$`), leftAs},
+}
+
+// isSet tells that ipset lists a set.
+func (c *Court) isSet(name string) bool {
+	return slices.Contains(strings.Fields(c.run(c.node, "ipset", "list", "-n")), name)
+}
+
+// inSet: ipset says of the very element whether the set holds it. It says so on stderr,
+// and by its exit status.
+func inSet(c *Court, m []string, _ model.Finding) string {
+	if !c.isSet(m[1]) {
+		return "ipset list -n shows no such set"
+	}
+	is := c.run(c.node, "sh", "-c", `ipset -q test "$1" "$2" && echo yes || echo no`, "sh", m[1], m[3])
+	if (strings.TrimSpace(is) == "yes") != (m[2] == "holds") || is == "" {
+		return fmt.Sprintf("ipset test says %q", is)
+	}
+	return ""
+}
+
+func isNoSet(c *Court, m []string, _ model.Finding) string {
+	if c.isSet(m[1]) {
+		return "ipset list -n shows it"
+	}
+	return ""
+}
+
+// hasNoRule: no line of the chain in table nat of either backend has all of the words.
+func hasNoRule(c *Court, m []string, _ model.Finding) string {
+	for _, tool := range []string{"iptables-legacy-save", "iptables-nft-save", "ip6tables-legacy-save", "ip6tables-nft-save"} {
+		table := ""
+		for line := range strings.Lines(c.run(c.node, tool)) {
+			line = strings.TrimSpace(line)
+			if name, ok := strings.CutPrefix(line, "*"); ok {
+				table = name
+			}
+			if table != "nat" || !strings.HasPrefix(line, "-A "+m[1]+" ") {
+				continue
+			}
+			if !slices.ContainsFunc(strings.Split(m[2], " and "), func(w string) bool { return !strings.Contains(line+" ", w+" ") }) {
+				return "it has: " + line
+			}
+		}
+	}
+	return ""
+}
+
+// leftAs: a packet of the finding left by that interface with that source.
+func leftAs(c *Court, m []string, f model.Finding) string {
+	if !c.one(f, func(p *model.Packet) bool {
+		src, by := p.Src.String(), ""
+		for _, h := range p.Hops {
+			if h.After != nil {
+				src = h.After.Src.String()
+			}
+			if h.Stage == model.StageTransmit {
+				by = h.Interface
+			}
+		}
+		return p.Outcome == model.LeftNode && src == m[2] && by == m[1]
+	}) {
+		return "none of its packets left so"
+	}
+	return ""
 }
 
 // columns are the words of each line of ipvsadm.

@@ -3,6 +3,7 @@
 package evidence
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -63,6 +64,41 @@ func TestIPVSStatements(t *testing.T) {
 	} {
 		c := &Court{node: &netns.Namespace{Name: "n"}, asked: map[string]string{"n ipvsadm -Ln": toldServices, "n ipvsadm -Lnc": toldConnections, "n ip -o addr show dev kube-ipvs0": tc.addrs}}
 		problems := c.Problems(model.Finding{Evidence: tc.evidence})
+		if (tc.wrong == "") != (len(problems) == 0) || !slices.ContainsFunc(append(problems, ""), func(p string) bool { return strings.Contains(p, tc.wrong) }) {
+			t.Errorf("%s: %q, want %q", name, problems, tc.wrong)
+		}
+	}
+}
+
+// TestMasqueradeStatements: what a set holds, and what no rule of table nat has.
+func TestMasqueradeStatements(t *testing.T) {
+	const save = "*mangle\n-A KUBE-SERVICES -j KUBE-MARK-MASQ\nCOMMIT\n*nat\n:KUBE-SERVICES - [0:0]\n-A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst,dst -j KUBE-MARK-MASQ\n-A OTHER -j KUBE-POSTROUTING\nCOMMIT\n"
+	test := func(set, element string) string {
+		return `n sh -c ipset -q test "$1" "$2" && echo yes || echo no sh ` + set + " " + element
+	}
+	packet := model.Packet{ID: 7, Src: netip.MustParseAddr("172.30.0.254"), Outcome: model.LeftNode, Hops: []model.Hop{{Stage: model.StageTransmit, Interface: "eth0"}}}
+	for name, tc := range map[string]struct {
+		evidence string
+		wrong    string // "": it is so
+	}{
+		"held":            {"ipset KUBE-CLUSTER-IP holds 10.96.0.20,tcp:80", ""},
+		"not held":        {"ipset KUBE-CLUSTER-IP does not hold 10.96.0.30,tcp:80", ""},
+		"held after all":  {"ipset KUBE-CLUSTER-IP does not hold 10.96.0.20,tcp:80", "ipset test says"},
+		"not held at all": {"ipset KUBE-CLUSTER-IP holds 10.96.0.30,tcp:80", "ipset test says"},
+		"of no set":       {"ipset KUBE-EXTERNAL-IP does not hold 10.96.0.30,tcp:80", "no such set"},
+		"no set":          {"there is no ipset KUBE-EXTERNAL-IP", ""},
+		"a set":           {"there is no ipset KUBE-CLUSTER-IP", "shows it"},
+		"no rule":         {"iptables-save -t nat: no rule of KUBE-SERVICES has --match-set KUBE-CLUSTER-IP src,dst and -j KUBE-MARK-MASQ", ""},
+		"none of a chain": {"iptables-save -t nat: no rule of POSTROUTING has -j KUBE-POSTROUTING", ""},
+		"a rule":          {"iptables-save -t nat: no rule of KUBE-SERVICES has --match-set KUBE-CLUSTER-IP dst,dst and -j KUBE-MARK-MASQ", "it has: -A KUBE-SERVICES"},
+		"left so":         {"it left by eth0 with the source 172.30.0.254", ""},
+		"left otherwise":  {"it left by eth0 with the source 172.30.0.1", "none of its packets"},
+		"by another":      {"it left by eth1 with the source 172.30.0.254", "none of its packets"},
+	} {
+		c := &Court{node: &netns.Namespace{Name: "n"}, packets: map[uint64]model.Packet{7: packet}, asked: map[string]string{"n ipset list -n": "KUBE-CLUSTER-IP\nKUBE-LOOP-BACK\n",
+			test("KUBE-CLUSTER-IP", "10.96.0.20,tcp:80"): "yes\n", test("KUBE-CLUSTER-IP", "10.96.0.30,tcp:80"): "no\n",
+			"n iptables-legacy-save": save, "n iptables-nft-save": "", "n ip6tables-legacy-save": "", "n ip6tables-nft-save": ""}}
+		problems := c.Problems(model.Finding{Evidence: []string{tc.evidence}, Packets: []uint64{7}})
 		if (tc.wrong == "") != (len(problems) == 0) || !slices.ContainsFunc(append(problems, ""), func(p string) bool { return strings.Contains(p, tc.wrong) }) {
 			t.Errorf("%s: %q, want %q", name, problems, tc.wrong)
 		}

@@ -50,6 +50,7 @@ type recordedPlace struct {
 	Connections []node.Connection   `json:"-"`
 	Stats       node.ConntrackStats `json:"-"`
 	Balanced    madeBalancer        `json:"-"`
+	Sets        map[string][]string `json:"-"` // ipsets and their elements
 }
 
 func readRecorded(path string) (*recorded, error) {

@@ -53,6 +53,7 @@ type State interface {
 	Rules(netns uint32) (RuleSets, error)
 	programState
 	ipvsState
+	setState
 }
 
 // RuleSets are the rules of a namespace as the two backends of iptables hold

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// This file asks the running node what ipsets hold.
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pathtrace/pathtrace/tracer/ruleset/ipset"
+	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
+)
+
+// setEntry is an element of the sets that kube-proxy's ipvs mode writes: of hash:ip,port
+// with one address, of hash:ip,port,ip with two, of bitmap:port with none.
+type setEntry struct {
+	addr, second netip.Addr
+	proto        string
+	port         uint16
+}
+
+// String is the element as `ipset test` wants it: "10.96.0.20,tcp:80".
+func (e setEntry) String() string {
+	var parts []string
+	if e.addr.IsValid() {
+		parts = append(parts, e.addr.String(), fmt.Sprintf("%s:%d", e.proto, e.port))
+	} else {
+		parts = append(parts, fmt.Sprint(e.port))
+	}
+	if e.second.IsValid() {
+		parts = append(parts, e.second.String())
+	}
+	return strings.Join(parts, ",")
+}
+
+// setHolding is what an ipset was found to be.
+type setHolding int
+
+const (
+	setMissing setHolding = iota // there is no such set
+	setWithout                   // it does not hold the element
+	setHolds
+)
+
+// setState is what a diagnosis may ask about ipsets. Asking loads nothing, and holds none.
+type setState interface {
+	InSet(netns uint32, set string, e setEntry) (setHolding, error)
+}
+
+// ipProtocol is the number of a protocol that services are of; 0 for others.
+func ipProtocol(name string) uint8 {
+	switch name {
+	case "tcp":
+		return unix.IPPROTO_TCP
+	case "udp":
+		return unix.IPPROTO_UDP
+	case "sctp":
+		return unix.IPPROTO_SCTP
+	}
+	return 0
+}
+
+// InSet implements State.
+func (l *Live) InSet(netns uint32, set string, e setEntry) (setHolding, error) {
+	return ask(l, fmt.Sprint("ipset ", set, " ", e), netns, func() (found setHolding, err error) {
+		err = l.ns.Do(netns, func() error {
+			found, err = inSet(set, e)
+			return err
+		})
+		if err != nil {
+			return setMissing, fmt.Errorf("%s: %w", l.ns.Place(netns), err)
+		}
+		return found, nil
+	})
+}
+
+// inSet asks the calling thread's namespace.
+func inSet(name string, e setEntry) (found setHolding, err error) {
+	sets, err := ipset.Open()
+	if errors.Is(err, ipset.ErrNoSupport) {
+		return setMissing, nil
+	}
+	if err != nil {
+		return setMissing, err
+	}
+	defer func() { err = errors.Join(err, sets.Close()) }()
+	set, err := sets.Set(name)
+	if errors.Is(err, ipset.ErrNoSet) {
+		return setMissing, nil
+	}
+	if err != nil {
+		return setMissing, err
+	}
+	if dims := strings.Join(set.Dimensions(), ","); dims != e.dimensions() {
+		return setMissing, fmt.Errorf("ipset %s is of type %s, which does not hold %s", name, set.Type, e)
+	}
+	answer, err := sets.Contains(name, ipset.Element{Type: set.Type, IP: e.addr, Second: e.second, Port: e.port, Proto: ipProtocol(e.proto)})
+	switch {
+	case errors.Is(err, ipset.ErrNoSet):
+		return setMissing, nil
+	case err != nil:
+		return setMissing, err
+	case answer == packet.Yes:
+		return setHolds, nil
+	}
+	return setWithout, nil
+}
+
+// dimensions are those of the sets that hold such elements.
+func (e setEntry) dimensions() string {
+	switch {
+	case !e.addr.IsValid():
+		return "port"
+	case !e.second.IsValid():
+		return "ip,port"
+	}
+	return "ip,port,ip"
+}
