@@ -197,7 +197,7 @@ func (q *inquiry) tellFacts(c *claim, b *balancing) {
 	}
 	reuse, _ := q.sysctl(b.netns, "ipv4/vs/conn_reuse_mode")
 	tracked, _ := q.sysctl(b.netns, "ipv4/vs/conntrack")
-	if q.p.TCPFlags == "S" && reuse != 0 && tracked != 0 && lastAnswer(q.p) == "" {
-		c.missing = append(c.missing, "whether it came from a port whose last connection is not over: with conn_reuse_mode and conntrack set, IPVS drops the first packet of the new one, which is sent again after a second")
+	if state, _ := q.tracked(b.netns); q.p.TCPFlags == "S" && reuse != 0 && tracked != 0 && state == "" && lastAnswer(q.p) == "" {
+		c.missing = append(c.missing, "whether conntrack took it for one of the last connection from its port: IPVS drops it then, and takes it when it is sent again after a second (conn_reuse_mode)")
 	}
 }

@@ -74,6 +74,16 @@ func inXmit(answer string) *model.Packet {
 	})
 }
 
+func reusing(mode string) func(*recorded) {
+	return func(r *recorded) {
+		r.Places[nodeNS].Sysctls["ipv4/vs/conn_reuse_mode"], r.Places[nodeNS].Sysctls["ipv4/vs/conntrack"] = mode, "1"
+	}
+}
+
+func inState(state string) func(*model.Packet) {
+	return func(p *model.Packet) { p.Hops[1].CTState = state }
+}
+
 func TestIPVS(t *testing.T) {
 	block := func(kind int) func(*recorded) {
 		return func(r *recorded) {
@@ -109,8 +119,13 @@ func TestIPVS(t *testing.T) {
 			[]string{"leads to 10.244.1.9:8080, which is not a real server of it any more", "expire_nodest_conn is 0", "ipvsadm -Lnc: TCP SYN_RECV 10.244.1.2:40000 10.96.0.20:80 10.244.1.9:8080; it ends in 59 s"}, nil},
 		"dropped without a word": {inINPUT(nil), []func(*recorded){ipvsWith(server(podBServer, 1)), func(r *recorded) {
 			r.Places[nodeNS].Sysctls["ipv4/vs/conn_reuse_mode"], r.Places[nodeNS].Sysctls["ipv4/vs/conntrack"] = "1", "1"
-		}}, "unexplained-drop", Likely, []string{"service 10.96.0.20:80/TCP, which IPVS balances", "net.ipv4.vs.conn_reuse_mode = 1", "not known: whether it came from a port whose last connection is not over"}, []string{"has no real server"}},
-		"no service of IPVS": {inINPUT(func(p *model.Packet) { wasTold("icmp-port-unreachable")(p); p.DstPort = 81 }), []func(*recorded){ipvsWith()}, "unexplained-drop", Likely, nil, []string{"no real server", "which IPVS"}},
+		}}, "unexplained-drop", Likely, []string{"service 10.96.0.20:80/TCP, which IPVS balances", "net.ipv4.vs.conn_reuse_mode = 1"}, []string{"has no real server", "last connection"}},
+		"dropped, and conntrack's state not seen": {inINPUT(func(p *model.Packet) { p.Hops[1].CTState = "" }), []func(*recorded){ipvsWith(server(podBServer, 1)), reusing("1")}, "unexplained-drop", Likely, []string{"not known: whether conntrack took it for one of the last connection from its port"}, nil},
+		"from a port that is not over":            {inINPUT(inState("established")), []func(*recorded){ipvsWith(server(podBServer, 1)), reusing("1")}, "ipvs-rescheduled", Likely, []string{"first segment of a connection to service 10.96.0.20:80/TCP from a port of the client's (40000)", "conntrack's state of it at node (calia): established", "net.ipv4.vs.conn_reuse_mode = 1", "net.ipv4.vs.conntrack = 1", "a second later", "ipvsadm -Ln: -> 10.244.1.3:8080"}, []string{"which IPVS balances"}},
+		"reuse is off":                            {inINPUT(inState("established")), []func(*recorded){ipvsWith(server(podBServer, 1)), reusing("0")}, "unexplained-drop", Likely, nil, []string{"first segment"}},
+		"not the first segment":                   {inINPUT(func(p *model.Packet) { inState("established")(p); p.TCPFlags = "P." }), []func(*recorded){ipvsWith(server(podBServer, 1)), reusing("1")}, "unexplained-drop", Likely, nil, []string{"first segment"}},
+		"IPVS leaves conntrack out":               {inINPUT(inState("established")), []func(*recorded){ipvsWith(server(podBServer, 1)), reusing("1"), func(r *recorded) { r.Places[nodeNS].Sysctls["ipv4/vs/conntrack"] = "0" }}, "unexplained-drop", Likely, nil, []string{"first segment"}},
+		"no service of IPVS":                      {inINPUT(func(p *model.Packet) { wasTold("icmp-port-unreachable")(p); p.DstPort = 81 }), []func(*recorded){ipvsWith()}, "unexplained-drop", Likely, nil, []string{"no real server", "which IPVS"}},
 		"blackholed": {inXmit("icmp-host-unreachable"), []func(*recorded){ipvsWith(server(goneServer, 1)), func(r *recorded) { ipvsEntry(r, goneServer) }, block(unix.RTN_BLACKHOLE)}, "blackhole-route", Certain,
 			[]string{"IPVS has chosen real server 10.244.1.9:8080 for service 10.96.0.20:80/TCP", "blackhole 10.244.1.0/26", "no pod of this node has 10.244.1.9", "ipvsadm -Lnc: TCP SYN_RECV"}, nil},
 		"blackholed, entry gone": {inXmit("icmp-host-unreachable"), []func(*recorded){ipvsWith(server(goneServer, 1)), block(unix.RTN_BLACKHOLE)}, "blackhole-route", Likely,
@@ -195,6 +210,54 @@ func TestConnectionUnknownToIPVS(t *testing.T) {
 		}
 		if says := words(found[0]); tc.code == "ipvs-unknown" && (found[0].Confidence != Likely || !strings.Contains(says, "ipvsadm -Lnc has no TCP entry from 10.244.1.2:40000 to 10.96.0.20:80") || !strings.Contains(says, "node (calia) answered: tcp-reset")) {
 			t.Errorf("%s: %s", name, says)
+		}
+	}
+}
+
+// TestServerLeft: the first packet after its real server was taken out is dropped, where
+// IPVS is set to end entries that lead to such.
+func TestServerLeft(t *testing.T) {
+	before := func(to netip.AddrPort) *model.Packet {
+		p := arrived()
+		p.Time, p.Dst, p.DstPort = time.Now().Add(-2*time.Minute), virtual.Addr(), virtual.Port()
+		was, is := model.Endpoints{Src: podA, SrcPort: 40000, Dst: virtual.Addr(), DstPort: 80}, model.Endpoints{Src: podA, SrcPort: 40000, Dst: to.Addr(), DstPort: to.Port()}
+		p.Hops = append([]model.Hop{{Stage: model.StageNAT, Netns: nodeNS, Place: "node", Interface: "calib", IfIndex: 5, Hook: "OUTPUT", Before: &was, After: &is, NATBy: model.ByIPVS, CTState: "new"}}, p.Hops...)
+		return p
+	}
+	expires := func(value string) func(*recorded) {
+		return func(r *recorded) {
+			reusing("0")(r)
+			r.Places[nodeNS].Sysctls["ipv4/vs/expire_nodest_conn"] = value
+		}
+	}
+	const ended = "10.244.1.9:8080, to which IPVS has sent this connection to service 10.96.0.20:80/TCP so far, "
+	answer := reply(goneServer.Addr(), goneServer.Port())
+	for name, tc := range map[string]struct {
+		flags  string
+		server []node.RealServer
+		node   func(*recorded)
+		code   string
+		says   []string
+	}{
+		"taken out":                {"P.", []node.RealServer{server(podBServer, 1)}, expires("1"), "ipvs-rescheduled", []string{ended + "was taken out", "10.244.1.9:8080 is not among the real servers any more", "net.ipv4.vs.expire_nodest_conn = 1", "an earlier packet of it was translated from 10.96.0.20:80 to 10.244.1.9:8080", "have the client connect again"}},
+		"weight 0, new connection": {"S", []node.RealServer{server(goneServer, 0), server(podBServer, 1)}, expires("1"), "ipvs-rescheduled", []string{ended + "has weight 0", "ipvsadm -Ln: -> 10.244.1.9:8080 Masq, weight 0"}},
+		"weight 0, under way":      {"P.", []node.RealServer{server(goneServer, 0), server(podBServer, 1)}, expires("1"), "unexplained-drop", nil},
+		"it is there":              {"P.", []node.RealServer{server(goneServer, 1)}, expires("1"), "unexplained-drop", nil},
+		"entries are not ended":    {"P.", []node.RealServer{server(podBServer, 1)}, expires("0"), "unexplained-drop", nil},
+	} {
+		state := madeNode()
+		ipvsWith(tc.server...)(state)
+		tc.node(state)
+		p := inINPUT(func(p *model.Packet) { inState("established")(p); p.TCPFlags = tc.flags })
+		found := diagnoseAll(t, state, before(goneServer), answer, p)
+		if len(found) != 1 || found[0].Code != tc.code || found[0].Confidence != Likely {
+			t.Errorf("%s: %+v, want %s", name, found, tc.code)
+			continue
+		}
+		for _, says := range tc.says {
+			if !strings.Contains(words(found[0]), says) {
+				t.Errorf("%s: does not say %q:\n%s", name, says, words(found[0]))
+			}
 		}
 	}
 }

@@ -46,13 +46,18 @@ func replyNotTranslated(q *inquiry) *claim {
 		return c
 	}
 	if state, hop := q.tracked(t.hop.Netns); hop != nil {
-		c.evidence = append(c.evidence, fmt.Sprintf("conntrack's state of it at %s: %s", at(hop.Place, hop.Interface), state))
+		c.evidence = append(c.evidence, conntrackWords(state, hop))
 		c.missing = append(c.missing, "why NAT left it as it is")
 		c.fix = []string{"see the connection's entry: conntrack -L -d " + t.asked.Addr().String()}
 		return c
 	}
 	q.passedBy(c, t)
 	return c
+}
+
+// conntrackWords say what conntrack made of a packet, and where.
+func conntrackWords(state string, hop *model.Hop) string {
+	return fmt.Sprintf("conntrack's state of it at %s: %s", at(hop.Place, hop.Interface), state)
 }
 
 // passedBy: conntrack of the namespace that translated the request did not see the

@@ -13,8 +13,9 @@ import (
 )
 
 var causes = []cause{
-	// IPVS has nobody to send it to
+	// IPVS has nobody to send it to, or another
 	{"service-no-backend", noRealServer},
+	{"ipvs-rescheduled", rescheduled},
 	// a packet filter killed it
 	{"conntrack-insert", insertFailed},
 	{"queue-no-listener", queueNoListener},
