@@ -6,6 +6,8 @@
 package field
 
 import (
+	"slices"
+
 	"github.com/pathtrace/pathtrace/testenv/cluster"
 	"github.com/pathtrace/pathtrace/testenv/traffic"
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -33,11 +35,14 @@ func ipvsNode() []string {
 		"node1: ipset create KUBE-CLUSTER-IP hash:ip,port && ipset add KUBE-CLUSTER-IP " + balanced + ",tcp:80 && ipset add KUBE-CLUSTER-IP " + balanced + ",udp:80",
 		"node1: ipset create KUBE-IPVS-IPS hash:ip && ipset add KUBE-IPVS-IPS " + balanced,
 		"node1: ipset create KUBE-LOOP-BACK hash:ip,port,ip && ipset add KUBE-LOOP-BACK $SERVER,tcp:8080,$SERVER",
+		"node1: ipset create KUBE-NODE-PORT-TCP bitmap:port range 0-65535 && ipset create KUBE-NODE-PORT-LOCAL-TCP bitmap:port range 0-65535",
+		"node1: for s in EXTERNAL-IP EXTERNAL-IP-LOCAL LOAD-BALANCER LOAD-BALANCER-LOCAL; do ipset create KUBE-$s hash:ip,port; done",
 		`node1: iptables-legacy-restore -n <<'RULES'
 *nat
 :KUBE-SERVICES - [0:0]
 :KUBE-POSTROUTING - [0:0]
 :KUBE-MARK-MASQ - [0:0]
+:KUBE-NODE-PORT - [0:0]
 -A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
 -A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
 -A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
@@ -47,7 +52,9 @@ func ipvsNode() []string {
 -A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
 -A KUBE-POSTROUTING -m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE --random-fully
 -A KUBE-SERVICES ! -s 192.168.0.0/16 -m comment --comment "Kubernetes service cluster ip + port for masquerade purpose" -m set --match-set KUBE-CLUSTER-IP dst,dst -j KUBE-MARK-MASQ
+-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT
 -A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst,dst -j ACCEPT
+-A KUBE-NODE-PORT -p tcp -m comment --comment "Kubernetes nodeport TCP port for masquerade purpose" -m set --match-set KUBE-NODE-PORT-TCP dst -j KUBE-MARK-MASQ
 COMMIT
 *filter
 :KUBE-IPVS-FILTER - [0:0]
@@ -70,7 +77,9 @@ func toBalanced(proto string) traffic.Spec {
 	return traffic.Spec{Proto: proto, Src: client, Dst: balanced, Port: 80, Count: 2}
 }
 
-func ipvsCases() []Case {
+func ipvsCases() []Case { return slices.Concat(ipvsOneNode(), ipvsTwoNodes(), emptyServices()) }
+
+func ipvsOneNode() []Case {
 	calico := plain(cluster.CalicoLegacy, 1)
 	service := balanced + `:80`
 	at := func(c Case) Case {
@@ -171,6 +180,136 @@ for i in range(3): s.sendto(b"two",("` + balanced + `",80)); time.sleep(0.2)'`,
 			Want: Want{Code: "service-no-backend", Direction: model.Forward,
 				Says: []string{service, `192\.168\.166\.130:8080`, `expire_nodest_conn`}},
 		}),
+		at(Case{
+			Name: "ipvs-hairpin", Reports: []string{"kubernetes/kubernetes#85877", "kubernetes/kubernetes#53775", "cloudnativelabs/kube-router#189"},
+			Essence: "a pod asks its own service, IPVS sends it back to the pod, and the set of what is masqueraded for that lacks it",
+			Setup:   []string{"node1: ipvsadm -d -t " + service + " -r $SERVER:8080 && ipvsadm -a -t " + service + " -r $CLIENT:8080 -m && ipset add KUBE-LOOP-BACK $CLIENT,tcp:8080,$CLIENT"},
+			Break:   []string{"node1: ipset del KUBE-LOOP-BACK $CLIENT,tcp:8080,$CLIENT"},
+			Traffic: toBalanced("tcp"), Twin: true,
+			Want: Want{Code: "masquerade-missing", Direction: model.Forward,
+				Says:  []string{service, `the one who asks`, `ipset KUBE-LOOP-BACK does not hold 192\.168\.166\.129,tcp:8080,192\.168\.166\.129`, `by IPVS`, `start it again|write its sets and rules again`},
+				Never: []string{`accept_local`, `another host with the same address`}},
+		}),
+		at(Case{
+			Name: "ipvs-server-replaced", Reports: []string{"kubernetes/kubernetes#81775"},
+			Essence: "the real server of a running flow is taken out: IPVS drops the next packet to end its entry, and sends those after it elsewhere (expire_nodest_conn=1)",
+			Setup:   []string{"node1: rm -f $DIR/asked $DIR/removed"},
+			During:  []string{"node1: sh -c 'while ! [ -e $DIR/asked ]; do sleep 0.1; done; ipvsadm -d -u " + service + " -r $SERVER:8080; ipvsadm -a -u " + service + " -r $SERVER:9090 -m; touch $DIR/removed' &"},
+			Command: `client: python3 -c 'import os,socket,time
+d=os.environ["DIR"];s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.bind(("",5353));s.settimeout(1);s.sendto(b"one",("` + balanced + `",80))
+try: s.recv(9)
+except TimeoutError: pass
+open(d+"/asked","w").close()
+for i in range(50):
+ if os.path.exists(d+"/removed"): break
+ time.sleep(0.1)
+s.sendto(b"two",("` + balanced + `",80)); time.sleep(0.5)'`,
+			Healthy: &traffic.Spec{Proto: "udp", Src: client, Dst: balanced, Port: 80, Count: 2},
+			Src:     client, Dst: balanced,
+			Want: Want{Code: "ipvs-rescheduled", Direction: model.Forward,
+				Says: []string{service, `192\.168\.166\.130:8080, to which IPVS has sent this connection`, `was taken out`, `expire_nodest_conn = 1`, `conntrack's state of it`, `gets another real server`}},
+		}),
+		at(Case{
+			Name: "ipvs-port-reused", Reports: []string{"kubernetes/kubernetes#70747", "cloudnativelabs/kube-router#544", "kubernetes/kubernetes#81775"},
+			Essence: "a client connects from the port of a connection whose last ACK was lost: IPVS drops the SYN to choose a real server anew, and takes it a second later",
+			Setup: append([]string{"node1: ipvsadm -A -t " + balanced + ":90 -s rr && ipvsadm -a -t " + balanced + ":90 -r $SERVER:9090 -m && ipset add KUBE-CLUSTER-IP " + balanced + ",tcp:90",
+				"node1: sysctl -qw net.ipv4.vs.conn_reuse_mode=0", "client: sysctl -qw net.ipv4.tcp_tw_reuse=1"}, closing("server", "192.168.166.130", "9090")...),
+			Break: []string{"node1: sysctl -qw net.ipv4.vs.conn_reuse_mode=1"}, // the kernel's default
+			// the client's last ACK is lost on its way out, so that conntrack waits for it
+			Command: `client: python3 -c 'import socket,subprocess,time
+def connect():
+ s=socket.socket();s.setsockopt(1,2,1);s.bind(("",5353));s.settimeout(5);s.connect(("` + balanced + `",90));return s
+s=connect();s.sendall(b"one");s.recv(9)
+subprocess.run("iptables-legacy -I OUTPUT -p tcp --sport 5353 --tcp-flags FIN,SYN,RST,ACK ACK -j DROP",shell=True,check=True)
+s.close();time.sleep(1.5)
+subprocess.run("iptables-legacy -F OUTPUT",shell=True,check=True)
+s=connect();s.sendall(b"two");s.recv(9)'`,
+			Healthy: &traffic.Spec{Proto: "tcp", Src: client, Dst: balanced, Port: 80, Count: 2},
+			Src:     client, Dst: balanced,
+			Want: Want{Code: "ipvs-rescheduled", Direction: model.Forward, Besides: []string{"rule-drop"},
+				Says: []string{balanced + `:90`, `first segment of a connection`, `port of the client's \(5353\)`, `conn_reuse_mode = 1`, `vs\.conntrack = 1`, `a second later`, `established`}},
+		}),
+	}
+}
+
+// closing listens, and closes what it has answered once.
+func closing(place, address, port string) []string {
+	return []string{
+		place + ": python3 -c 'import socket\ns=socket.create_server((\"" + address + "\"," + port + "))\nwhile 1:\n c,_=s.accept()\n for d in iter(lambda:c.recv(999),b\"\"): c.sendall(d)\n c.close()' &",
+		place + ": for i in $(seq 100); do bash -c 'exec 3<>/dev/tcp/" + address + "/" + port + "' 2>/dev/null && exit 0; sleep 0.1; done; exit 1",
+	}
+}
+
+// balancer is the address of a balancer in the nodes' own network.
+const balancer = "172.30.0.100"
+
+// ipvsTwoNodes: the real server is not on the node that balances.
+func ipvsTwoNodes() []Case {
+	at := func(c Case) Case {
+		c.Node, c.Tools, c.Modules = plain(cluster.CalicoLegacy, 2), ipvsTools, ipvsModules
+		c.Setup = join(ipvsNode(), []string{"node1: ipset add KUBE-NODE-PORT-TCP 30080 && ipvsadm -A -t $NODE1:30080 -s rr && ipvsadm -a -t $NODE1:30080 -r $WEB2:8080 -m"}, c.Setup)
+		return c
+	}
+	fromOutside := traffic.Spec{Proto: "tcp", Src: "external", Source: cluster.ExternalAddr, Dst: "172.30.0.1", Port: 30080, Count: 2}
+	return []Case{
+		at(Case{
+			Name: "ipvs-nodeport-source", Reports: []string{"kubernetes/kubernetes#53393", "kubernetes/kubernetes#73300"},
+			Essence: "a node port's real server is on another node, and the set by which it is masqueraded lacks the port: answers go to the client past the node",
+			Break:   []string{"node1: ipset del KUBE-NODE-PORT-TCP 30080"},
+			Traffic: fromOutside, Twin: true,
+			Want: Want{Code: "masquerade-missing", Direction: model.Forward,
+				Says: []string{`172\.30\.0\.1:30080`, `ipset KUBE-NODE-PORT-TCP does not hold 30080`, `with the source 172\.30\.0\.9`, `past this node`, `by IPVS`}},
+		}),
+		at(Case{
+			Name: "ipvs-untracked", Reports: []string{"kubernetes/kubernetes#53393", "cloudnativelabs/kube-router#544"},
+			Essence: "net.ipv4.vs.conntrack was set to 0: IPVS takes what it sends out of conntrack, and nothing masquerades it",
+			Break:   []string{"node1: sysctl -qw net.ipv4.vs.conntrack=0"},
+			Traffic: fromOutside,
+			Want: Want{Code: "masquerade-missing", Direction: model.Forward,
+				Says: []string{`172\.30\.0\.1:30080`, `net\.ipv4\.vs\.conntrack = 0`, `sysctl -w net\.ipv4\.vs\.conntrack=1`}},
+		}),
+		at(Case{
+			Name: "ipvs-own-source", Reports: []string{"kubernetes/kubernetes#65158"},
+			Essence: "the node itself asks a service with the service's own address as source, and no rule marks it to be masqueraded",
+			Setup:   []string{"node1: ipvsadm -d -t " + balanced + ":80 -r $SERVER:8080 && ipvsadm -a -t " + balanced + ":80 -r $WEB2:8080 -m"},
+			Break:   []string{"node1: iptables-legacy -t nat -D KUBE-SERVICES 1"},
+			Traffic: traffic.Spec{Proto: "tcp", Src: "node1", Dst: balanced, Port: 80, Count: 2}, Src: "node", Dst: balanced, Twin: true,
+			Want: Want{Code: "masquerade-missing", Direction: model.Forward,
+				Says: []string{balanced + `:80`, `with the source 10\.96\.0\.20`, `kube-ipvs0`, `no rule of KUBE-SERVICES has --match-set KUBE-CLUSTER-IP dst,dst and -j KUBE-MARK-MASQ`, `by IPVS`}},
+		}),
+		at(Case{
+			Name: "ipvs-arp-answered", Reports: []string{"metallb/metallb#153", "kubermatic/kubermatic#7309"},
+			Essence: "a node without an endpoint answers ARP for a balancer's address, which it has on kube-ipvs0 (no strictARP), and gets what MetalLB gave to another node",
+			Setup: []string{"node1: sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
+				"node1: ip addr add " + balancer + "/32 dev kube-ipvs0 && ipset add KUBE-LOAD-BALANCER " + balancer + ",tcp:80 && ipset add KUBE-LOAD-BALANCER-LOCAL " + balancer + ",tcp:80 && ipvsadm -A -t " + balancer + ":80 -s rr",
+				"node1: iptables-legacy -I KUBE-IPVS-FILTER -m set --match-set KUBE-LOAD-BALANCER dst,dst -j RETURN",
+				"node2: ip link add kube-ipvs0 type dummy && ip addr add " + balancer + "/32 dev kube-ipvs0 && ipvsadm -A -t " + balancer + ":80 -s rr && ipvsadm -a -t " + balancer + ":80 -r $WEB2:8080 -m"},
+			// both answer now; the router takes what came from node1
+			Break: []string{"node1: sysctl -qw net.ipv4.conf.all.arp_ignore=0",
+				"outside: ping -qc1 -W2 $NODE1 >/dev/null; set -- $(ip neigh show $NODE1); ip neigh replace " + balancer + " lladdr $5 dev $3"},
+			Traffic: traffic.Spec{Proto: "tcp", Src: "external", Source: cluster.ExternalAddr, Dst: balancer, Port: 80, Count: 2},
+			Want: Want{Code: "service-no-backend", Confidence: "certain", Direction: model.Forward,
+				Says: []string{balancer + `:80`, `no real server`, `answers ARP for 172\.30\.0\.100 on eth0`, `arp_ignore = 0`, `strictARP`, `arping`}},
+		}),
+		at(Case{
+			Name: "ipvs-direct", Reports: []string{"acassen/keepalived#1551", "acassen/keepalived#1827"},
+			Essence: "direct routing (ipvsadm -g): the real server does not take what it is sent, and its answers never pass this node anyway",
+			Setup: join([]string{"node1: ipvsadm -A -t " + balanced + ":8181 -s rr && ipvsadm -a -t " + balanced + ":8181 -r $NODE2 -g && ipset add KUBE-CLUSTER-IP " + balanced + ",tcp:8181",
+				"node2: sysctl -qw net.ipv4.conf.all.arp_ignore=1 && ip addr add " + balanced + "/32 dev lo", "outside: ip route add " + balanced + "/32 via $NODE1"},
+				closing("node2", balanced, "8181")),
+			Break:   []string{"node2: iptables-legacy -I INPUT -p tcp --dport 8181 -j DROP"},
+			Traffic: traffic.Spec{Proto: "tcp", Src: "external", Source: cluster.ExternalAddr, Dst: balanced, Port: 8181, Count: 2},
+			Want: Want{Code: "left-node", Direction: model.Forward, Exit: wellHere,
+				Says:  []string{balanced + `:8181`, `IPVS sent it on with its destination as it was`, `ipvsadm -Ln: -> 172\.30\.0\.2:8181 Route`, `method Route`, `do not come back this way`, `on the real server 172\.30\.0\.2`},
+				Never: []string{`kubectl`}},
+		}),
+	}
+}
+
+// emptyServices are those without endpoints in kube-proxy's other modes.
+func emptyServices() []Case {
+	calico := plain(cluster.CalicoLegacy, 1)
+	return []Case{
 		{
 			Name: "empty-service", Reports: []string{"projectcalico/calico#2024", "kubernetes/kubernetes#97360"},
 			Essence: "a service has no endpoints, and kube-proxy rejects what is for it",

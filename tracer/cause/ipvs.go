@@ -171,6 +171,7 @@ func (q *inquiry) tellBalancing(c *claim) {
 		q.tellFacts(c, b)
 	}
 	c.evidence = append(c.evidence, b.words()...)
+	q.tellARP(c, b.asked.Addr())
 }
 
 // tellTaken says what else is known of the real server that was chosen.

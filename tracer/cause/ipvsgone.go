@@ -10,6 +10,7 @@ package cause
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -41,8 +42,9 @@ func unknownToIPVS(q *inquiry) *claim {
 	if t := q.translatedBefore(); t != nil && t.ipvs {
 		t.tell(c, "an earlier packet of it")
 	}
-	c.missing = []string{"why the entry is gone: they end when nothing was sent for a while, with their service, or are deleted"}
-	c.fix = entryFix
+	c.missing = []string{"why the entry is gone: they end when nothing was sent for a while, with their service, or are deleted; one that began over another node has its entry there"}
+	c.fix = slices.Clone(entryFix)
+	q.tellARP(c, e.Dst)
 	return c
 }
 

@@ -116,6 +116,7 @@ func noRealServer(q *inquiry) *claim {
 		c.missing = []string{"what was missing when it came: the real servers were read right after"}
 		c.fix = append([]string{"watch them: ipvsadm -Ln"}, endpointFixes("")...)
 	}
+	q.tellARP(c, b.asked.Addr())
 	return c
 }
 
