@@ -19,9 +19,9 @@ import (
 
 // answering is an interface on which the node answers ARP for a service's address.
 type answering struct {
-	addr         netip.Addr
-	parked, link *node.Link
-	own          netip.Prefix // by which others on that link ask ARP for the address
+	addr netip.Addr
+	link *node.Link
+	own  netip.Prefix // by which others on that link ask ARP for the address
 }
 
 // answersARP tells whether the packet came by an interface on which the node answers for
@@ -29,7 +29,8 @@ type answering struct {
 func (q *inquiry) answersARP(addr netip.Addr) *answering {
 	self := q.state.Node()
 	parked := q.linkNamed(self, parking)
-	if !addr.Is4() || parked == nil || q.holderOf(self, addr) != parked {
+	holder := q.holderOf(self, addr) // the first that has it: not one on the wire
+	if !addr.Is4() || parked == nil || holder == nil || holder.Index != parked.Index {
 		return nil
 	}
 	var at *model.Hop
@@ -56,7 +57,7 @@ func (q *inquiry) answersARP(addr netip.Addr) *answering {
 	}
 	for _, p := range link.Addrs {
 		if !p.IsSingleIP() && p.Contains(addr) {
-			return &answering{addr, parked, link, p}
+			return &answering{addr, link, p}
 		}
 	}
 	return nil
