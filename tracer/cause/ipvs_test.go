@@ -240,7 +240,9 @@ func TestServerLeft(t *testing.T) {
 		says   []string
 	}{
 		"taken out":                {"P.", []node.RealServer{server(podBServer, 1)}, expires("1"), "ipvs-rescheduled", []string{ended + "was taken out", "10.244.1.9:8080 is not among the real servers any more", "net.ipv4.vs.expire_nodest_conn = 1", "an earlier packet of it was translated from 10.96.0.20:80 to 10.244.1.9:8080", "have the client connect again"}},
-		"weight 0, new connection": {"S", []node.RealServer{server(goneServer, 0), server(podBServer, 1)}, expires("1"), "ipvs-rescheduled", []string{ended + "has weight 0", "ipvsadm -Ln: -> 10.244.1.9:8080 Masq, weight 0"}},
+		"weight 0, new connection": {"S", []node.RealServer{server(goneServer, 0), server(podBServer, 1)}, expires("1"), "ipvs-rescheduled", []string{ended + "has weight 0", "net.ipv4.vs.expire_nodest_conn = 1", "ipvsadm -Ln: -> 10.244.1.9:8080 Masq, weight 0"}},
+		"by the entry alone":       {"P.", []node.RealServer{server(podBServer, 1)}, func(r *recorded) { expires("1")(r); ipvsEntry(r, goneServer) }, "ipvs-rescheduled", []string{ended + "was taken out", "ipvsadm -Lnc: TCP SYN_RECV"}},
+		"entry, and not ended":     {"P.", []node.RealServer{server(podBServer, 1)}, func(r *recorded) { expires("0")(r); ipvsEntry(r, goneServer) }, "service-no-backend", []string{"as long as that entry lives"}},
 		"weight 0, under way":      {"P.", []node.RealServer{server(goneServer, 0), server(podBServer, 1)}, expires("1"), "unexplained-drop", nil},
 		"it is there":              {"P.", []node.RealServer{server(goneServer, 1)}, expires("1"), "unexplained-drop", nil},
 		"entries are not ended":    {"P.", []node.RealServer{server(podBServer, 1)}, expires("0"), "unexplained-drop", nil},

@@ -211,3 +211,31 @@ func TestConnectionsOfIPVSUnread(t *testing.T) {
 		}
 	}
 }
+
+// TestServersUnlisted: where real servers cannot be read, none is told as missing.
+func TestServersUnlisted(t *testing.T) {
+	const gap = "no answer"
+	for name, tc := range map[string]struct {
+		packet *model.Packet
+		code   string
+	}{
+		"in INPUT": {inINPUT(wasTold("icmp-port-unreachable")), "unexplained-drop"},
+		"sent on":  {sentAs(inHook("INPUT"), inHook("OUTPUT")), "left-node"},
+		"midway": {dead("NO_SOCKET", "tcp_v4_rcv+0x1", func(p *model.Packet) {
+			p.Dst, p.DstPort, p.TCPFlags = virtual.Addr(), virtual.Port(), "P."
+			wasTold("tcp-reset")(p)
+		}), "ipvs-unknown"},
+	} {
+		state := madeNode()
+		ipvsWith()(state)
+		state.Places[nodeNS].Balanced.unlisted = errors.New(gap)
+		c := New(state, func(string) {})
+		c.Start(&model.Start{Type: model.TypeStart, Src: model.End{Given: "a", Netns: podNS}, Dst: model.End{Given: virtual.Addr().String()}})
+		tc.packet.ID = 1
+		c.Packet(tc.packet)
+		found := c.Findings()
+		if len(found) != 1 || found[0].Code != tc.code || strings.Contains(words(found[0]), "real server in IPVS") || strings.Contains(words(found[0]), "without a real server") || !strings.Contains(words(found[0]), "not known: "+gap) {
+			t.Errorf("%s: %+v, want %s", name, found, tc.code)
+		}
+	}
+}

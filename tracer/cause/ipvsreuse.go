@@ -60,21 +60,22 @@ func (q *inquiry) serverLeft(b *balancing) *claim {
 	if !ok || expire == 0 {
 		return nil
 	}
-	t := q.leftServer(b)
-	if t == nil {
+	to, t := q.leftServer(b)
+	if !to.IsValid() {
 		return nil
 	}
 	gone := "was taken out"
-	evidence := fmt.Sprintf("%s is not among the real servers any more", t.to)
-	if b.lists(t.to) {
-		gone, evidence = "has weight 0", "net.ipv4.vs.expire_nodest_conn = 1: a new connection does not go on to a real server of weight 0"
+	if b.lists(to) {
+		gone = "has weight 0"
 	}
-	c := &claim{summary: fmt.Sprintf("%s, to which IPVS has sent this connection to %s so far, %s: IPVS ends the entry (expire_nodest_conn is %d) and drops the packet that it came to it with; what is sent next gets another real server", t.to, b.name(), gone, expire)}
-	t.tell(c, "an earlier packet of it")
-	if !b.lists(t.to) {
-		c.evidence = append(c.evidence, fmt.Sprintf("net.ipv4.vs.expire_nodest_conn = %d", expire))
+	c := &claim{summary: fmt.Sprintf("%s, to which IPVS has sent this connection to %s so far, %s: IPVS ends the entry (expire_nodest_conn is %d) and drops the packet that it came to it with; what is sent next gets another real server", to, b.name(), gone, expire)}
+	if t != nil {
+		t.tell(c, "an earlier packet of it")
 	}
-	c.evidence = append(c.evidence, evidence)
+	c.evidence = append(c.evidence, fmt.Sprintf("net.ipv4.vs.expire_nodest_conn = %d", expire))
+	if !b.lists(to) {
+		c.evidence = append(c.evidence, fmt.Sprintf("%s is not among the real servers any more", to))
+	}
 	c.fix = []string{"nothing, if it is one packet while the service's pods are replaced: send again",
 		"if connections are to end in order before: give the pods time to (terminationGracePeriodSeconds, a preStop hook), kube-proxy keeps a real server with weight 0 while connections to it are open"}
 	if midway(q.p) {
@@ -83,26 +84,31 @@ func (q *inquiry) serverLeft(b *balancing) *claim {
 	return c
 }
 
-// leftServer is how an earlier packet from the same socket was sent to a real server that
-// gets nothing more; nil: none was.
-func (q *inquiry) leftServer(b *balancing) *translation {
+// leftServer is the real server that the connection went to so far and that gets nothing
+// more of it: by how an earlier packet from the same socket was sent, or by IPVS's entry,
+// while that is still there. Invalid: there is none.
+func (q *inquiry) leftServer(b *balancing) (netip.AddrPort, *translation) {
+	ends := func(to netip.AddrPort) bool {
+		i := slices.IndexFunc(b.servers, func(r node.RealServer) bool { return r.Addr == to })
+		return i < 0 || b.servers[i].Weight == 0 && q.p.TCPFlags == "S"
+	}
 	client := netip.AddrPortFrom(q.p.Src, q.p.SrcPort)
 	var left []*translation
 	for key, t := range q.mem.dnat {
-		if key.proto != q.p.Proto || !t.ipvs || t.asked != b.asked || netip.AddrPortFrom(t.hop.Before.Src, t.hop.Before.SrcPort) != client {
-			continue
-		}
-		i := slices.IndexFunc(b.servers, func(r node.RealServer) bool { return r.Addr == t.to })
-		if i < 0 || b.servers[i].Weight == 0 && q.p.TCPFlags == "S" {
+		if key.proto == q.p.Proto && t.ipvs && t.asked == b.asked && netip.AddrPortFrom(t.hop.Before.Src, t.hop.Before.SrcPort) == client && ends(t.to) {
 			left = append(left, t)
 		}
 	}
-	if len(left) == 0 {
-		return nil
+	if len(left) > 0 {
+		t := slices.MinFunc(left, func(a, b *translation) int { // any, the same each time
+			return cmp.Or(a.to.Addr().Compare(b.to.Addr()), cmp.Compare(a.to.Port(), b.to.Port()))
+		})
+		return t.to, t
 	}
-	return slices.MinFunc(left, func(a, b *translation) int { // any, the same each time
-		return cmp.Or(a.to.Addr().Compare(b.to.Addr()), cmp.Compare(a.to.Port(), b.to.Port()))
-	})
+	if b.conn != nil && ends(b.conn.Real) {
+		return b.conn.Real, nil
+	}
+	return netip.AddrPort{}, nil
 }
 
 // portReused: a connection begins from a port whose last one is not over for conntrack.

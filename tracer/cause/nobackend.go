@@ -84,9 +84,10 @@ func noRealServer(q *inquiry) *claim {
 	}
 	told := lastAnswer(q.p) == "icmp-port-unreachable"
 	switch {
-	case !told && b.conn != nil && !b.lists(b.conn.Real):
+	case told:
+	case b.conn != nil && !b.lists(b.conn.Real):
 		return q.pinned(b)
-	case !told:
+	default:
 		return nil
 	}
 	c := &claim{certain: true, balanced: true, subject: "ipvs " + b.service.String(), evidence: []string{q.where() + ", by none of its rules",
@@ -133,9 +134,14 @@ func (b *balancing) serverList() string {
 	return strings.Join(names, ", ")
 }
 
-// pinned: IPVS's entry of the connection leads to a real server that was taken out. Unless
-// it is set to end such entries, it drops what follows, and answers nothing.
+// pinned: IPVS's entry of the connection leads to a real server that was taken out. It
+// drops what follows, and answers nothing, unless it is set to end such entries
+// (ipvs-rescheduled).
 func (q *inquiry) pinned(b *balancing) *claim {
+	expire, known := q.sysctl(b.netns, "ipv4/vs/expire_nodest_conn")
+	if known && expire != 0 {
+		return nil
+	}
 	real := b.conn.Real
 	c := &claim{balanced: true, subject: "ipvs " + b.service.String() + real.String(),
 		summary: fmt.Sprintf("IPVS's entry of this connection to %s leads to %s, which is not a real server of it any more: IPVS drops what belongs to the connection", b.name(), real)}
@@ -144,12 +150,10 @@ func (q *inquiry) pinned(b *balancing) *claim {
 		c.evidence[n] += fmt.Sprintf("; it ends in %d s", b.conn.Expires)
 	}
 	c.missing = []string{"that it died for this: the kernel gives no reason of its own"}
-	if value, ok := q.sysctl(b.netns, "ipv4/vs/expire_nodest_conn"); ok {
-		c.evidence = append(c.evidence, fmt.Sprintf("net.ipv4.vs.expire_nodest_conn = %d", value))
-		if value == 0 {
-			c.summary += " as long as that entry lives (expire_nodest_conn is 0)"
-			c.fix = []string{"have IPVS end such entries: sysctl -w net.ipv4.vs.expire_nodest_conn=1 (kube-proxy sets it so in ipvs mode: see what sets it back)"}
-		}
+	if known {
+		c.evidence = append(c.evidence, "net.ipv4.vs.expire_nodest_conn = 0")
+		c.summary += " as long as that entry lives (expire_nodest_conn is 0)"
+		c.fix = []string{"have IPVS end such entries: sysctl -w net.ipv4.vs.expire_nodest_conn=1 (kube-proxy sets it so in ipvs mode: see what sets it back)"}
 	}
 	c.fix = append(c.fix, "have the client open a new connection, of another port: it goes to a real server that there is", "or wait: ipvsadm -Lnc shows when the entry ends; what is dropped does not make it live longer")
 	return c

@@ -355,6 +355,7 @@ type madeBalancer struct {
 	servers     map[string][]node.RealServer // by the service's address
 	connections []node.BalancedConnection
 	unread      error // they cannot be looked through
+	unlisted    error // real servers cannot be read
 }
 
 // VirtualServices implements State.
@@ -372,7 +373,7 @@ func (r *recorded) RealServers(netns uint32, s node.VirtualService) ([]node.Real
 	if err != nil {
 		return nil, err
 	}
-	return p.Balanced.servers[s.Addr.String()], nil
+	return p.Balanced.servers[s.Addr.String()], p.Balanced.unlisted
 }
 
 // BalancedConnection implements State.
