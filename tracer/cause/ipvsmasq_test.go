@@ -159,7 +159,8 @@ func TestUnmasqueraded(t *testing.T) {
 			p.Src, p.Dst, p.DstPort = client, asked.Addr(), asked.Port()
 			before, after := model.Endpoints{Src: client, SrcPort: 40000, Dst: asked.Addr(), DstPort: asked.Port()}, model.Endpoints{Src: client, SrcPort: 40000, Dst: remote, DstPort: 8080}
 			nat := model.Hop{Stage: model.StageNAT, Netns: nodeNS, Place: "node", Interface: "vxlan.calico", IfIndex: 3, Hook: "OUTPUT", Before: &before, After: &after, NATBy: model.ByIPVS, CTState: "new"}
-			p.Hops = slices.Insert(p.Hops, 1, inHook("INPUT"), nat)
+			local := model.Hop{Stage: model.StageRoute, Netns: nodeNS, Place: "node", Interface: "eth0", IfIndex: 2, Route: &model.Route{Type: "local"}} // before IPVS has it
+			p.Hops = slices.Insert(p.Hops, 1, local, inHook("INPUT"), nat)
 			if more != nil {
 				more(p)
 			}
@@ -174,13 +175,13 @@ func TestUnmasqueraded(t *testing.T) {
 		}
 	}
 	source := func(p *model.Packet) {
-		was := *p.Hops[2].After
+		was := *p.Hops[3].After
 		is := was
 		is.Src = node1
-		p.Hops = slices.Insert(p.Hops, 3, model.Hop{Stage: model.StageNAT, Netns: nodeNS, Place: "node", Hook: "POSTROUTING", Before: &was, After: &is, CTState: "new"})
+		p.Hops = slices.Insert(p.Hops, 4, model.Hop{Stage: model.StageNAT, Netns: nodeNS, Place: "node", Hook: "POSTROUTING", Before: &was, After: &is, CTState: "new"})
 	}
-	ownService := sent(cluster.Addr(), cluster, func(p *model.Packet) { p.Hops = p.Hops[2:] }) // kube-ipvs0's address as source
-	marked := func(p *model.Packet) { p.Hops[2].Mark = 0x4000 }
+	ownService := sent(cluster.Addr(), cluster, func(p *model.Packet) { p.Hops = p.Hops[3:] }) // kube-ipvs0's address as source
+	marked := func(p *model.Packet) { p.Hops[3].Mark = 0x4000 }
 	const left = "packets of 172.30.0.254 to service 172.30.0.1:30080 left for the real server that IPVS chose (10.244.2.3:8080) with their source as it was"
 	for name, tc := range map[string]struct {
 		packet *model.Packet

@@ -235,6 +235,7 @@ func (q *inquiry) question(netns uint32) routing.Question {
 	at := q.lookedUp(netns)
 	e := model.Endpoints{Src: q.p.Src, SrcPort: q.p.SrcPort, Dst: q.p.Dst, DstPort: q.p.DstPort}
 	asked := routing.Question{IIF: routing.Loopback, Mark: q.markAt(netns, at)}
+	sent := q.sentOnAt(netns)
 	for i := range q.p.Hops[:at] {
 		h := &q.p.Hops[i]
 		if h.After != nil && !(h.Netns == netns && h.Hook == "POSTROUTING") {
@@ -248,6 +249,11 @@ func (q *inquiry) question(netns uint32) routing.Question {
 		asked.IIF = int(q.p.Hops[at].IfIndex) // a bridge receives what its port did
 	}
 	asked.Src, asked.Dst = e.Src, e.Dst
+	if sent >= 0 {
+		// IPVS asks for the way to the real server alone, as for what the node itself sends
+		// (do_output_route4, net/netfilter/ipvs/ip_vs_xmit.c, 5.17 to 7.3)
+		return routing.Question{IIF: routing.Loopback, Dst: e.Dst, Mark: routing.Of(uint32(0)), UID: routing.Of(uint32(0)), Proto: routing.Of(uint8(0))}
+	}
 	if proto, ok := protocols[q.p.Proto]; ok {
 		asked.Proto, asked.SrcPort, asked.DstPort = routing.Of(proto), e.SrcPort, e.DstPort
 	}
@@ -264,12 +270,28 @@ func (q *inquiry) lookedUp(netns uint32) int {
 			end = i + 1
 		}
 	}
-	for i := end - 1; i >= 0; i-- {
+	for i := end - 1; i > q.sentOnAt(netns); i-- {
 		if h := &q.p.Hops[i]; h.Netns == netns && h.Stage == model.StageRoute && q.ownLookup(h) {
 			return i
 		}
 	}
 	return end
+}
+
+// sentOnAt is the index of the hop by which IPVS was seen to send the packet to a real
+// server, if it did in a namespace last: its own look-up is not seen. -1: it did not.
+func (q *inquiry) sentOnAt(netns uint32) int {
+	for i := len(q.p.Hops) - 1; i >= 0; i-- {
+		h := &q.p.Hops[i]
+		switch {
+		case h.Netns != netns:
+		case redirected(h) && h.NATBy == model.ByIPVS:
+			return i
+		case h.Stage == model.StageDecapsulate, h.Hook == "PREROUTING" && h.Family != "bridge":
+			return -1 // it came in after that
+		}
+	}
+	return -1
 }
 
 // atRouting are the reasons for which a packet dies of the look-up itself.
