@@ -191,23 +191,27 @@ for i in range(3): s.sendto(b"two",("` + balanced + `",80)); time.sleep(0.2)'`,
 				Never: []string{`accept_local`, `another host with the same address`}},
 		}),
 		at(Case{
-			Name: "ipvs-server-replaced", Reports: []string{"kubernetes/kubernetes#81775"},
-			Essence: "the real server of a running flow is taken out: IPVS drops the next packet to end its entry, and sends those after it elsewhere (expire_nodest_conn=1)",
-			Setup:   []string{"node1: rm -f $DIR/asked $DIR/removed"},
-			During:  []string{"node1: sh -c 'while ! [ -e $DIR/asked ]; do sleep 0.1; done; ipvsadm -d -u " + service + " -r $SERVER:8080; ipvsadm -a -u " + service + " -r $SERVER:9090 -m; touch $DIR/removed' &"},
-			Command: `client: python3 -c 'import os,socket,time
-d=os.environ["DIR"];s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.bind(("",5353));s.settimeout(1);s.sendto(b"one",("` + balanced + `",80))
-try: s.recv(9)
-except TimeoutError: pass
-open(d+"/asked","w").close()
-for i in range(50):
- if os.path.exists(d+"/removed"): break
+			Name: "ipvs-server-ending", Reports: []string{"kubernetes/kubernetes#81775"},
+			Essence: "a real server is ending (weight 0), and a client that crashed connects from its old port again: IPVS drops the SYN, to choose another one",
+			Setup: append([]string{"node1: rm -f $DIR/asked $DIR/ending; ipvsadm -A -t " + balanced + ":90 -s rr && ipvsadm -a -t " + balanced + ":90 -r $SERVER:9090 -m && ipset add KUBE-CLUSTER-IP " + balanced + ",tcp:90"},
+				closing("server", "192.168.166.130", "9090")...),
+			During: []string{"node1: sh -c 'while ! [ -e $DIR/asked ]; do sleep 0.1; done; ipvsadm -e -t " + balanced + ":90 -r $SERVER:9090 -m -w 0; ipvsadm -a -t " + balanced + ":90 -r $SERVER:8080 -m; touch $DIR/ending' &"},
+			// nothing tells the server, or the node, that the first connection is over
+			Command: `client: python3 -c 'import os,socket,struct,subprocess,time
+def connect():
+ s=socket.socket();s.setsockopt(1,2,1);s.bind(("",5353));s.settimeout(5);s.connect(("` + balanced + `",90));return s
+d=os.environ["DIR"];s=connect();s.sendall(b"one");s.recv(9);s.setsockopt(1,13,struct.pack("ii",1,0))
+subprocess.run("iptables-legacy -I OUTPUT -p tcp --sport 5353 -j DROP",shell=True,check=True)
+s.close();open(d+"/asked","w").close()
+for i in range(100):
+ if os.path.exists(d+"/ending"): break
  time.sleep(0.1)
-s.sendto(b"two",("` + balanced + `",80)); time.sleep(0.5)'`,
-			Healthy: &traffic.Spec{Proto: "udp", Src: client, Dst: balanced, Port: 80, Count: 2},
+subprocess.run("iptables-legacy -F OUTPUT",shell=True,check=True)
+s=connect();s.sendall(b"two");s.recv(9)'`,
+			Healthy: &traffic.Spec{Proto: "tcp", Src: client, Dst: balanced, Port: 80, Count: 2},
 			Src:     client, Dst: balanced,
-			Want: Want{Code: "ipvs-rescheduled", Direction: model.Forward,
-				Says: []string{service, `192\.168\.166\.130:8080, to which IPVS has sent this connection`, `was taken out`, `expire_nodest_conn = 1`, `conntrack's state of it`, `gets another real server`}},
+			Want: Want{Code: "ipvs-rescheduled", Direction: model.Forward, Besides: []string{"rule-drop"},
+				Says: []string{balanced + `:90`, `192\.168\.166\.130:9090, to which IPVS has sent this connection`, `has weight 0`, `expire_nodest_conn = 1`, `conntrack's state of it`, `gets another real server`}},
 		}),
 		at(Case{
 			Name: "ipvs-port-reused", Reports: []string{"kubernetes/kubernetes#70747", "cloudnativelabs/kube-router#544", "kubernetes/kubernetes#81775"},
@@ -240,8 +244,12 @@ func closing(place, address, port string) []string {
 	}
 }
 
-// balancer is the address of a balancer in the nodes' own network.
-const balancer = "172.30.0.100"
+const (
+	// balancer is the address of a balancer in the nodes' own network.
+	balancer = "172.30.0.100"
+	// direct is the address of a service that IPVS balances by direct routing.
+	direct = "10.96.0.40"
+)
 
 // ipvsTwoNodes: the real server is not on the node that balances.
 func ipvsTwoNodes() []Case {
@@ -273,7 +281,7 @@ func ipvsTwoNodes() []Case {
 			Essence: "the node itself asks a service with the service's own address as source, and no rule marks it to be masqueraded",
 			Setup:   []string{"node1: ipvsadm -d -t " + balanced + ":80 -r $SERVER:8080 && ipvsadm -a -t " + balanced + ":80 -r $WEB2:8080 -m"},
 			Break:   []string{"node1: iptables-legacy -t nat -D KUBE-SERVICES 1"},
-			Traffic: traffic.Spec{Proto: "tcp", Src: "node1", Dst: balanced, Port: 80, Count: 2}, Src: "node", Dst: balanced, Twin: true,
+			Traffic: traffic.Spec{Proto: "tcp", Src: "node1", Dst: balanced, Port: 80, Count: 2}, Src: balanced, Dst: balanced, Twin: true,
 			Want: Want{Code: "masquerade-missing", Direction: model.Forward,
 				Says: []string{balanced + `:80`, `with the source 10\.96\.0\.20`, `kube-ipvs0`, `no rule of KUBE-SERVICES has --match-set KUBE-CLUSTER-IP dst,dst and -j KUBE-MARK-MASQ`, `by IPVS`}},
 		}),
@@ -294,13 +302,14 @@ func ipvsTwoNodes() []Case {
 		at(Case{
 			Name: "ipvs-direct", Reports: []string{"acassen/keepalived#1551", "acassen/keepalived#1827"},
 			Essence: "direct routing (ipvsadm -g): the real server does not take what it is sent, and its answers never pass this node anyway",
-			Setup: join([]string{"node1: ipvsadm -A -t " + balanced + ":8181 -s rr && ipvsadm -a -t " + balanced + ":8181 -r $NODE2 -g && ipset add KUBE-CLUSTER-IP " + balanced + ",tcp:8181",
-				"node2: sysctl -qw net.ipv4.conf.all.arp_ignore=1 && ip addr add " + balanced + "/32 dev lo", "outside: ip route add " + balanced + "/32 via $NODE1"},
-				closing("node2", balanced, "8181")),
+			// none of kube-proxy's, whose rules would masquerade it
+			Setup: join([]string{"node1: ip addr add " + direct + "/32 dev kube-ipvs0 && ipvsadm -A -t " + direct + ":8181 -s rr && ipvsadm -a -t " + direct + ":8181 -r $NODE2 -g",
+				"node2: sysctl -qw net.ipv4.conf.all.arp_ignore=1 && ip addr add " + direct + "/32 dev lo", "outside: ip route add " + direct + "/32 via $NODE1"},
+				closing("node2", direct, "8181")),
 			Break:   []string{"node2: iptables-legacy -I INPUT -p tcp --dport 8181 -j DROP"},
-			Traffic: traffic.Spec{Proto: "tcp", Src: "external", Source: cluster.ExternalAddr, Dst: balanced, Port: 8181, Count: 2},
+			Traffic: traffic.Spec{Proto: "tcp", Src: "external", Source: cluster.ExternalAddr, Dst: direct, Port: 8181, Count: 2},
 			Want: Want{Code: "left-node", Direction: model.Forward, Exit: wellHere,
-				Says:  []string{balanced + `:8181`, `IPVS sent it on with its destination as it was`, `ipvsadm -Ln: -> 172\.30\.0\.2:8181 Route`, `method Route`, `do not come back this way`, `on the real server 172\.30\.0\.2`},
+				Says:  []string{direct + `:8181`, `IPVS sent it on with its destination as it was`, `ipvsadm -Ln: -> 172\.30\.0\.2:8181 Route`, `method Route`, `do not come back this way`, `on the real server 172\.30\.0\.2`},
 				Never: []string{`kubectl`}},
 		}),
 	}

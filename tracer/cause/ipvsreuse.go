@@ -9,10 +9,12 @@ package cause
 //
 //   - the first segment of a TCP connection, where its own entry is in TIME_WAIT and
 //     conn_reuse_mode is set, or its real server has weight 0 and expire_nodest_conn is set,
-//   - any packet whose real server was taken out, where expire_nodest_conn is set
+//   - any packet whose real server was taken out, where expire_nodest_conn is set; since
+//     Linux 5.9 such entries are ended by themselves right after, so that few packets meet one
 //
-// (ip_vs_in_hook, ip_vs_conn_uses_old_conntrack, net/netfilter/ipvs/ip_vs_core.c and
-// include/net/ip_vs.h, 5.17 to 7.3). A packet that conntrack counts to no old connection is
+// (ip_vs_in_hook, ip_vs_conn_uses_old_conntrack, ip_vs_expire_nodest_conn_flush,
+// net/netfilter/ipvs/ip_vs_core.c, ip_vs_conn.c and include/net/ip_vs.h,
+// 5.17 to 7.3). A packet that conntrack counts to no old connection is
 // not dropped. Before Linux 5.9 it was if net.ipv4.vs.conntrack was set.
 
 import (
