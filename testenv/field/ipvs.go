@@ -197,16 +197,15 @@ for i in range(3): s.sendto(b"two",("` + balanced + `",80)); time.sleep(0.2)'`,
 				closing("server", "192.168.166.130", "9090")...),
 			During: []string{"node1: sh -c 'while ! [ -e $DIR/asked ]; do sleep 0.1; done; ipvsadm -e -t " + balanced + ":90 -r $SERVER:9090 -m -w 0; ipvsadm -a -t " + balanced + ":90 -r $SERVER:8080 -m; touch $DIR/ending' &"},
 			// nothing tells the server, or the node, that the first connection is over
-			Command: `client: python3 -c 'import os,socket,struct,subprocess,time
+			Break: []string{"client: iptables-legacy -A OUTPUT -p tcp -m mark --mark 7 -j DROP"},
+			Command: `client: python3 -c 'import os,socket,struct,time
 def connect():
  s=socket.socket();s.setsockopt(1,2,1);s.bind(("",5353));s.settimeout(5);s.connect(("` + balanced + `",90));return s
 d=os.environ["DIR"];s=connect();s.sendall(b"one");s.recv(9);s.setsockopt(1,13,struct.pack("ii",1,0))
-subprocess.run("iptables-legacy -I OUTPUT -p tcp --sport 5353 -j DROP",shell=True,check=True)
-s.close();open(d+"/asked","w").close()
+s.setsockopt(1,36,7);s.close();open(d+"/asked","w").close()
 for i in range(100):
  if os.path.exists(d+"/ending"): break
  time.sleep(0.1)
-subprocess.run("iptables-legacy -F OUTPUT",shell=True,check=True)
 s=connect();s.sendall(b"two");s.recv(9)'`,
 			Healthy: &traffic.Spec{Proto: "tcp", Src: client, Dst: balanced, Port: 80, Count: 2},
 			Src:     client, Dst: balanced,
@@ -218,15 +217,14 @@ s=connect();s.sendall(b"two");s.recv(9)'`,
 			Essence: "a client connects from the port of a connection whose last ACK was lost: IPVS drops the SYN to choose a real server anew, and takes it a second later",
 			Setup: append([]string{"node1: ipvsadm -A -t " + balanced + ":90 -s rr && ipvsadm -a -t " + balanced + ":90 -r $SERVER:9090 -m && ipset add KUBE-CLUSTER-IP " + balanced + ",tcp:90",
 				"node1: sysctl -qw net.ipv4.vs.conn_reuse_mode=0", "client: sysctl -qw net.ipv4.tcp_tw_reuse=1"}, closing("server", "192.168.166.130", "9090")...),
-			Break: []string{"node1: sysctl -qw net.ipv4.vs.conn_reuse_mode=1"}, // the kernel's default
+			Break: []string{"node1: sysctl -qw net.ipv4.vs.conn_reuse_mode=1", // the kernel's default
+				"client: iptables-legacy -A OUTPUT -p tcp -m mark --mark 7 --tcp-flags FIN,SYN,RST,ACK ACK -j DROP"},
 			// the client's last ACK is lost on its way out, so that conntrack waits for it
-			Command: `client: python3 -c 'import socket,subprocess,time
+			Command: `client: python3 -c 'import socket,time
 def connect():
  s=socket.socket();s.setsockopt(1,2,1);s.bind(("",5353));s.settimeout(5);s.connect(("` + balanced + `",90));return s
 s=connect();s.sendall(b"one");s.recv(9)
-subprocess.run("iptables-legacy -I OUTPUT -p tcp --sport 5353 --tcp-flags FIN,SYN,RST,ACK ACK -j DROP",shell=True,check=True)
-s.close();time.sleep(1.5)
-subprocess.run("iptables-legacy -F OUTPUT",shell=True,check=True)
+s.setsockopt(1,36,7);s.close();time.sleep(1.5)
 s=connect();s.sendall(b"two");s.recv(9)'`,
 			Healthy: &traffic.Spec{Proto: "tcp", Src: client, Dst: balanced, Port: 80, Count: 2},
 			Src:     client, Dst: balanced,

@@ -79,7 +79,11 @@ func (q *inquiry) sentByIPVS() *balancing {
 	if way.through < 0 && !way.out && (way.forwarded || !q.holds(self, e.Dst) || !slices.ContainsFunc(b.servers, sendsOn)) {
 		return nil
 	}
-	q.findEntry(b, netip.AddrPortFrom(e.Src, e.SrcPort))
+	client := netip.AddrPortFrom(e.Src, e.SrcPort)
+	if h := q.newSource(); h != nil { // POSTROUTING comes after IPVS
+		client = netip.AddrPortFrom(h.Before.Src, h.Before.SrcPort)
+	}
+	q.findEntry(b, client)
 	return b
 }
 

@@ -64,10 +64,18 @@ func TestSentByIPVS(t *testing.T) {
 		code    string
 		says    []string
 	}{
-		"Route":                             {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Route"), []func(*recorded){local}, "left-node", []string{past, "with its method Route", "ipvsadm -Ln: -> 172.30.0.2:80 Route", "for service 10.96.0.20:80/TCP"}},
-		"Tunnel":                            {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Tunnel"), []func(*recorded){local}, "left-node", []string{past, "with its method Tunnel"}},
-		"no local route any more":           {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Route"), nil, "left-node", []string{past}},
-		"its entry":                         {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Route"), []func(*recorded){local, func(r *recorded) { ipvsEntry(r, netip.AddrPortFrom(node2, 80)) }}, "left-node", []string{past, "on the real server 172.30.0.2:80"}},
+		"Route":                   {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Route"), []func(*recorded){local}, "left-node", []string{past, "with its method Route", "ipvsadm -Ln: -> 172.30.0.2:80 Route", "for service 10.96.0.20:80/TCP"}},
+		"Tunnel":                  {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Tunnel"), []func(*recorded){local}, "left-node", []string{past, "with its method Tunnel"}},
+		"no local route any more": {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Route"), nil, "left-node", []string{past}},
+		"its entry":               {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Route"), []func(*recorded){local, func(r *recorded) { ipvsEntry(r, netip.AddrPortFrom(node2, 80)) }}, "left-node", []string{past, "on the real server 172.30.0.2:80"}},
+		"its entry, masqueraded since": {func() *model.Packet {
+			p := sentAs(inHook("INPUT"), inHook("OUTPUT"))
+			was := model.Endpoints{Src: podA, SrcPort: 40000, Dst: virtual.Addr(), DstPort: 80}
+			is := was
+			is.Src = node1
+			p.Hops = slices.Insert(p.Hops, len(p.Hops)-1, model.Hop{Stage: model.StageNAT, Netns: nodeNS, Place: "node", Interface: "eth0", IfIndex: 2, Hook: "POSTROUTING", Before: &was, After: &is, CTState: "new"})
+			return p
+		}(), direct("Route"), []func(*recorded){local, func(r *recorded) { ipvsEntry(r, netip.AddrPortFrom(node2, 80)) }}, "left-node", []string{past, "on the real server 172.30.0.2:80"}},
 		"the service is gone":               {sentAs(inHook("INPUT"), inHook("OUTPUT")), nil, []func(*recorded){local, none}, "left-node", []string{past, "Route or Tunnel"}},
 		"by mark, the address elsewhere":    {sentAs(inHook("INPUT"), inHook("OUTPUT")), direct("Route"), []func(*recorded){lost}, "left-node", []string{past}},
 		"the node's own":                    {own(sentAs(inHook("OUTPUT"))), direct("Route"), []func(*recorded){local}, "left-node", []string{past}},
