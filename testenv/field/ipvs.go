@@ -6,6 +6,7 @@
 package field
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
@@ -122,6 +123,14 @@ func ipvsOneNode() []Case {
 			Src:     client, Dst: balanced,
 			Want: Want{Code: "neighbor-failed", Direction: model.Forward,
 				Says: []string{service, `IPVS`, `172\.30\.0\.77`, `ipvsadm -Ln`}},
+		}),
+		at(Case{
+			Name: "ipvs-own-stale", Reports: []string{"kubernetes/kubernetes#72270"},
+			Essence: "the node itself asks a service, from an address of its own, and the real server has nobody who listens any more",
+			Break:   []string{"node1: ipvsadm -d -t " + service + " -r $SERVER:8080", "node1: ipvsadm -a -t " + service + " -r $SERVER:8099 -m"},
+			Traffic: traffic.Spec{Proto: "tcp", Src: "node1", Source: netip.MustParseAddr("172.30.0.1"), Dst: balanced, Port: 80, Count: 2}, Src: "node", Dst: balanced,
+			Want: Want{Code: "no-listener", Direction: model.Forward,
+				Says: []string{`8099`, service + ` was asked, and redirected there by IPVS of this node`, `ipvsadm -Ln: -> 192\.168\.166\.130:8099`}, Never: []string{`nat rule`, `conntrack's entry`}},
 		}),
 		at(Case{
 			Name: "ipvs-input-rule", Reports: []string{"kubernetes/kubernetes#98465", "cloudnativelabs/kube-router#604"},
@@ -279,7 +288,7 @@ func ipvsTwoNodes() []Case {
 			Essence: "the node itself asks a service with the service's own address as source, and no rule marks it to be masqueraded",
 			Setup:   []string{"node1: ipvsadm -d -t " + balanced + ":80 -r $SERVER:8080 && ipvsadm -a -t " + balanced + ":80 -r $WEB2:8080 -m"},
 			Break:   []string{"node1: iptables-legacy -t nat -D KUBE-SERVICES 1"},
-			Traffic: traffic.Spec{Proto: "tcp", Src: "node1", Dst: balanced, Port: 80, Count: 2}, Src: balanced, Dst: balanced, Twin: true,
+			Traffic: traffic.Spec{Proto: "tcp", Src: "node1", Dst: balanced, Port: 80, Count: 2}, Src: "any", Dst: balanced, Twin: true,
 			Want: Want{Code: "masquerade-missing", Direction: model.Forward,
 				Says: []string{balanced + `:80`, `with the source 10\.96\.0\.20`, `kube-ipvs0`, `no rule of KUBE-SERVICES has --match-set KUBE-CLUSTER-IP dst,dst and -j KUBE-MARK-MASQ`, `by IPVS`}},
 		}),

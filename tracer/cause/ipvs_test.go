@@ -350,3 +350,22 @@ func TestEmptyService(t *testing.T) {
 		}
 	}
 }
+
+// TestOwnToServiceNotSeen: the node's own packets to a service of IPVS have the service's
+// address as source, so that who asks for the node's sees none.
+func TestOwnToServiceNotSeen(t *testing.T) {
+	for name, tc := range map[string]struct {
+		src uint32
+		dst netip.Addr
+		say bool
+	}{"the node": {nodeNS, virtual.Addr(), true}, "to another address": {nodeNS, remote, false}, "somebody else": {0, virtual.Addr(), false}} {
+		state := madeNode()
+		ipvsWith()(state)
+		c := New(state, nil)
+		c.Start(&model.Start{Type: model.TypeStart, Src: model.End{Given: "node", Netns: tc.src}, Dst: model.End{Given: "it", Addresses: model.Prefixes{netip.PrefixFrom(tc.dst, 32)}}})
+		found := c.Findings()
+		if len(found) != 1 || found[0].Code != "not-sent" || strings.Contains(words(found[0]), "pathtrace --src any --dst 10.96.0.20") != tc.say || strings.Contains(words(found[0]), "ip addr: kube-ipvs0 has 10.96.0.20") != tc.say {
+			t.Errorf("%s: %+v", name, found)
+		}
+	}
+}

@@ -22,6 +22,7 @@ func notSent(c *Collector) []*found {
 	if src.Netns == 0 || src.Netns == q.state.Node() {
 		claim.evidence = append(claim.evidence, fmt.Sprintf("the source %s is no pod of this node, so its own side could not be looked at", src.Given))
 		claim.fix = []string{"trace on the node that has the source, while it sends"}
+		q.ownToService(claim)
 	} else {
 		q.senderSide(claim, src.Netns)
 	}
@@ -29,6 +30,22 @@ func notSent(c *Collector) []*found {
 	claim.missing = append(append(claim.missing, q.gaps...), unwatched(&c.start)...)
 	claim.fix = append(claim.fix, "send while it traces: append -- COMMAND, or use --probe", "see what the source sends instead: --dst any")
 	return []*found{{claim: claim}}
+}
+
+// ownToService: what the node itself sends to a service whose address kube-ipvs0 has has
+// that very address as source, unless the program chose another: the kernel takes the one
+// that the local route names. It is none of the node's for whoever asks for those.
+func (q *inquiry) ownToService(c *claim) {
+	self := q.state.Node()
+	if q.start.Src.Netns != self || len(q.start.Dst.Addresses) == 0 {
+		return
+	}
+	dst := q.start.Dst.Addresses[0].Addr()
+	if l := q.holderOf(self, dst); l == nil || l.Name != parking {
+		return
+	}
+	c.evidence = append(c.evidence, fmt.Sprintf("ip addr: %s has %s", parking, dst))
+	c.fix = []string{fmt.Sprintf("what this node itself sends to %s mostly has that very address as source, which is not counted as this node's: pathtrace --src any --dst %s", dst, dst)}
 }
 
 // senderSide looks at the pod's own interface, route and neighbour.
