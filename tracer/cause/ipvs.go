@@ -120,6 +120,10 @@ func (b *balancing) lists(addr netip.AddrPort) bool {
 	return slices.ContainsFunc(b.servers, func(r node.RealServer) bool { return r.Addr == addr })
 }
 
+// closed is the state of an entry whose connection was reset. It ends after 10 s
+// (tcp_timeouts, net/netfilter/ipvs/ip_vs_proto_tcp.c, 5.17 to 7.3): nobody would find it.
+const closed = "CLOSE"
+
 // words are the service and its real servers as ipvsadm has them, and the entry of the
 // connection.
 func (b *balancing) words() []string {
@@ -134,7 +138,7 @@ func (b *balancing) words() []string {
 		}
 		says = append(says, "ipvsadm -Ln: -> "+r.String())
 	}
-	if b.conn != nil {
+	if b.conn != nil && b.conn.State != closed {
 		says = append(says, "ipvsadm -Lnc: "+b.conn.String())
 	}
 	return says

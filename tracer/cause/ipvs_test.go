@@ -128,6 +128,10 @@ func TestIPVS(t *testing.T) {
 		"no service of IPVS":                      {inINPUT(func(p *model.Packet) { wasTold("icmp-port-unreachable")(p); p.DstPort = 81 }), []func(*recorded){ipvsWith()}, "unexplained-drop", Likely, nil, []string{"no real server", "which IPVS"}},
 		"blackholed": {inXmit("icmp-host-unreachable"), []func(*recorded){ipvsWith(server(goneServer, 1)), func(r *recorded) { ipvsEntry(r, goneServer) }, block(unix.RTN_BLACKHOLE)}, "blackhole-route", Certain,
 			[]string{"IPVS has chosen real server 10.244.1.9:8080 for service 10.96.0.20:80/TCP", "blackhole 10.244.1.0/26", "no pod of this node has 10.244.1.9", "ipvsadm -Lnc: TCP SYN_RECV"}, nil},
+		"blackholed, entry closed": {inXmit("icmp-host-unreachable"), []func(*recorded){ipvsWith(server(goneServer, 1)), func(r *recorded) {
+			ipvsEntry(r, goneServer)
+			r.Places[nodeNS].Balanced.connections[0].State = "CLOSE"
+		}, block(unix.RTN_BLACKHOLE)}, "blackhole-route", Certain, []string{"10.244.1.9:8080"}, []string{"ipvsadm -Lnc", "not known: which real server"}},
 		"blackholed, entry gone": {inXmit("icmp-host-unreachable"), []func(*recorded){ipvsWith(server(goneServer, 1)), block(unix.RTN_BLACKHOLE)}, "blackhole-route", Likely,
 			[]string{"10.244.1.9:8080", "not known: which real server it was for"}, nil},
 		"without a route": {inXmit("icmp-host-unreachable"), []func(*recorded){ipvsWith(server(goneServer, 1)), func(r *recorded) {

@@ -146,7 +146,7 @@ func (q *inquiry) pinned(b *balancing) *claim {
 	c := &claim{balanced: true, subject: "ipvs " + b.service.String() + real.String(),
 		summary: fmt.Sprintf("IPVS's entry of this connection to %s leads to %s, which is not a real server of it any more: IPVS drops what belongs to the connection", b.name(), real)}
 	c.evidence = append([]string{q.where() + ", by none of its rules"}, b.words()...)
-	if n := len(c.evidence) - 1; n > 0 { // the entry is the last of its words
+	if n := len(c.evidence) - 1; b.conn.State != closed { // the entry is the last of its words
 		c.evidence[n] += fmt.Sprintf("; it ends in %d s", b.conn.Expires)
 	}
 	c.missing = []string{"that it died for this: the kernel gives no reason of its own"}
