@@ -77,6 +77,7 @@ var leavings = []struct {
 	{"tunnel-broken", astray(notVXLAN)},
 	{"bgp-blocked", bgpAstray},
 	{"misrouted", misrouted},
+	{"misrouted", redirectedAway},
 }
 
 // note keeps why a packet that leaves goes another way than it should.
@@ -179,7 +180,10 @@ func leftNode(q *inquiry, p *peer) *claim {
 	c := &claim{subject: by, certain: true, summary: fmt.Sprintf("packets to %s left this node by %s in good order, and no answer came back while it was traced: look on next where they arrive", farWords(p), by)}
 	if h := q.newSource(); h != nil {
 		q.leftAs(c, h, farWords(p), by)
+	} else if b := q.bareSource(p); b != nil {
+		q.leftBare(c, b, p)
 	}
+	q.tellSeveral(c)
 	balanced := q.sentByIPVS()
 	if balanced == nil { // the way that IPVS sends is that to the real server
 		q.tellSent(c)

@@ -92,6 +92,11 @@ func (q *inquiry) behind(at *model.Hop) string {
 	h := lastHop(q.p, func(h *model.Hop) bool {
 		return h.Netns == at.Netns && (h.Stage == model.StageEncapsulate && h.Tunnel != nil || h.Stage == model.StageRoute && h.Route != nil && h.Route.IfIndex == at.IfIndex && h.Route.Gateway != "")
 	})
+	if h != nil && h.Route != nil && ofTable(h) {
+		if w, hops := q.severalHops(at); hops > 1 || q.learned(w) != nil {
+			h = nil
+		}
+	}
 	switch {
 	case h == nil:
 		return "what is behind " + at.Interface

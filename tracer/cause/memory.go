@@ -47,6 +47,7 @@ type memory struct {
 	askers    askers
 	exchanges exchanges
 	near      near
+	outsiders map[netip.Addr]outsider
 }
 
 // podsFresh is how long the list of pods' addresses is good for.
@@ -139,7 +140,7 @@ func (m *memory) room(now time.Time) bool {
 }
 
 func newMemory() memory {
-	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[dnatKey]*translation), began: make(map[peerKey]*beginning), lost: make(map[uint64]*model.Packet), counted: make(map[uint32]node.ConntrackStats), history: newHistory(), askers: newAskers(), exchanges: newExchanges(), near: newNear()}
+	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[dnatKey]*translation), began: make(map[peerKey]*beginning), lost: make(map[uint64]*model.Packet), counted: make(map[uint32]node.ConntrackStats), history: newHistory(), askers: newAskers(), exchanges: newExchanges(), near: newNear(), outsiders: make(map[netip.Addr]outsider)}
 }
 
 // see takes a finished packet, and gives the far end off this node that it is the
@@ -150,6 +151,7 @@ func (m *memory) see(p *model.Packet) *peer {
 		m.passed[p.Direction]++
 	}
 	m.seeArrived(p)
+	m.seeOutsider(p)
 	m.seeBeginning(p)
 	m.seeTranslation(p)
 	if p.OwnAnswer {

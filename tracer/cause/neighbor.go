@@ -22,9 +22,10 @@ func neighborFailed(q *inquiry) *claim {
 		return nil
 	}
 	c := q.unanswered(a)
-	if !q.tellDetour(c, a.at) {
+	if a.hop.learned != nil || !q.tellDetour(c, a.at) { // what was learned counts before the tables
 		q.whoShouldAnswer(c, a.at, a.addr)
 	}
+	q.tellHops(c, a.at, a.hop)
 	return c
 }
 
@@ -32,6 +33,7 @@ func neighborFailed(q *inquiry) *claim {
 type asking struct {
 	at    *model.Hop // where it is asked
 	addr  netip.Addr
+	hop   nextHop // that addr is
 	entry node.Neighbor
 	known bool // there is an entry
 	told  bool // the kernel itself said so
@@ -45,7 +47,8 @@ func (q *inquiry) asking() *asking {
 	if !a.told && q.p.Outcome != model.Unknown || a.at == nil {
 		return nil
 	}
-	a.addr = q.nextHop(a.at)
+	a.hop = q.nextHop(a.at)
+	a.addr = a.hop.addr
 	a.entry, a.known = q.neighbor(a.at.Netns, int(a.at.IfIndex), a.addr)
 	if !a.told && !(a.known && a.entry.State&unanswered != 0) {
 		return nil
@@ -65,30 +68,11 @@ func (q *inquiry) unanswered(a *asking) *claim {
 	if a.known {
 		c.evidence = append(c.evidence, fmt.Sprintf("ip neigh: %s dev %s %s", a.addr, a.at.Interface, stateWords(a.entry.State)))
 	}
+	if a.known && answering(a.entry) {
+		c.certain = false // the kernel said that somebody was silent, not that this one was
+		c.missing = append(c.missing, fmt.Sprintf("whether it was %s that did not answer: it does by now", a.addr))
+	}
 	return c
-}
-
-// nextHop is the address that is asked for: the gateway of the route, or the
-// destination. Of what is inside a tunnel already it is that of the outer header.
-func (q *inquiry) nextHop(at *model.Hop) netip.Addr {
-	h := lastHop(q.p, func(h *model.Hop) bool {
-		return h.Neighbor != nil && h.Netns == at.Netns && (h.IfIndex == at.IfIndex || h.Neighbor.Interface == at.Interface)
-	})
-	if h != nil {
-		if a, err := netip.ParseAddr(h.Neighbor.Address); err == nil {
-			return a
-		}
-	}
-	dst := endsAt(q.p).Dst
-	if far, _ := q.tunnelFar(at); far.IsValid() {
-		dst = far
-	} else if gw, err := netip.ParseAddr(q.route().Gateway); err == nil {
-		return gw
-	}
-	if r, ok := q.routeTo(at.Netns, dst); ok && r.Gateway.IsValid() {
-		return r.Gateway
-	}
-	return dst
 }
 
 func hopWords(hop, dst netip.Addr) string {

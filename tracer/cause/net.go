@@ -7,6 +7,7 @@ package cause
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"strconv"
@@ -83,6 +84,9 @@ func (q *inquiry) routeWords(netns uint32, r node.Route) string {
 	}
 	if kind := routeKinds[r.Type]; kind != "" {
 		says = kind + " " + says
+	}
+	if r.NHID != 0 {
+		says += fmt.Sprintf(" nhid %d", r.NHID)
 	}
 	if r.Gateway.IsValid() {
 		says += " via " + r.Gateway.String()

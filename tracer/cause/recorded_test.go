@@ -51,6 +51,8 @@ type recordedPlace struct {
 	Stats       node.ConntrackStats `json:"-"`
 	Balanced    madeBalancer        `json:"-"`
 	Sets        map[string][]string `json:"-"` // ipsets and their elements
+	// Learned are ways beside the tables, by destination.
+	Learned map[netip.Addr]node.UsedRoute `json:"-"`
 }
 
 func readRecorded(path string) (*recorded, error) {
@@ -261,6 +263,16 @@ func (r *recorded) Connection(netns uint32, f node.Flow) (node.Connection, bool,
 		}
 	}
 	return node.Connection{}, false, nil
+}
+
+// UsedRoute implements State.
+func (r *recorded) UsedRoute(netns uint32, q node.RouteQuestion) (node.UsedRoute, bool, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return node.UsedRoute{}, false, err
+	}
+	used, ok := p.Learned[q.Dst]
+	return used, ok, nil
 }
 
 // ConntrackStats implements State.

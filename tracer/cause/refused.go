@@ -118,6 +118,9 @@ func (q *inquiry) refusedByRoute(c *claim, w way, a routing.Answer) {
 	c.evidence = append(c.evidence, "the way to it: "+w.words())
 	q.tellMain(c, w, a)
 	q.tellLostRoute(c, dst)
+	if q.refusedOutsider(c, dst, r, words) {
+		return
+	}
 	if r.Protocol == protoFelix || r.Protocol == protoBIRD {
 		c.evidence = append(c.evidence, fmt.Sprintf("the route is Calico's (protocol %d): the blackhole for a block of its own, in which each pod has a route", r.Protocol))
 		c.fix = []string{

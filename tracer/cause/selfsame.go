@@ -46,9 +46,9 @@ func tunnelToSelf(q *inquiry) *claim {
 	if l == nil || l.Kind != "vxlan" {
 		return nil
 	}
-	hop := endsAt(q.p).Dst
-	if r, ok := q.routeTo(self, hop); ok && r.Gateway.IsValid() {
-		hop = r.Gateway
+	hop, one := q.hopTo(self, endsAt(q.p).Dst)
+	if !one {
+		return nil
 	}
 	entry, known := q.neighbor(self, l.Index, hop)
 	all, err := q.state.Neighbors(self)

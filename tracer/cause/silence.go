@@ -84,11 +84,8 @@ func (q *inquiry) senderSide(c *claim, pod uint32) {
 	}
 	c.evidence = append(c.evidence, "its way to "+dst.String()+": "+q.wayFor(pod, dst).words())
 	q.callsRefused(c, pod)
-	hop := dst
-	if r.Gateway.IsValid() {
-		hop = r.Gateway
-	}
-	if n, ok := q.neighbor(pod, r.LinkIndex, hop); ok {
+	hop, one := q.hopTo(pod, dst)
+	if n, ok := q.neighbor(pod, r.LinkIndex, hop); ok && one {
 		c.evidence = append(c.evidence, fmt.Sprintf("its neighbour %s is %s", hop, stateWords(n.State)))
 		if n.State&unanswered != 0 {
 			c.summary = fmt.Sprintf("no packet of the flow was seen: nobody answers the source pod's ARP for %s", hop)

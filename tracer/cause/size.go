@@ -31,6 +31,9 @@ func tooBig(q *inquiry) *claim {
 	}
 	c := &claim{certain: told, evidence: []string{q.died()}}
 	limit := "what the way allows"
+	if out == nil {
+		limit = q.learnedSize(c, limit)
+	}
 	if out != nil {
 		limit = fmt.Sprintf("%d bytes, the MTU of %s", out.MTU, out.Name)
 		c.evidence = append(c.evidence, fmt.Sprintf("ip link: %s; the packet has %d bytes and must not be fragmented", linkWords(out), q.p.Length))

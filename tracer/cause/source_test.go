@@ -35,7 +35,7 @@ func TestLeftWithAnotherSource(t *testing.T) {
 		"one of two":            {masked(floating), second, "left-node", "if 172.30.0.50 is a floating address", "in good order"},
 		"none of this node's":   {masked(floating), nil, "masquerade", "to 172.30.0.50, which no interface of this node has", "in good order"},
 		"a pod's":               {masked(podB), nil, "left-node", "with the source 10.244.1.3", ""},
-		"as it was":             {gone(far), nil, "left-node", "in good order", "source"},
+		"as it was":             {gone(far), nil, "left-node", "with the pod's own address 10.244.1.2", "in good order"},
 		"the rule is told, too": {masked(floating), nil, "masquerade", "rule 2 of POSTROUTING in nat: -A POSTROUTING -j MASQUERADE", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -54,6 +54,7 @@ type State interface {
 	programState
 	ipvsState
 	setState
+	hopState
 }
 
 // RuleSets are the rules of a namespace as the two backends of iptables hold

@@ -171,9 +171,9 @@ func tunnelLost(q *inquiry) *claim {
 // node that is.
 func (q *inquiry) forwardingOf(c *claim, l *node.Link) {
 	c.evidence = append(c.evidence, "ip link: "+linkWords(l))
-	hop := endsAt(q.p).Dst
-	if r, ok := q.routeTo(q.d.Netns, hop); ok && r.Gateway.IsValid() {
-		hop = r.Gateway
+	hop, one := q.hopTo(q.d.Netns, endsAt(q.p).Dst)
+	if !one {
+		return
 	}
 	entry, known := q.neighbor(q.d.Netns, l.Index, hop)
 	if !known || entry.State&unanswered != 0 {

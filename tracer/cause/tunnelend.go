@@ -37,7 +37,7 @@ func (q *inquiry) farEnd(tunnel *node.Link) netip.Addr {
 	case tunnel.Tunnel.Remote.IsValid():
 		return tunnel.Tunnel.Remote
 	}
-	if r, ok := q.routeTo(q.state.Node(), endsAt(q.p).Dst); ok && r.LinkIndex == tunnel.Index {
+	if r, ok := q.routeTo(q.state.Node(), endsAt(q.p).Dst); ok && r.LinkIndex == tunnel.Index && len(r.NextHops) < 2 {
 		return r.Gateway
 	}
 	return netip.Addr{}

@@ -78,9 +78,9 @@ func (q *inquiry) tunnelFar(at *model.Hop) (far netip.Addr, tunnel *node.Link) {
 // vtepOf is what a tunnel knows of the node that has the packet's destination: the
 // neighbour entry of the next hop, and the forwarding entry of its MAC.
 func (q *inquiry) vtepOf(tunnel *node.Link) (neighbor, forward node.Neighbor, ok bool) {
-	hop := endsAt(q.p).Dst
-	if r, found := q.routeTo(q.state.Node(), hop); found && r.Gateway.IsValid() {
-		hop = r.Gateway
+	hop, one := q.hopTo(q.state.Node(), endsAt(q.p).Dst)
+	if !one {
+		return neighbor, forward, false
 	}
 	return q.vtepBehind(tunnel, hop)
 }

@@ -117,6 +117,9 @@ func (w way) routeText(r node.Route) string {
 		if l := w.q.link(w.netns, h.LinkIndex); l != nil {
 			says += " dev " + l.Name
 		}
+		if h.Weight > 1 {
+			says += fmt.Sprintf(" weight %d", h.Weight)
+		}
 	}
 	if r.Metric != 0 {
 		says += fmt.Sprintf(" metric %d", r.Metric)
@@ -245,7 +248,8 @@ func (q *inquiry) question(netns uint32) routing.Question {
 			asked.IIF, asked.UID = int(h.IfIndex), routing.Of(uint32(0)) // sock_net_uid(net, NULL): the namespace's root
 		}
 	}
-	if at < len(q.p.Hops) && asked.IIF != routing.Loopback && q.p.Hops[at].IfIndex != 0 {
+	behind := at < len(q.p.Hops) && q.p.Hops[at].Stage == model.StageDrop && q.d.Stage == model.StageNeighbor // it died on its way out
+	if at < len(q.p.Hops) && !behind && asked.IIF != routing.Loopback && q.p.Hops[at].IfIndex != 0 {
 		asked.IIF = int(q.p.Hops[at].IfIndex) // a bridge receives what its port did
 	}
 	asked.Src, asked.Dst = e.Src, e.Dst

@@ -84,9 +84,13 @@ func (q *inquiry) wire() *wire {
 		return nil
 	}
 	w := &wire{from: station{netns: h.Netns, link: link}, to: q.dstBefore(i), by: h, place: h.Place}
-	if r, ok := q.routeTo(h.Netns, w.to); ok && r.Gateway.IsValid() {
-		w.to = r.Gateway
+	hop, one := q.hopTo(h.Netns, w.to)
+	if seen := q.seenNextHop(h, false); !one && !seen.IsValid() {
+		return nil // which of several it was sent to is not known
+	} else if !one {
+		hop = seen
 	}
+	w.to = hop
 	q.fillWire(w)
 	if h := lastHop(q.p, func(n *model.Hop) bool { return n.Neighbor != nil && n.Neighbor.MAC != "" && n.Netns == h.Netns }); h != nil && h.Neighbor.Address == w.to.String() {
 		w.seen = h.Neighbor.MAC

@@ -31,6 +31,7 @@ type Route struct {
 	Flags    int          // RTNH_F_*
 	Pref     int          // IPv6: ICMPV6_ROUTER_PREF_*: 0 medium, 1 high, 3 low
 	NextHops []NextHop    // of a route with several; else none
+	NHID     uint32       // the next hop object that it uses, as `ip nexthop` numbers it; 0: none
 }
 
 // NextHop is one of several ways of a route.
@@ -38,6 +39,7 @@ type NextHop struct {
 	LinkIndex int
 	Gateway   netip.Addr // invalid: directly connected
 	Flags     int        // RTNH_F_DEAD, RTNH_F_LINKDOWN, ... (linux/rtnetlink.h)
+	Weight    int        // its share among the route's others; 0: not told, which counts as 1
 }
 
 // Hops are the ways of a route, one or several.
@@ -65,7 +67,7 @@ func (n *Namespaces) Routes(inode uint32) (routes []Route, err error) {
 				routes = append(routes, r)
 			}
 		}
-		return nil
+		return fillNextHops(routes)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", n.Place(inode), err)
@@ -130,6 +132,8 @@ func (r *Route) take(kind uint16, value []byte, dstBits, srcBits uint8) (err err
 		r.Source, ok = netip.AddrFromSlice(value)
 	case unix.RTA_MULTIPATH:
 		r.NextHops, err = nextHops(value)
+	case rtaNHID:
+		ok = number32(value, &r.NHID)
 	}
 	if err == nil && !ok {
 		err = fmt.Errorf("attribute %d: %w", kind, errShort)
@@ -156,7 +160,7 @@ func nextHops(b []byte) (hops []NextHop, err error) {
 		if size < unix.SizeofRtNexthop || size > len(b) {
 			return nil, errShort
 		}
-		hop := NextHop{Flags: int(b[2]), LinkIndex: int(binary.NativeEndian.Uint32(b[4:]))}
+		hop := NextHop{Flags: int(b[2]), Weight: int(b[3]) + 1, LinkIndex: int(binary.NativeEndian.Uint32(b[4:]))}
 		attrs, err := nl.ParseRouteAttr(b[unix.SizeofRtNexthop:size])
 		if err != nil {
 			return nil, err
