@@ -38,7 +38,9 @@ func isUsed(c *Court, m []string, _ model.Finding) string {
 
 func hasLearned(c *Court, m []string, _ model.Finding) string {
 	command := append([]string{"ip", "route", "get", m[1]}, strings.Fields(m[2])...)
-	if !c.anywhere(func(says string) bool { return strings.Contains(strings.ReplaceAll(says, "\n", " ")+" ", " mtu "+m[3]+" ") }, command...) {
+	if !c.anywhere(func(says string) bool {
+		return strings.Contains(strings.ReplaceAll(says, "\n", " ")+" ", " mtu "+m[3]+" ")
+	}, command...) {
 		return "ip route get says no such mtu anywhere"
 	}
 	return ""

@@ -27,6 +27,8 @@ type nextHop struct {
 	// open: which of them it was is not known; addr is none of them then that is known
 	// to answer, unless all are.
 	open bool
+	// guessed: of addr there is no entry, but of all others there are that answer.
+	guessed bool
 	// learned is the way beside the table that leads to addr; nil: the table's route does.
 	learned *node.UsedRoute
 	way     way
@@ -63,6 +65,8 @@ func (q *inquiry) nextHop(at *model.Hop) nextHop {
 		n.addr, n.among = n.among[0], nil
 	default:
 		n.addr, n.open = q.silentOf(at, n.among)
+		_, known := q.neighbor(at.Netns, int(at.IfIndex), n.addr)
+		n.guessed = !known
 	}
 	return n
 }
@@ -224,6 +228,10 @@ func (q *inquiry) tellHops(c *claim, at *model.Hop, n nextHop) {
 		c.summary = fmt.Sprintf("a next hop of the route to %s does not answer on %s: one of %s", n.way.asked.Dst, at2(at), addrList(n.among))
 		c.missing = append(c.missing, "to which of them the packet was sent")
 	} else {
+		if n.guessed {
+			c.certain = false
+			c.missing = append(c.missing, fmt.Sprintf("that it was sent to %s: ip neigh has no entry of it, and of the others those that answer", n.addr))
+		}
 		c.summary += fmt.Sprintf(": it is one of the %d next hops of the route", len(n.among))
 		if len(well) > 0 {
 			c.summary += fmt.Sprintf(", and flows that the kernel's hash gives to others go by %s", strings.Join(well, ", "))
@@ -399,6 +407,10 @@ func (q *inquiry) learnedSize(c *claim, unknown string) string {
 	if w.asked.Dst.Is6() {
 		flag = " -6"
 	}
+	if use, ok := q.sysctl(q.d.Netns, "ipv4/ip_forward_use_pmtu"); ok && use != 0 && flag == "" {
+		c.evidence = append(c.evidence, fmt.Sprintf("net.ipv4.ip_forward_use_pmtu = %d", use))
+		c.fix = append(c.fix, "a node that passes on others' packets need not go by it: sysctl -w net.ipv4.ip_forward_use_pmtu=0")
+	}
 	c.fix = append(c.fix, fmt.Sprintf("if the way is wider by now: have what was learned forgotten: ip%s route flush cache", flag))
-	return fmt.Sprintf("%d bytes, which this node has learned for the way to %s from an ICMP error, and keeps for %d s more", used.MTU, w.asked.Dst, int(used.Expires.Seconds()))
+	return fmt.Sprintf("%d bytes, which this node has learned for the way to %s from an ICMP error", used.MTU, w.asked.Dst)
 }
