@@ -47,7 +47,6 @@ type memory struct {
 	askers    askers
 	exchanges exchanges
 	near      near
-	outsiders map[netip.Addr]outsider
 }
 
 // podsFresh is how long the list of pods' addresses is good for.
@@ -140,7 +139,7 @@ func (m *memory) room(now time.Time) bool {
 }
 
 func newMemory() memory {
-	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[dnatKey]*translation), began: make(map[peerKey]*beginning), lost: make(map[uint64]*model.Packet), counted: make(map[uint32]node.ConntrackStats), history: newHistory(), askers: newAskers(), exchanges: newExchanges(), near: newNear(), outsiders: make(map[netip.Addr]outsider)}
+	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[dnatKey]*translation), began: make(map[peerKey]*beginning), lost: make(map[uint64]*model.Packet), counted: make(map[uint32]node.ConntrackStats), history: newHistory(), askers: newAskers(), exchanges: newExchanges(), near: newNear()}
 }
 
 // see takes a finished packet, and gives the far end off this node that it is the
@@ -151,7 +150,7 @@ func (m *memory) see(p *model.Packet) *peer {
 		m.passed[p.Direction]++
 	}
 	m.seeArrived(p)
-	m.seeOutsider(p)
+	m.near.seeOutsider(p)
 	m.seeBeginning(p)
 	m.seeTranslation(p)
 	if p.OwnAnswer {

@@ -29,9 +29,11 @@ type near struct {
 	crowded, missed bool
 	// opened counts how often the opening segment of a connection arrived.
 	opened map[peerKey]int
+	// outsiders are addresses that sent from outside of the node.
+	outsiders map[netip.Addr]outsider
 }
 
-func newNear() near { return near{peers: make(map[peerKey]*peer), opened: make(map[peerKey]int)} }
+func newNear() near { return near{peers: make(map[peerKey]*peer), opened: make(map[peerKey]int), outsiders: make(map[netip.Addr]outsider)} }
 
 // ask notes a request. known are the exchanges with far ends: an answer that was told
 // before its request is among them.

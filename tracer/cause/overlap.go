@@ -30,23 +30,23 @@ type outsider struct {
 
 // seeOutsider notes a packet that came into the node as it is, by no tunnel; whether the
 // interface leads to a pod is asked when it matters.
-func (m *memory) seeOutsider(p *model.Packet) {
-	if len(p.Hops) == 0 || len(m.outsiders) >= maxOutsiders || p.OwnAnswer {
+func (n *near) seeOutsider(p *model.Packet) {
+	if len(p.Hops) == 0 || len(n.outsiders) >= maxOutsiders || p.OwnAnswer {
 		return
 	}
 	h := p.Hops[0]
 	if h.Place != "node" || h.Stage != model.StageReceive || h.IfIndex == 0 || slices.ContainsFunc(p.Hops, func(h model.Hop) bool { return h.Stage == model.StageDecapsulate }) {
 		return
 	}
-	if _, known := m.outsiders[p.Src]; !known {
-		m.outsiders[p.Src] = outsider{p.ID, h.Netns, int(h.IfIndex), h.Interface}
+	if _, known := n.outsiders[p.Src]; !known {
+		n.outsiders[p.Src] = outsider{p.ID, h.Netns, int(h.IfIndex), h.Interface}
 	}
 }
 
 // outsider tells that packets of an address came in from outside, by another interface
 // than one; nil: none did, or it is known to be on this node.
 func (q *inquiry) outsider(addr netip.Addr, notBy int) *outsider {
-	o, ok := q.mem.outsiders[addr]
+	o, ok := q.mem.near.outsiders[addr]
 	if !ok || o.netns != q.state.Node() {
 		return nil
 	}
