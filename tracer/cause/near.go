@@ -33,7 +33,9 @@ type near struct {
 	outsiders map[netip.Addr]outsider
 }
 
-func newNear() near { return near{peers: make(map[peerKey]*peer), opened: make(map[peerKey]int), outsiders: make(map[netip.Addr]outsider)} }
+func newNear() near {
+	return near{peers: make(map[peerKey]*peer), opened: make(map[peerKey]int), outsiders: make(map[netip.Addr]outsider)}
+}
 
 // ask notes a request. known are the exchanges with far ends: an answer that was told
 // before its request is among them.

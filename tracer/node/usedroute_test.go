@@ -70,9 +70,9 @@ func TestParseUsedRoute(t *testing.T) {
 func TestUsedRoute(t *testing.T) {
 	c := nodetest.New(t)
 	c.Add("n")
-	c.In("n", "ip link add up type veth peer name down", "ip link set down up", "ip addr add 192.0.2.1/24 dev up", "ip link set up up",
-		"ip nexthop add id 1 via 192.0.2.2 dev up", "ip nexthop add id 2 via 192.0.2.3 dev up", "ip nexthop add id 9 group 1/2,3",
-		"ip route add 198.51.100.0/24 nhid 1", "ip route add 203.0.113.0/24 nhid 9", "ip route add 198.18.0.0/15 nexthop via 192.0.2.2 dev up weight 1 nexthop via 192.0.2.3 dev up weight 5")
+	c.In("n", "ip link add net0 type veth peer name far", "ip link set dev far up", "ip addr add 192.0.2.1/24 dev net0", "ip link set net0 up",
+		"ip nexthop add id 1 via 192.0.2.2 dev net0", "ip nexthop add id 2 via 192.0.2.3 dev net0", "ip nexthop add id 9 group 1/2,3",
+		"ip route add 198.51.100.0/24 nhid 1", "ip route add 203.0.113.0/24 nhid 9", "ip route add 198.18.0.0/15 nexthop via 192.0.2.2 dev net0 weight 1 nexthop via 192.0.2.3 dev net0 weight 5")
 	ns, err := OpenNamespaces(c.Path("n"))
 	if err != nil {
 		t.Fatal(err)
