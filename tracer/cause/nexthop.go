@@ -45,15 +45,20 @@ func (q *inquiry) nextHop(at *model.Hop) nextHop {
 	}
 	n := nextHop{addr: dst, way: q.wayFor(at.Netns, dst)}
 	n.among = q.gatewaysBy(n.way, at)
-	if seen := q.seenNextHop(at, far.IsValid()); seen.IsValid() {
+	seen, learned := q.seenNextHop(at, far.IsValid()), q.learned(n.way)
+	if learned != nil && learned.LinkIndex == int(at.IfIndex) && learned.Gateway.IsValid() && (!seen.IsValid() || seen == learned.Gateway) {
+		n.addr, n.among, n.learned = learned.Gateway, nil, learned
+		return n
+	}
+	if seen.IsValid() {
 		n.addr = seen
 		if len(n.among) == 1 {
 			n.among = nil
 		}
 		return n
 	}
-	if learned := q.learned(n.way); learned != nil && learned.LinkIndex == int(at.IfIndex) && learned.Gateway.IsValid() {
-		n.addr, n.among, n.learned = learned.Gateway, nil, learned
+	if then := q.tableNextHop(at); len(n.among) < 2 && !far.IsValid() && then.IsValid() {
+		n.addr, n.among = then, nil
 		return n
 	}
 	switch len(n.among) {
@@ -86,6 +91,19 @@ func (q *inquiry) seenNextHop(at *model.Hop, tunnelled bool) netip.Addr {
 		return netip.Addr{} // the route is that of the inner packet
 	}
 	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageRoute && h.Route != nil && q.ownLookup(h) }); h != nil && h.Netns == at.Netns && !ofTable(h) {
+		if gw, err := netip.ParseAddr(h.Route.Gateway); err == nil {
+			return gw
+		}
+	}
+	return netip.Addr{}
+}
+
+// tableNextHop is the next hop that the table's look-up gave: that of the route then, or
+// the first of its next hops.
+func (q *inquiry) tableNextHop(at *model.Hop) netip.Addr {
+	if h := lastHop(q.p, func(h *model.Hop) bool {
+		return h.Stage == model.StageRoute && h.Route != nil && q.ownLookup(h) && h.Netns == at.Netns && ofTable(h)
+	}); h != nil {
 		if gw, err := netip.ParseAddr(h.Route.Gateway); err == nil {
 			return gw
 		}

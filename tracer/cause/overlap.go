@@ -51,7 +51,7 @@ func (q *inquiry) outsider(addr netip.Addr, notBy int) *outsider {
 		return nil
 	}
 	in := q.link(o.netns, o.index)
-	if in == nil || in.Index == notBy || in.Master != 0 && in.Master == notBy || in.PeerNetns != 0 && q.isMember(in.PeerNetns) || tunnelKindOf(in) != nil || in.Kind == "bridge" {
+	if in == nil || in.Index == notBy || in.Master != 0 && in.Master == notBy || in.PeerNetns != 0 && q.isMember(in.PeerNetns) || tunnelKindOf(in) != nil || in.Kind == "bridge" || in.Kind == "tun" { // a virtual machine's tap is of this node, too
 		return nil
 	}
 	if _, held := q.podOf(addr); held || q.holds(o.netns, addr) {
@@ -165,7 +165,7 @@ func widerRoute(q *inquiry, u *unheard) bool {
 	if a.Table != unix.RT_TABLE_MAIN {
 		table = " table " + tableName(a.Table)
 	}
-	c.fix = []string{w.getCommand(), "take it away: ip route del " + words + table}
+	c.fix = []string{w.getCommand(), "if nobody wants it: ip route del " + words + table}
 	q.tellOwnAddress(c, out, pod)
 	return true
 }
