@@ -288,11 +288,15 @@ func (c *Court) heldByPod(addr string) bool {
 }
 
 // hangsOnNode tells that a place has a device whose other end, or what it stands on, is
-// a device of the node: the indexes agree.
+// a device of the node: the indexes agree, and ip names no other namespace for it.
 func (c *Court) hangsOnNode(in *netns.Namespace) bool {
 	own := c.run(c.node, "ip", "-o", "link")
 	for line := range strings.Lines(c.run(in, "ip", "-o", "link")) {
 		_, index, found := strings.Cut(strings.Fields(line)[1], "@if")
+		_, there, named := strings.Cut(strings.TrimSpace(line)+" ", " link-netns ")
+		if named && strings.TrimSpace(there) != c.node.Name {
+			continue // indexes may agree by chance
+		}
 		if found && (strings.HasPrefix(own, strings.TrimSuffix(index, ":")+": ") || strings.Contains(own, "\n"+index+" ")) {
 			return true
 		}
