@@ -68,7 +68,7 @@ func (q *inquiry) unanswered(a *asking) *claim {
 	if a.known {
 		c.evidence = append(c.evidence, fmt.Sprintf("ip neigh: %s dev %s %s", a.addr, a.at.Interface, stateWords(a.entry.State)))
 	}
-	if a.known && answering(a.entry) {
+	if a.known && resolves(a.entry) {
 		c.certain = false // the kernel said that somebody was silent, not that this one was
 		c.missing = append(c.missing, fmt.Sprintf("whether it was %s that did not answer: it does by now", a.addr))
 	}

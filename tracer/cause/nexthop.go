@@ -154,7 +154,7 @@ func (q *inquiry) silentOf(at *model.Hop, among []netip.Addr) (addr netip.Addr, 
 		switch e, known := q.neighbor(at.Netns, int(at.IfIndex), a); {
 		case !known:
 			unknown = append(unknown, a)
-		case !answering(e):
+		case !resolves(e):
 			silent = append(silent, a)
 		}
 	}
@@ -169,8 +169,8 @@ func (q *inquiry) silentOf(at *model.Hop, among []netip.Addr) (addr netip.Addr, 
 	return among[0], true
 }
 
-// answering tells an entry that packets are sent by.
-func answering(e node.Neighbor) bool { return e.State&unanswered == 0 && e.MAC != "" }
+// resolves tells an entry that packets are sent by.
+func resolves(e node.Neighbor) bool { return e.State&unanswered == 0 && e.MAC != "" }
 
 // learned is the way beside the tables that the kernel has learned for a look-up's
 // destination, if it leads to another next hop than the table's route; nil: none.
@@ -237,7 +237,7 @@ func (q *inquiry) tellHops(c *claim, at *model.Hop, n nextHop) {
 		if a != n.addr && known {
 			c.evidence = append(c.evidence, fmt.Sprintf("ip neigh: %s dev %s %s", a, at.Interface, stateWords(e.State)))
 		}
-		if a != n.addr && known && answering(e) {
+		if a != n.addr && known && resolves(e) {
 			well = append(well, a.String())
 		}
 	}
