@@ -66,6 +66,7 @@ func (c *Collector) Start(s *model.Start) {
 	if text, err := c.state.Proc(in, "xfrm_stat"); err == nil {
 		c.ipsec = text
 	}
+	c.countAtStart()
 }
 
 // Node takes a change of the node, before the packets that died after it. An end
@@ -82,6 +83,7 @@ func (c *Collector) Node(e *model.NodeEvent) {
 // Packet takes a finished packet. It is kept if it is the first of its case, and
 // must not change afterwards. What became certain by it is given, once.
 func (c *Collector) Packet(p *model.Packet) *model.Finding {
+	c.countAt(p)
 	c.mem.askers.see(p, c.state.Node())
 	if peer := c.mem.see(p); peer != nil && c.looks < maxLooks {
 		c.looks++

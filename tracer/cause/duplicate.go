@@ -115,7 +115,7 @@ func (q *inquiry) doubled(addr netip.Addr, one uint32) (all []station) {
 		return nil
 	}
 	// looking into all pods takes a while, so that is asked only where it may be
-	if _, pod := q.mem.pods(q)[addr]; !pod || !q.mem.twice[addr] && !q.holds(q.state.Node(), addr) {
+	if _, pod := q.mem.pods(q)[addr]; !pod || !q.mem.here.twice[addr] && !q.holds(q.state.Node(), addr) {
 		return nil
 	}
 	all = q.holders(addr)

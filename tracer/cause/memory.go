@@ -36,12 +36,9 @@ type memory struct {
 	lost map[uint64]*model.Packet
 	// counted are conntrack's counters as they were when the trace began.
 	counted map[uint32]node.ConntrackStats
-	// podAt maps the addresses of the node's pods to their namespaces, as of
-	// podsRead: looking into all of them takes a while.
-	podAt    map[netip.Addr]uint32
-	podsRead time.Time
-	// twice are the addresses that two of them have, as of podsRead.
-	twice map[netip.Addr]bool
+	here    podAddresses
+	// udp are counters of UDP as they were.
+	udp map[udpKey]*datagrams
 
 	history   history
 	askers    askers
@@ -49,15 +46,23 @@ type memory struct {
 	near      near
 }
 
+// podAddresses maps the addresses of the node's pods to their namespaces, as of when
+// they were read: looking into all of them takes a while.
+type podAddresses struct {
+	at    map[netip.Addr]uint32
+	read  time.Time
+	twice map[netip.Addr]bool // the addresses that two of them have
+}
+
 // podsFresh is how long the list of pods' addresses is good for.
 const podsFresh = 10 * time.Second
 
 // pods gives the addresses of all pods of the node.
 func (m *memory) pods(q *inquiry) map[netip.Addr]uint32 {
-	if m.podAt != nil && time.Since(m.podsRead) < podsFresh {
-		return m.podAt
+	if m.here.at != nil && time.Since(m.here.read) < podsFresh {
+		return m.here.at
 	}
-	m.podAt, m.twice = make(map[netip.Addr]uint32), make(map[netip.Addr]bool)
+	m.here.at, m.here.twice = make(map[netip.Addr]uint32), make(map[netip.Addr]bool)
 	for _, member := range q.state.Members() {
 		links, err := q.state.Links(member)
 		if errors.Is(err, node.ErrGone) {
@@ -67,16 +72,16 @@ func (m *memory) pods(q *inquiry) map[netip.Addr]uint32 {
 		for _, l := range links {
 			for _, p := range l.Addrs {
 				if !l.Loopback && !p.Addr().IsLinkLocalUnicast() {
-					if other := m.podAt[p.Addr()]; other != 0 && other != member {
-						m.twice[p.Addr()] = true
+					if other := m.here.at[p.Addr()]; other != 0 && other != member {
+						m.here.twice[p.Addr()] = true
 					}
-					m.podAt[p.Addr()] = member
+					m.here.at[p.Addr()] = member
 				}
 			}
 		}
 	}
-	m.podsRead = time.Now()
-	return m.podAt
+	m.here.read = time.Now()
+	return m.here.at
 }
 
 // peerKey is an exchange with a far end, as the wire sees it. Every connection and
@@ -139,7 +144,7 @@ func (m *memory) room(now time.Time) bool {
 }
 
 func newMemory() memory {
-	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[dnatKey]*translation), began: make(map[peerKey]*beginning), lost: make(map[uint64]*model.Packet), counted: make(map[uint32]node.ConntrackStats), history: newHistory(), askers: newAskers(), exchanges: newExchanges(), near: newNear()}
+	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[dnatKey]*translation), began: make(map[peerKey]*beginning), lost: make(map[uint64]*model.Packet), counted: make(map[uint32]node.ConntrackStats), udp: make(map[udpKey]*datagrams), history: newHistory(), askers: newAskers(), exchanges: newExchanges(), near: newNear()}
 }
 
 // see takes a finished packet, and gives the far end off this node that it is the

@@ -53,6 +53,9 @@ type recordedPlace struct {
 	Sets        map[string][]string `json:"-"` // ipsets and their elements
 	// Learned are ways beside the tables, by destination.
 	Learned map[netip.Addr]node.UsedRoute `json:"-"`
+	UDP     []node.Socket                 `json:"-"`
+	// Datagrams are UDP's counters, one reading after the other; the last one stays.
+	Datagrams []node.DatagramStats `json:"-"`
 }
 
 func readRecorded(path string) (*recorded, error) {
@@ -282,6 +285,30 @@ func (r *recorded) ConntrackStats(netns uint32) (node.ConntrackStats, error) {
 		return node.ConntrackStats{}, err
 	}
 	return p.Stats, nil
+}
+
+// UDPSockets implements State.
+func (r *recorded) UDPSockets(netns uint32) ([]node.Socket, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return nil, err
+	}
+	return p.UDP, nil
+}
+
+// Datagrams implements State.
+func (r *recorded) Datagrams(netns uint32, _ bool) (s node.DatagramStats, err error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return s, err
+	}
+	if len(p.Datagrams) > 0 {
+		s = p.Datagrams[0]
+	}
+	if len(p.Datagrams) > 1 {
+		p.Datagrams = p.Datagrams[1:]
+	}
+	return s, nil
 }
 
 // MarshalJSON records rules as a list.

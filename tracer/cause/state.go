@@ -55,6 +55,7 @@ type State interface {
 	ipvsState
 	setState
 	hopState
+	udpState
 }
 
 // RuleSets are the rules of a namespace as the two backends of iptables hold

@@ -81,6 +81,8 @@ var causes = []cause{
 	// it arrived, and was turned away
 	{"ipvs-unknown", unknownToIPVS},
 	{"reply-not-translated", replyNotTranslated},
+	{"reply-not-translated", translatedElsewhere},
+	{"answer-from-elsewhere", answersFromPort},
 	{"conntrack-unknown", entryGone},
 	{"no-listener", noListener},
 	// nothing of all that
@@ -118,6 +120,7 @@ var closings = []closing{
 	{"masquerade", closingOf(foreignSource)},
 	{"wireguard", closingOf(wireGuardQuiet)},
 	{"left-node", closingOf(leftNode)},
+	{"answer-from-elsewhere", answeredElsewhere},
 	{"unanswered", unansweredAsks},
 	{"not-sent", notSent},
 }

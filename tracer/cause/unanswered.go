@@ -20,7 +20,7 @@ func unansweredAsks(c *Collector) (all []*found) {
 		return nil
 	}
 	for _, p := range c.mem.near.inOrder() {
-		if p.answered || c.now().Sub(p.first.Time) < patience || c.explained(p) {
+		if p.answered || p.told || c.now().Sub(p.first.Time) < patience || c.explained(p) {
 			continue
 		}
 		q := &inquiry{p: p.first, d: lastSeen(p.first), state: c.state, start: &c.start, mem: &c.mem}
@@ -71,6 +71,9 @@ func (q *inquiry) noAnswer(p *peer) *claim {
 	case q.p.Proto == "tcp":
 		c.fix = []string{fmt.Sprintf("see the listening socket and its queue there: ss -lnt 'sport = :%d'; nstat -az | grep -i -e listen -e drop", port)}
 	default:
+		if q.tellWildcard(c, to, place) {
+			return c
+		}
 		c.fix = []string{fmt.Sprintf("see who has the port there, and what waits for it to be read: ss -lnup 'sport = :%d'", port),
 			"see what the application says of it: its logs, or strace -f -e trace=network -p PID"}
 	}

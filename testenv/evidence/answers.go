@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package evidence
+
+// Statements about answers that came from elsewhere, and about rules that nearly fit.
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+// answerStatements are tried behind those of the other files.
+var answerStatements = []statement{
+	{regexp.MustCompile(`^ss -lnu: (\S+) listens in `), listensUDP},
+	{regexp.MustCompile(`^ip route get (\S+), there: src (\S+)$`), getsSource},
+	{regexp.MustCompile(`^nstat of .*: Udp(6?)(\w+) \(.*\) was (\d+) when .*, and is (\d+)$`), countsUDP},
+	{regexp.MustCompile(`^packet #(\d+) left this node (?:by (\S+) and came back by ([^\s,]+)|as it was asked)`), leftAndCame},
+	{regexp.MustCompile(`^packet #(\d+), the answer: from (\S+) to (\S+),`), answersFrom},
+	{regexp.MustCompile(`^no NAT of this node translated packet #(\d+)$`), untranslated},
+}
+
+func listensUDP(c *Court, m []string, _ model.Finding) string {
+	want := strings.Replace(m[1], "[::]", "*", 1)
+	if c.anywhere(func(says string) bool {
+		return slices.ContainsFunc(strings.Fields(says), func(w string) bool { return w == want || w == m[1] })
+	}, "ss", "-Hlnu") {
+		return ""
+	}
+	return "ss shows no such socket"
+}
+
+func getsSource(c *Court, m []string, _ model.Finding) string {
+	if c.anywhere(func(says string) bool { return strings.Contains(says+" ", " src "+m[2]+" ") }, "ip", "route", "get", m[1]) {
+		return ""
+	}
+	return "ip route get says so nowhere"
+}
+
+// countsUDP: a counter is as high as was said, in one of the places; it may have risen
+// since.
+func countsUDP(c *Court, m []string, _ model.Finding) string {
+	was, _ := strconv.ParseUint(m[3], 10, 64) // digits, as the form says
+	is, _ := strconv.ParseUint(m[4], 10, 64)
+	if is <= was {
+		return "it has not risen"
+	}
+	for _, in := range c.places {
+		names := []string(nil)
+		for line := range strings.Lines(c.run(in, "cat", "/proc/net/snmp", "/proc/net/snmp6")) {
+			f := strings.Fields(line)
+			if m[1] == "6" && len(f) == 2 && f[0] == "Udp6"+m[2] || m[1] == "" && len(f) > 1 && f[0] == "Udp:" && names != nil {
+				at := 1
+				if m[1] == "" {
+					at = slices.Index(names, m[2])
+				}
+				if at < 0 || at >= len(f) {
+					continue
+				}
+				if n, err := strconv.ParseUint(f[at], 10, 64); err == nil && n >= is {
+					return ""
+				}
+			}
+			if len(f) > 1 && f[0] == "Udp:" {
+				names = f
+			}
+		}
+	}
+	return "no place has it as high"
+}
+
+// leftAndCame: the packet was seen to leave by the one interface of the node, and came
+// by the other after that.
+func leftAndCame(c *Court, m []string, _ model.Finding) string {
+	p, ok := c.packet(m[1])
+	if !ok {
+		return "there is no such packet"
+	}
+	if m[2] == "" {
+		if p.Outcome != model.LeftNode {
+			return "it did not leave"
+		}
+		return ""
+	}
+	left := false
+	for _, h := range p.Hops {
+		if h.Netns != uint32(c.node.Inode) {
+			continue
+		}
+		if left && h.Stage != model.StageTransmit && h.Interface == m[3] {
+			return ""
+		}
+		left = left || h.Stage == model.StageTransmit && h.Interface == m[2]
+	}
+	return "it was not seen to"
+}
+
+func answersFrom(c *Court, m []string, _ model.Finding) string {
+	p, ok := c.packet(m[1])
+	if !ok || fmt.Sprintf("%s:%d", p.Src, p.SrcPort) != m[2] || fmt.Sprintf("%s:%d", p.Dst, p.DstPort) != m[3] {
+		return "there is no such packet"
+	}
+	return ""
+}
+
+func untranslated(c *Court, m []string, _ model.Finding) string {
+	p, ok := c.packet(m[1])
+	if !ok || slices.ContainsFunc(p.Hops, func(h model.Hop) bool { return h.Before != nil && h.Netns == uint32(c.node.Inode) }) {
+		return "there is none, or it was"
+	}
+	return ""
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Faults of which the answer comes from another address than was asked, of NAT that is
+// done by half, of conntrack's zones, of two NAT rules for one address, and of policies
+// that nearly allow it.
+
+package field
+
+import (
+	"slices"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+const (
+	vip     = "172.30.0.50"  // a second address of the node
+	other   = "198.51.100.9" // of a balancer outside
+	natRule = "node1: iptables-legacy -t nat "
+	// silentServer is what must not be said of a server that answers.
+	silentServer = `did not answer|nothing of the flow came back|does not read`
+)
+
+// echoUDP answers what comes to an address and port, by another socket where there is
+// one, and writes down who it is.
+func echoUDP(place, address, port, by, pidfile string) []string {
+	socket := `a=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);a.bind(("` + address + `",` + by + `))`
+	if by == "" {
+		socket = "a=s"
+	}
+	return []string{
+		place + `: python3 -c 'import socket,os
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.bind(("` + address + `",` + port + `))
+` + socket + `
+open(os.environ["DIR"]+"/` + pidfile + `","w").write(str(os.getpid()))
+while 1:
+ d,c=s.recvfrom(999)
+ try:a.sendto(d,c)
+ except OSError:pass' &`,
+		place + ": for i in $(seq 100); do [ -s $DIR/" + pidfile + " ] && exit 0; sleep 0.1; done; exit 1",
+	}
+}
+
+// askTwice asks an address and port by UDP with a socket that is connected.
+func askTwice(place, address, port string) string {
+	return place + `: python3 -c 'import socket
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.settimeout(0.7);s.connect(("'` + address + `'",` + port + `))
+bad=0
+for i in range(2):
+ s.send(b"query %d"%i)
+ try: s.recv(99)
+ except OSError: bad=1
+raise SystemExit(bad)'`
+}
+
+// ended ends the server that wrote its number down.
+func ended(place, pidfile string) []string {
+	return []string{place + ": kill $(cat $DIR/" + pidfile + "); sleep 0.2"}
+}
+
+func answerCases() []Case {
+	return slices.Concat(elsewhereCases())
+}
+
+func elsewhereCases() []Case {
+	calico := plain(cluster.CalicoLegacy, 1)
+	return []Case{
+		{
+			Name: "udp-reply-source", Reports: []string{"traefik/traefik#7430", "AdguardTeam/AdGuardHome#1257", "esnet/iperf#637"}, Tools: []string{"python3"},
+			Essence: "a server of two addresses listens on all of them, and its answers bear the first one, which the client had not asked",
+			Node:    calico,
+			Setup: join([]string{"server: ip addr add 192.168.166.150/32 dev lo", "node1: ip route add 192.168.166.150 dev $SERVER_IF"},
+				echoUDP("server", "192.168.166.150", "5353", "", "bound")),
+			Break:   join(ended("server", "bound"), echoUDP("server", "0.0.0.0", "5353", "", "wild")),
+			Command: askTwice("client", "192.168.166.150", "5353"), Src: client, Dst: "192.168.166.150",
+			Want: Want{Code: "answer-from-elsewhere", Direction: model.Return, Confidence: "likely",
+				Says: []string{`asked at 192\.168\.166\.150:5353 and answers from 192\.168\.166\.130`, `bound to all addresses \(0\.0\.0\.0:5353\)`, `UdpNoPorts .* is \d`, `IP_PKTINFO`}, Never: []string{silentServer}},
+		},
+		{
+			Name: "udp-reply-source-node", Reports: []string{"AdguardTeam/AdGuardHome#1257", "esnet/iperf#637"}, Tools: []string{"python3"},
+			Essence: "the same of a server on the node's own network, whose second address floats",
+			Node:    calico,
+			Setup:   join([]string{"node1: ip addr add " + vip + "/24 dev eth0"}, echoUDP("node1", vip, "5353", "", "bound")),
+			Break:   join(ended("node1", "bound"), echoUDP("node1", "0.0.0.0", "5353", "", "wild")),
+			Command: askTwice("client", vip, "5353"), Src: client, Dst: vip,
+			Want: Want{Code: "answer-from-elsewhere", Direction: model.Return, Confidence: "likely",
+				Says: []string{`asked at 172\.30\.0\.50:5353 and answers from 172\.30\.0\.1`, `bound to all addresses`}, Never: []string{silentServer}},
+		},
+		{
+			Name: "udp-reply-port", Reports: []string{"moby/moby#8795", "kubernetes/kubernetes#20092"}, Tools: []string{"python3"},
+			Essence: "a server answers by another socket than it was asked at, and the client's socket takes the asked port only",
+			Node:    calico,
+			Setup:   echoUDP("server", "0.0.0.0", "5353", "", "one"),
+			Break:   join(ended("server", "one"), echoUDP("server", "0.0.0.0", "5353", "5354", "two")),
+			Command: askTwice("client", "$SERVER", "5353"), Src: client, Dst: server,
+			Want: Want{Code: "answer-from-elsewhere", Direction: model.Return, Confidence: "certain",
+				Says: []string{`answers from port 5354`, `which asked port 5353`}, Never: []string{silentServer, `is closed`}},
+		},
+		{
+			Name: "nodeport-triangle", Reports: []string{"kubernetes/kubernetes#74383", "kubernetes/kubernetes#44916", "kubernetes/kubernetes#66062"},
+			Essence: "a pod asks another node's port; that node translates the destination to a pod beside the asker and not the source, so the answer comes straight from the pod",
+			Node:    plain(cluster.CalicoLegacy, 2),
+			Setup: []string{"node2: iptables-legacy -t nat -A PREROUTING -d $NODE2 -p tcp -m tcp --dport 30080 -m comment --comment 'default/web:http' -j DNAT --to-destination $SERVER:8080",
+				"node2: iptables-legacy -t nat -A POSTROUTING -d $SERVER -p tcp -m tcp --dport 8080 -m comment --comment 'kubernetes service traffic requiring SNAT' -j MASQUERADE"},
+			Break:   []string{"node2: iptables-legacy -t nat -F POSTROUTING"},
+			Command: knock("client", "172.30.0.2", "30080"), Src: client, Dst: "${NODE2}",
+			Want: Want{Code: "reply-not-translated", Direction: model.Return, Confidence: "certain",
+				Says: []string{`from 192\.168\.166\.130:8080, while 172\.30\.0\.2:30080 had been asked`, `translated the request's destination and not its source`, `came back by vxlan\.calico, in a tunnel packet from 172\.30\.0\.2`, `externalTrafficPolicy`}, Never: []string{silentServer, `in good order`, `bridge-nf-call`}},
+		},
+		{
+			Name: "balancer-triangle", Reports: []string{"docker/for-linux#1169", "kubernetes/kubernetes#44916"},
+			Essence: "the same at a balancer outside, on the node's own link",
+			Node:    calico,
+			Setup: []string{"outside: sysctl -qw net.bridge.bridge-nf-call-iptables=0 && ip addr add " + other + "/32 dev lo && ip route add $PODNET1 via $NODE1",
+				"outside: iptables-legacy -t nat -A PREROUTING -d " + other + " -p tcp -m tcp --dport 443 -j DNAT --to-destination $SERVER:8080",
+				"outside: iptables-legacy -t nat -A POSTROUTING -d $SERVER -j MASQUERADE"},
+			Break:   []string{"outside: iptables-legacy -t nat -F POSTROUTING"},
+			Command: knock("client", other, "443"), Src: client, Dst: other,
+			Want: Want{Code: "reply-not-translated", Direction: model.Return,
+				Says: []string{`from 192\.168\.166\.130:8080, while 198\.51\.100\.9:443 had been asked`, `translated the request's destination and not its source`, `left this node by eth0 and came back by eth0`}, Never: []string{silentServer, `in good order`, `bridge-nf-call`}},
+		},
+	}
+}
