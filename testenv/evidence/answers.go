@@ -22,6 +22,10 @@ var answerStatements = []statement{
 	{regexp.MustCompile(`^packet #(\d+) left this node (?:by (\S+) and came back by ([^\s,]+)|as it was asked)`), leftAndCame},
 	{regexp.MustCompile(`^packet #(\d+), the answer: from (\S+) to (\S+),`), answersFrom},
 	{regexp.MustCompile(`^no NAT of this node translated packet #(\d+)$`), untranslated},
+	{regexp.MustCompile(`^its source was (\S+) all the way: no rule rewrote it$`), keptSource},
+	{regexp.MustCompile(`^it met no rule with (-j \S+),`), metNone},
+	{regexp.MustCompile(`^no rule of this node rewrites sources`), noSourceRule},
+	{regexp.MustCompile(`^did not take it: rule (?:\d+|with handle \d+) of \S+ in \S+(?: \S+)?: (.*)$`), isSavedAndNotMet},
 }
 
 func listensUDP(c *Court, m []string, _ model.Finding) string {
@@ -111,6 +115,55 @@ func untranslated(c *Court, m []string, _ model.Finding) string {
 	p, ok := c.packet(m[1])
 	if !ok || slices.ContainsFunc(p.Hops, func(h model.Hop) bool { return h.Before != nil && h.Netns == uint32(c.node.Inode) }) {
 		return "there is none, or it was"
+	}
+	return ""
+}
+
+func keptSource(c *Court, m []string, f model.Finding) string {
+	if !c.one(f, func(p *model.Packet) bool {
+		return p.Src.String() == m[1] && !slices.ContainsFunc(p.Hops, func(h model.Hop) bool { return h.Before != nil && h.After != nil && h.Before.Src != h.After.Src })
+	}) {
+		return "none of its packets kept it"
+	}
+	return ""
+}
+
+// metNone: none of its packets was told with such a rule.
+func metNone(c *Court, m []string, f model.Finding) string {
+	if c.one(f, func(p *model.Packet) bool {
+		return met(p, func(text string) bool { return strings.HasSuffix(text, m[1]) })
+	}) {
+		return "one of its packets did"
+	}
+	return ""
+}
+
+func met(p *model.Packet, fits func(text string) bool) bool {
+	return slices.ContainsFunc(p.Hops, func(h model.Hop) bool {
+		return slices.ContainsFunc(h.Rules, func(r model.Rule) bool { return fits(r.Text) })
+	})
+}
+
+func noSourceRule(c *Court, _ []string, _ model.Finding) string {
+	for _, tool := range [][]string{{"iptables-legacy-save"}, {"iptables-nft-save"}, {"nft", "list", "ruleset"}} {
+		for line := range strings.Lines(c.run(c.node, tool...)) {
+			if strings.Contains(line, "MASQUERADE") || strings.Contains(line, "-j SNAT") || strings.Contains(line, "masquerade ") || strings.Contains(line, "snat to") {
+				return "there is one: " + strings.TrimSpace(line)
+			}
+		}
+	}
+	return ""
+}
+
+func isSavedAndNotMet(c *Court, m []string, f model.Finding) string {
+	if c.one(f, func(p *model.Packet) bool { return met(p, func(text string) bool { return text == m[1] }) }) {
+		return "one of its packets met it"
+	}
+	if strings.HasPrefix(m[1], "-A ") {
+		return isSaved(c, m, f)
+	}
+	if !c.anywhere(func(says string) bool { return strings.Contains(bare(says), bare(m[1])) }, "nft", "-s", "list", "ruleset") {
+		return "nft list ruleset has no such rule anywhere"
 	}
 	return ""
 }

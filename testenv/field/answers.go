@@ -59,7 +59,7 @@ func ended(place, pidfile string) []string {
 }
 
 func answerCases() []Case {
-	return slices.Concat(elsewhereCases())
+	return slices.Concat(elsewhereCases(), hairpinCases())
 }
 
 func elsewhereCases() []Case {
@@ -118,6 +118,73 @@ func elsewhereCases() []Case {
 			Command: knock("client", other, "443"), Src: client, Dst: other,
 			Want: Want{Code: "reply-not-translated", Direction: model.Return,
 				Says: []string{`from 192\.168\.166\.130:8080, while 198\.51\.100\.9:443 had been asked`, `translated the request's destination and not its source`, `left this node by eth0 and came back by eth0`}, Never: []string{silentServer, `in good order`, `bridge-nf-call`}},
+		},
+	}
+}
+
+// ofKubeProxy are kube-proxy's chains for a service whose only endpoint is the client.
+func ofKubeProxy() []string {
+	return []string{
+		natRule + "-N KUBE-SERVICES && iptables-legacy -t nat -N KUBE-EXT-W && iptables-legacy -t nat -N KUBE-SVC-W && iptables-legacy -t nat -N KUBE-SEP-W && iptables-legacy -t nat -N KUBE-MARK-MASQ && iptables-legacy -t nat -N KUBE-POSTROUTING",
+		natRule + "-A PREROUTING -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES",
+		natRule + "-A POSTROUTING -m comment --comment 'kubernetes postrouting rules' -j KUBE-POSTROUTING",
+		natRule + "-A KUBE-SERVICES -d 203.0.113.20/32 -p tcp -m comment --comment 'default/web:https loadbalancer IP' -m tcp --dport 443 -j KUBE-EXT-W",
+		natRule + "-A KUBE-EXT-W -m comment --comment 'masquerade traffic for default/web:https external destinations' -j KUBE-MARK-MASQ",
+		natRule + "-A KUBE-EXT-W -j KUBE-SVC-W",
+		natRule + "-A KUBE-SVC-W -m comment --comment 'default/web:https' -j KUBE-SEP-W",
+		natRule + "-A KUBE-SEP-W -p tcp -m comment --comment default/web:https -m tcp -j DNAT --to-destination $CLIENT:8080",
+		natRule + "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000",
+		natRule + "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN",
+		natRule + "-A KUBE-POSTROUTING -m comment --comment 'kubernetes service traffic requiring SNAT' -j MASQUERADE",
+	}
+}
+
+// opensMartian fits fixes that would have a pod take what comes from itself.
+const opensMartian = `rp_filter=[02]|accept_local=1`
+
+func hairpinCases() []Case {
+	calico, flannel := plain(cluster.CalicoLegacy, 1), plain(cluster.FlannelLegacy, 1)
+	return []Case{
+		{
+			Name: "hairpin-unmasqueraded", Reports: []string{"projectcalico/cni-plugin#40", "containernetworking/plugins#68", "cloudnativelabs/kube-router#189"},
+			Essence: "a pod asks for itself by its service's address, and the source is not rewritten: it gets a packet from its own address, and refuses that",
+			Node:    calico,
+			Setup: []string{natRule + "-A PREROUTING -d 10.96.3.45/32 -p tcp -m tcp --dport 80 -m comment --comment 'default/web:http cluster IP' -j DNAT --to-destination $CLIENT:8080",
+				natRule + "-A POSTROUTING -s $CLIENT -d $CLIENT -m comment --comment 'kubernetes service traffic requiring SNAT' -j MASQUERADE"},
+			Break:   []string{natRule + "-F POSTROUTING"},
+			Command: knock("client", "10.96.3.45", "80"), Src: client, Dst: "10.96.3.45",
+			Want: Want{Code: "rp-filter", Direction: model.Forward, Confidence: "certain",
+				Says:  []string{`asked 10\.96\.3\.45:80, which .* translated to itself \(192\.168\.166\.129:8080\), and its source was not rewritten \(masqueraded\)`, `no rule of this node rewrites sources`, `-s 192\.168\.166\.129 -d 192\.168\.166\.129 -j MASQUERADE`},
+				Never: []string{opensMartian, `who sends it back`}},
+		},
+		{
+			Name: "hairpin-balancer", Reports: []string{"kubernetes/kubernetes#66103", "metallb/metallb#1050"},
+			Essence: "the same at a balancer's address: kube-proxy's rule that marks it for masquerade is gone",
+			Node:    calico, Setup: ofKubeProxy(),
+			Break:   []string{natRule + "-D KUBE-EXT-W 1"},
+			Command: knock("client", "203.0.113.20", "443"), Src: client, Dst: "203.0.113.20",
+			Want: Want{Code: "rp-filter", Direction: model.Forward, Confidence: "certain",
+				Says:  []string{`asked 203\.0\.113\.20:443, which .*KUBE-SEP-W.* translated to itself`, `source was not rewritten`, `it met no rule with -j KUBE-MARK-MASQ`, `kube-proxy write its rules again`},
+				Never: []string{opensMartian, `who sends it back`}},
+		},
+		{
+			Name: "hairpin-hostport", Reports: []string{"containernetworking/plugins#68", "containernetworking/plugins#123"},
+			Essence: "the same by the pod's host port, on a bridge: the portmap plugin's mark is not set",
+			Node:    flannel,
+			Setup: []string{"node1: bridge link set dev $CLIENT_IF hairpin on",
+				natRule + "-N CNI-HOSTPORT-DNAT && iptables-legacy -t nat -N CNI-DN-0 && iptables-legacy -t nat -N CNI-HOSTPORT-SETMARK && iptables-legacy -t nat -N CNI-HOSTPORT-MASQ",
+				natRule + "-A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT",
+				natRule + "-A POSTROUTING -m comment --comment 'CNI portfwd requiring masquerade' -j CNI-HOSTPORT-MASQ",
+				natRule + "-A CNI-HOSTPORT-DNAT -p tcp -m multiport --dports 8443 -j CNI-DN-0",
+				natRule + "-A CNI-DN-0 -s $CLIENT/32 -p tcp -m tcp --dport 8443 -j CNI-HOSTPORT-SETMARK",
+				natRule + "-A CNI-DN-0 -p tcp -m tcp --dport 8443 -j DNAT --to-destination $CLIENT:8080",
+				natRule + "-A CNI-HOSTPORT-SETMARK -m comment --comment 'CNI portfwd masquerade mark' -j MARK --set-xmark 0x2000/0x2000",
+				natRule + "-A CNI-HOSTPORT-MASQ -m mark --mark 0x2000/0x2000 -j MASQUERADE"},
+			Break:   []string{natRule + "-D CNI-DN-0 1"},
+			Command: knock("client", "$NODE1", "8443"), Src: "${CLIENT}", Dst: "${NODE1}",
+			Want: Want{Code: "rp-filter", Direction: model.Forward, Confidence: "certain",
+				Says:  []string{`asked 172\.30\.0\.1:8443, which .*CNI-DN-0.* translated to itself`, `source was not rewritten`, `it met no rule with -j CNI-HOSTPORT-SETMARK`, `portmap plugin write its rules again`},
+				Never: []string{opensMartian, `who sends it back`}},
 		},
 	}
 }

@@ -214,6 +214,9 @@ func ownSource(q *inquiry) *claim {
 	if okOwn && okAll {
 		c.evidence = append(c.evidence, fmt.Sprintf("net.ipv4.conf.%s.accept_local = %d, net.ipv4.conf.all.accept_local = %d", iface, own, all))
 	}
+	if q.hairpin(c) {
+		return c
+	}
 	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageTransmit && h.Netns == q.d.Netns }); h != nil {
 		c.summary += ", after it had left by " + h.Interface
 		c.fix = []string{"see who sends it back, behind " + h.Interface + ": ip route get " + endsAt(q.p).Dst.String()}
