@@ -18,7 +18,7 @@ import (
 // conntrackStatements are tried behind those of statements.go.
 var conntrackStatements = []statement{
 	{regexp.MustCompile(`conntrack's state of it (?:in hook \S+ )?at (.+): ([a-z-]+)$`), hadState},
-	{regexp.MustCompile(`conntrack -L(?: in .+?)?: (\w+) src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)(?: \[UNREPLIED\])? src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)`), isEntry},
+	{regexp.MustCompile(`conntrack -L(?: in .+?)?: (\w+) src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)(?: \[UNREPLIED\])? src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)((?: zone(?:-orig|-reply)?=\d+)*)`), isEntry},
 	{regexp.MustCompile(`^no rule of .+ that translates names (\S+) `), namedByNone},
 	{regexp.MustCompile(`conntrack -S: insert_failed (?:=|was \d+ when the trace began, and is) (\d+)`), hasFailed},
 	{regexp.MustCompile(`the sender was not told: packet #(\d+), the answer to it \((\S+)\), died`), diedAsAnswer},
@@ -52,6 +52,7 @@ func hadState(c *Court, m []string, f model.Finding) string {
 // isEntry: conntrack has such an entry.
 func isEntry(c *Court, m []string, _ model.Finding) string {
 	words := []string{m[1] + " ", "src=" + m[2] + " dst=" + m[3] + " sport=" + m[4] + " dport=" + m[5], "src=" + m[6] + " dst=" + m[7] + " sport=" + m[8] + " dport=" + m[9]}
+	words = append(words, strings.Fields(m[10])...)
 	readable := false
 	for _, tool := range [][]string{{"cat", "/proc/net/nf_conntrack"}, {"conntrack", "-L"}} {
 		if c.anywhere(func(says string) bool {

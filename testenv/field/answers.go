@@ -7,6 +7,7 @@
 package field
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/pathtrace/pathtrace/testenv/cluster"
@@ -59,7 +60,7 @@ func ended(place, pidfile string) []string {
 }
 
 func answerCases() []Case {
-	return slices.Concat(elsewhereCases(), hairpinCases())
+	return slices.Concat(elsewhereCases(), hairpinCases(), zoneCases())
 }
 
 func elsewhereCases() []Case {
@@ -185,6 +186,46 @@ func hairpinCases() []Case {
 			Want: Want{Code: "rp-filter", Direction: model.Forward, Confidence: "certain",
 				Says:  []string{`asked 172\.30\.0\.1:8443, which .*CNI-DN-0.* translated to itself`, `source was not rewritten`, `it met no rule with -j CNI-HOSTPORT-SETMARK`, `portmap plugin write its rules again`},
 				Never: []string{opensMartian, `who sends it back`}},
+		},
+	}
+}
+
+// zoneGone is what must not be said of a connection that conntrack has in another zone.
+const zoneGone = `timed out|was deleted|connect again|who deletes entries|br_netfilter|bridge-nf-call|be_liberal`
+
+func zoneCases() []Case {
+	raw := "node1: iptables-legacy -t raw -%s PREROUTING -i $CLIENT_IF -p udp -m udp --dport 53 -j CT --zone"
+	return []Case{
+		{
+			Name: "conntrack-zone", Reports: []string{"istio/istio#46935", "istio/istio#33469", "metal-stack/firewall-controller#223"},
+			Essence: "a raw rule puts requests into a conntrack zone of their own, and the answers are looked for in another: nobody translates them back",
+			Node:    plain(cluster.CalicoLegacy, 1),
+			Setup:   []string{serviceRule("udp", "kube-system/kube-dns:dns"), fmt.Sprintf(raw, "A") + "-orig 1"},
+			Break:   []string{fmt.Sprintf(raw, "D") + "-orig 1", fmt.Sprintf(raw, "A") + " 1"},
+			Traffic: toService("udp"),
+			Want: Want{Code: "reply-not-translated", Direction: model.Return, Confidence: "certain",
+				Says: []string{`conntrack has its connection in zone 1, and looks for the reply in zone 0: rule 1 of PREROUTING in raw puts the request into zone 1`, service + `:53`, `conntrack -L: udp .* zone=1$|conntrack -L: udp .* zone=1\n`, `--zone-orig 1`}, Never: []string{zoneGone}},
+		},
+		{
+			Name: "conntrack-zone-tcp", Reports: []string{"metal-stack/firewall-controller#223", "antrea-io/antrea#2187"},
+			Essence: "the same of TCP with rules of nft: the answer to a SYN is invalid in the zone where it is looked for",
+			Node:    plain(cluster.CalicoNFTables, 1),
+			Setup: []string{
+				"node1: nft add table ip svc && nft add chain ip svc pre '{ type nat hook prerouting priority dstnat; }' && nft add rule ip svc pre ip daddr " + service + " tcp dport 80 dnat to $SERVER:8080",
+				"node1: nft add table ip zones && nft add chain ip zones pre '{ type filter hook prerouting priority raw; }'"},
+			Break:   []string{"node1: nft add rule ip zones pre iifname $CLIENT_IF ip daddr " + service + " ct zone set 7"},
+			Command: knock("client", service, "80"), Src: client, Dst: service,
+			Want: Want{Code: "reply-not-translated", Direction: model.Return,
+				Says: []string{`conntrack has its connection in zone 7, and looks for the reply in zone 0`, `ct zone set 7`, service + `:80`}, Never: []string{zoneGone}},
+		},
+		{
+			Name: "conntrack-zone-policy", Reports: []string{"istio/istio#33469", "projectcalico/calico#8968"},
+			Essence: "a raw rule puts what the server answers into a zone of its own, where it is new, so that the client's policy does not know it",
+			Node:    plain(cluster.CalicoLegacy, 1), Setup: podPolicy(),
+			Break:   []string{"node1: iptables-legacy -t raw -A PREROUTING -s $SERVER/32 -p udp -m udp --sport 8080 -j CT --zone 3"},
+			Traffic: exchange("udp", client, server),
+			Want: Want{Code: "conntrack-unknown", Direction: model.Return, Confidence: "certain",
+				Says: []string{`conntrack has its connection in zone 0, and looks for the reply in zone 3: rule 1 of PREROUTING in raw puts the reply into zone 3`, `one zone`, `open no policy`}, Never: []string{zoneGone, opensPolicy}},
 		},
 	}
 }

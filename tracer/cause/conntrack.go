@@ -48,6 +48,7 @@ func (q *inquiry) outsideOf(netns uint32) (o outside, ok bool) {
 		o.evidence = []string{fmt.Sprintf("conntrack's state of it in hook %s at %s: %s", orElse(hop.Hook, "?"), at(hop.Place, hop.Interface), state)}
 	}
 	switch {
+	case (state == "invalid" || state == "new" && (midway(q.p) || q.isReply())) && q.zoned(&o, netns):
 	case state == "untracked":
 		q.exempted(&o, netns)
 	case state == "invalid":
@@ -99,20 +100,27 @@ func (q *inquiry) exempted(o *outside, netns uint32) {
 }
 
 // exemptionFix is what to do about a NOTRACK rule.
-func exemptionFix(h *model.Hop, r *model.Rule) []string {
+func exemptionFix(h *model.Hop, r *model.Rule) (fix []string) {
+	if remove := removal(h, r); remove != "" {
+		fix = append(fix, "have conntrack see both directions: "+remove)
+	}
+	return append(fix, "find who wrote the rule (NodeLocal DNSCache writes such ones for its own address), or it comes back: change what that program is told")
+}
+
+// removal takes a rule away that a packet met; "" where it is not known how.
+func removal(h *model.Hop, r *model.Rule) string {
 	in := ""
 	if h.Place != "node" && h.Place != "" {
 		in = "in " + h.Place + "'s network namespace (nsenter -t PID -n): "
 	}
-	fix := []string{}
 	if text, ok := strings.CutPrefix(r.Text, "-A "); ok {
 		if tool := toolOf(h.Backend, orElse(r.Family, h.Family), r.Table); tool != "" {
-			fix = append(fix, "have conntrack see both directions: "+in+tool+" -D "+text)
+			return in + tool + " -D " + text
 		}
 	} else if r.Handle != 0 {
-		fix = append(fix, fmt.Sprintf("have conntrack see both directions: %snft delete rule %s %s %s handle %d", in, r.Family, r.Table, r.Chain, r.Handle))
+		return fmt.Sprintf("%snft delete rule %s %s %s handle %d", in, r.Family, r.Table, r.Chain, r.Handle)
 	}
-	return append(fix, "find who wrote the rule (NodeLocal DNSCache writes such ones for its own address), or it comes back: change what that program is told")
+	return ""
 }
 
 // calledInvalid says what is known of a packet that conntrack refuses.
@@ -157,9 +165,21 @@ var protoNumbers = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO
 // connection asks for conntrack's entry of the packet, by its addresses as it came
 // to the namespace.
 func (q *inquiry) connection(netns uint32) (node.Connection, bool) {
+	flow, ok := q.flow(netns)
+	if !ok {
+		return node.Connection{}, false
+	}
+	c, ok, err := q.state.Connection(netns, flow)
+	q.gap(err)
+	return c, ok && err == nil
+}
+
+// flow are the packet's addresses as it came to a namespace; ok is false where
+// conntrack has no connection by them.
+func (q *inquiry) flow(netns uint32) (f node.Flow, ok bool) {
 	proto, ok := protoNumbers[q.p.Proto]
 	if !ok || q.p.ICMP != "" && !strings.HasPrefix(q.p.ICMP, "echo-") {
-		return node.Connection{}, false
+		return f, false
 	}
 	e := model.Endpoints{Src: q.p.Src, SrcPort: q.p.SrcPort, Dst: q.p.Dst, DstPort: q.p.DstPort}
 	for i := range q.p.Hops {
@@ -174,9 +194,7 @@ func (q *inquiry) connection(netns uint32) (node.Connection, bool) {
 	if q.p.ICMPID != 0 {
 		e.SrcPort, e.DstPort = q.p.ICMPID, q.p.ICMPID
 	}
-	c, ok, err := q.state.Connection(netns, node.Flow{Proto: proto, Src: netip.AddrPortFrom(e.Src, e.SrcPort), Dst: netip.AddrPortFrom(e.Dst, e.DstPort)})
-	q.gap(err)
-	return c, ok && err == nil
+	return node.Flow{Proto: proto, Src: netip.AddrPortFrom(e.Src, e.SrcPort), Dst: netip.AddrPortFrom(e.Dst, e.DstPort)}, true
 }
 
 // connectionWords is an entry as `conntrack -L` prints it.
@@ -185,7 +203,7 @@ func connectionWords(c node.Connection) string {
 	if !c.Replied {
 		says += " [UNREPLIED]"
 	}
-	return says + fmt.Sprintf(" src=%s dst=%s sport=%d dport=%d", c.Reply.Src.Addr(), c.Reply.Dst.Addr(), c.Reply.Src.Port(), c.Reply.Dst.Port())
+	return says + fmt.Sprintf(" src=%s dst=%s sport=%d dport=%d", c.Reply.Src.Addr(), c.Reply.Dst.Addr(), c.Reply.Src.Port(), c.Reply.Dst.Port()) + zoneWords(c)
 }
 
 // unknownToConntrack: a rule killed what another would have let pass as part of a

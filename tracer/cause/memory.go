@@ -39,6 +39,8 @@ type memory struct {
 	here    podAddresses
 	// udp are counters of UDP as they were.
 	udp map[udpKey]*datagrams
+	// zones are the rules that packets met which put them into zones of conntrack.
+	zones map[zoneKey]*zoneRule
 
 	history   history
 	askers    askers
@@ -144,7 +146,7 @@ func (m *memory) room(now time.Time) bool {
 }
 
 func newMemory() memory {
-	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[dnatKey]*translation), began: make(map[peerKey]*beginning), lost: make(map[uint64]*model.Packet), counted: make(map[uint32]node.ConntrackStats), udp: make(map[udpKey]*datagrams), history: newHistory(), askers: newAskers(), exchanges: newExchanges(), near: newNear()}
+	return memory{packets: make(map[model.Direction]int), passed: make(map[model.Direction]int), peers: make(map[peerKey]*peer), dnat: make(map[dnatKey]*translation), began: make(map[peerKey]*beginning), lost: make(map[uint64]*model.Packet), counted: make(map[uint32]node.ConntrackStats), udp: make(map[udpKey]*datagrams), zones: make(map[zoneKey]*zoneRule), history: newHistory(), askers: newAskers(), exchanges: newExchanges(), near: newNear()}
 }
 
 // see takes a finished packet, and gives the far end off this node that it is the
@@ -158,6 +160,7 @@ func (m *memory) see(p *model.Packet) *peer {
 	m.near.seeOutsider(p)
 	m.seeBeginning(p)
 	m.seeTranslation(p)
+	m.seeZone(p)
 	if p.OwnAnswer {
 		m.seeLost(p)
 		m.near.answer(p) // the other end did not answer by it; what arrived here did get its answer

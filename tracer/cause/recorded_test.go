@@ -278,6 +278,20 @@ func (r *recorded) UsedRoute(netns uint32, q node.RouteQuestion) (node.UsedRoute
 	return used, ok, nil
 }
 
+// ConnectionInZone implements State.
+func (r *recorded) ConnectionInZone(netns uint32, f node.Flow, zone uint16) (node.Connection, bool, error) {
+	p, err := r.place(netns)
+	if err != nil {
+		return node.Connection{}, false, err
+	}
+	for _, c := range p.Connections {
+		if c.Orig == f && c.Zone+c.ZoneOrig == zone || c.Reply == f && c.Zone+c.ZoneReply == zone {
+			return c, true, nil
+		}
+	}
+	return node.Connection{}, false, nil
+}
+
 // ConntrackStats implements State.
 func (r *recorded) ConntrackStats(netns uint32) (node.ConntrackStats, error) {
 	p, err := r.place(netns)

@@ -117,6 +117,11 @@ func invalid(q *inquiry) *claim {
 	if h := lastHop(q.p, func(h *model.Hop) bool { return strings.HasPrefix(h.CTState, "invalid") }); h != nil {
 		c.evidence = append(c.evidence, fmt.Sprintf("conntrack called it %s in %s", h.CTState, h.Hook))
 	}
+	if o := (outside{certain: c.certain}); q.zoned(&o, q.d.Netns) {
+		c.summary += ": " + o.why
+		c.certain, c.evidence, c.missing, c.fix = o.certain, append(c.evidence, o.evidence...), append(c.missing, o.missing...), o.fix
+		return c
+	}
 	other := model.Forward
 	if q.p.Direction == model.Forward {
 		other = model.Return

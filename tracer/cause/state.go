@@ -56,6 +56,7 @@ type State interface {
 	setState
 	hopState
 	udpState
+	zoneState
 }
 
 // RuleSets are the rules of a namespace as the two backends of iptables hold

@@ -39,9 +39,11 @@ const (
 	connTupleReply = 2
 	connStatus     = 3
 	connTimeout    = 7
+	connZone       = 18
 
 	tupleIP    = 1 // CTA_TUPLE_IP
 	tupleProto = 2
+	tupleZone  = 3
 
 	ipv4Src, ipv4Dst = 1, 2 // CTA_IP_V4_SRC, ...
 	ipv6Src, ipv6Dst = 3, 4
@@ -72,12 +74,20 @@ type Connection struct {
 	Orig, Reply Flow
 	Replied     bool          // an answer was seen (not UNREPLIED)
 	Timeout     time.Duration // until it ends, if nothing more comes
+	// Zone is the zone that it is in, ZoneOrig and ZoneReply where that is so for packets
+	// of one direction only; 0 is the default one.
+	Zone, ZoneOrig, ZoneReply uint16
 }
 
 // Connection gives the entry that a packet with these addresses belongs to, in
 // either direction, in conntrack's default zone; ok is false where there is none.
 // It fails with ErrGone or ErrNoConntrackQuery.
 func (n *Namespaces) Connection(inode uint32, f Flow) (c Connection, ok bool, err error) {
+	return n.ConnectionInZone(inode, f, 0)
+}
+
+// ConnectionInZone is Connection in any zone.
+func (n *Namespaces) ConnectionInZone(inode uint32, f Flow, zone uint16) (c Connection, ok bool, err error) {
 	has, err := n.has(conntrackSubsystem)
 	if err != nil {
 		return c, false, err
@@ -86,7 +96,7 @@ func (n *Namespaces) Connection(inode uint32, f Flow) (c Connection, ok bool, er
 		return c, false, fmt.Errorf("%s: conntrack's entry: %w", n.Place(inode), ErrNoConntrackQuery)
 	}
 	err = n.Do(inode, func() error {
-		c, ok, err = askConnection(f)
+		c, ok, err = askConnection(f, zone)
 		return err
 	})
 	if err != nil {
@@ -97,7 +107,7 @@ func (n *Namespaces) Connection(inode uint32, f Flow) (c Connection, ok bool, er
 
 // askConnection asks within the calling thread's namespace
 // (net/netfilter/nf_conntrack_netlink.c: ctnetlink_get_conntrack, 6.12).
-func askConnection(f Flow) (Connection, bool, error) {
+func askConnection(f Flow, zone uint16) (Connection, bool, error) {
 	conn, err := nfnetlink.Open()
 	if err != nil {
 		return Connection{}, false, err
@@ -107,6 +117,9 @@ func askConnection(f Flow) (Connection, bool, error) {
 		family = unix.AF_INET6
 	}
 	body := nfnetlink.Put(nfnetlink.Header(family), connTupleOrig|nested, f.attributes())
+	if zone != 0 {
+		body = nfnetlink.Put(body, connZone, binary.BigEndian.AppendUint16(nil, zone))
+	}
 	msg, err := conn.Get(context.Background(), subsysConntrack<<8|msgConnGet, subsysConntrack<<8|msgConnNew, body)
 	if closed := conn.Close(); !errors.Is(err, unix.ENOENT) {
 		err = errors.Join(err, closed)
@@ -162,10 +175,28 @@ func parseConnection(msg []byte) (c Connection, err error) {
 	if c.Reply, err = parseFlow(attrs, connTupleReply); err != nil {
 		return c, err
 	}
+	c.Zone, c.ZoneOrig, c.ZoneReply = zoneIn(attrs, connZone), tupleZoneOf(attrs, connTupleOrig), tupleZoneOf(attrs, connTupleReply)
 	status, _ := attrs.Uint32(connStatus)
 	timeout, _ := attrs.Uint32(connTimeout)
 	c.Replied, c.Timeout = status&statusSeenReply != 0, time.Duration(timeout)*time.Second
 	return c, nil
+}
+
+// zoneIn reads a zone; none is the default one (ctnetlink_dump_zone_id).
+func zoneIn(attrs nfnetlink.Attrs, which uint16) uint16 {
+	raw, ok := attrs.Get(which)
+	if !ok || len(raw) < 2 {
+		return 0
+	}
+	return binary.BigEndian.Uint16(raw)
+}
+
+func tupleZoneOf(attrs nfnetlink.Attrs, which uint16) uint16 {
+	tuple, err := attrs.Nest(which)
+	if err != nil {
+		return 0
+	}
+	return zoneIn(tuple, tupleZone)
 }
 
 func parseFlow(attrs nfnetlink.Attrs, which uint16) (f Flow, err error) {
