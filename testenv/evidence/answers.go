@@ -22,6 +22,8 @@ var answerStatements = []statement{
 	{regexp.MustCompile(`^packet #(\d+) left this node (?:by (\S+) and came back by ([^\s,]+)|as it was asked)`), leftAndCame},
 	{regexp.MustCompile(`^packet #(\d+), the answer: from (\S+) to (\S+),`), answersFrom},
 	{regexp.MustCompile(`^no NAT of this node translated packet #(\d+)$`), untranslated},
+	{regexp.MustCompile(`^in (\S+) of (\S+) rule (\d+), by which it was translated, comes before rule (\d+),`), bothStand},
+	{regexp.MustCompile(`^ip route show table local: (local \S+?)(?:/32|/128)?( dev \S+) proto (\S+)$`), hasLocal},
 	{regexp.MustCompile(`^its source was (\S+) all the way: no rule rewrote it$`), keptSource},
 	{regexp.MustCompile(`^it met no rule with (-j \S+),`), metNone},
 	{regexp.MustCompile(`^no rule of this node rewrites sources`), noSourceRule},
@@ -166,4 +168,39 @@ func isSavedAndNotMet(c *Court, m []string, f model.Finding) string {
 		return "nft list ruleset has no such rule anywhere"
 	}
 	return ""
+}
+
+// bothStand: the chain has as many rules, and the packet met the first.
+func bothStand(c *Court, m []string, f model.Finding) string {
+	before, _ := strconv.Atoi(m[3]) // digits, as the form says
+	after, _ := strconv.Atoi(m[4])
+	if !c.one(f, func(p *model.Packet) bool {
+		return slices.ContainsFunc(p.Hops, func(h model.Hop) bool {
+			return slices.ContainsFunc(h.Rules, func(r model.Rule) bool { return r.Chain == m[1] && r.Table == m[2] && r.Number == before })
+		})
+	}) {
+		return "none of its packets met the first"
+	}
+	for _, tool := range []string{"iptables-legacy-save", "iptables-nft-save", "ip6tables-legacy-save", "ip6tables-nft-save"} {
+		n := 0
+		for line := range strings.Lines(c.run(c.node, tool, "-t", m[2])) {
+			if strings.HasPrefix(line, "-A "+m[1]+" ") {
+				n++
+			}
+		}
+		if before < after && n >= after {
+			return ""
+		}
+	}
+	return "there are not as many rules"
+}
+
+func hasLocal(c *Court, m []string, _ model.Finding) string {
+	for line := range strings.Lines(c.run(c.node, "ip", "route", "show", "table", "local")) {
+		line = " " + strings.TrimSpace(line) + " "
+		if strings.Contains(line, " "+m[1]+m[2]+" ") && (strings.Contains(line, " proto "+m[3]+" ") || m[3] == "boot" && !strings.Contains(line, " proto ")) {
+			return ""
+		}
+	}
+	return "table local has none such"
 }

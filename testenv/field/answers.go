@@ -60,7 +60,7 @@ func ended(place, pidfile string) []string {
 }
 
 func answerCases() []Case {
-	return slices.Concat(elsewhereCases(), hairpinCases(), zoneCases())
+	return slices.Concat(elsewhereCases(), hairpinCases(), zoneCases(), rivalCases())
 }
 
 func elsewhereCases() []Case {
@@ -226,6 +226,59 @@ func zoneCases() []Case {
 			Traffic: exchange("udp", client, server),
 			Want: Want{Code: "conntrack-unknown", Direction: model.Return, Confidence: "certain",
 				Says: []string{`conntrack has its connection in zone 0, and looks for the reply in zone 3: rule 1 of PREROUTING in raw puts the reply into zone 3`, `one zone`, `open no policy`}, Never: []string{zoneGone, opensPolicy}},
+		},
+	}
+}
+
+// hostPort are the portmap plugin's chains, for one port of the node.
+func hostPort(port, chain, to string) []string {
+	return []string{
+		natRule + "-N " + chain,
+		natRule + "-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment 'dnat name: \"cbr0\" id: \"68a1d52c4c84bffde369\"' -m multiport --dports " + port + " -j " + chain,
+		natRule + "-A " + chain + " -p tcp -m tcp --dport " + port + " -j DNAT --to-destination " + to,
+	}
+}
+
+func rivalCases() []Case {
+	calico := plain(cluster.CalicoLegacy, 1)
+	portmap := []string{natRule + "-N CNI-HOSTPORT-DNAT", natRule + "-A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT"}
+	proxied := []string{natRule + "-N KUBE-SERVICES && iptables-legacy -t nat -N KUBE-EXT-W && iptables-legacy -t nat -A KUBE-EXT-W -p tcp -j DNAT --to-destination $SERVER:8080",
+		natRule + "-A PREROUTING -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES"}
+	return []Case{
+		{
+			Name: "hostport-takes-service", Reports: []string{"containernetworking/plugins#222", "kubernetes/kubernetes#66103", "kubernetes/kubernetes#72522"},
+			Essence: "a cloud's guest agent makes a balancer's address local, so that the portmap plugin's rule, which stands first, takes the service's port for a host port of a pod",
+			Node:    calico,
+			Setup: join(portmap, hostPort("443", "CNI-DN-b4d64f818a29e7e9789e6", "$SERVER:9443"), proxied,
+				[]string{natRule + "-A KUBE-SERVICES -d 203.0.113.20/32 -p tcp -m comment --comment 'default/web:https loadbalancer IP' -m tcp --dport 443 -j KUBE-EXT-W"}),
+			Break:   []string{"node1: ip route add local 203.0.113.20/32 dev eth0 proto 66 table local"},
+			Command: knock("client", "203.0.113.20", "443"), Src: client, Dst: "203.0.113.20",
+			Want: Want{Code: "no-listener", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`203\.0\.113\.20:443 was asked, and redirected .*CNI-DN-b4d64f818a29e7e9789e6`, `rule 1 of KUBE-SERVICES in nat \(default/web:https loadbalancer IP\) names 203\.0\.113\.20:443 itself, but comes after`,
+					`takes LOCAL addresses, and 203\.0\.113\.20 is one by the route "local 203\.0\.113\.20/32 dev eth0" of table local \(proto 66\)`, `guest agent`},
+				Never: []string{`compare its targetPort`}},
+		},
+		{
+			Name: "hostport-takes-nodeport", Reports: []string{"kubernetes/kubernetes#66103", "rancher/rke#1010"},
+			Essence: "a pod's host port is a service's node port: the portmap plugin's rule stands first",
+			Node:    calico,
+			Setup: join(portmap, proxied, []string{natRule + "-N KUBE-NODEPORTS", natRule + "-A KUBE-SERVICES -m comment --comment 'kubernetes service nodeports; NOTE: this must be the last rule in this chain' -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS",
+				natRule + "-A KUBE-NODEPORTS -p tcp -m comment --comment default/web:http -m tcp --dport 30080 -j KUBE-EXT-W"}),
+			Break:   hostPort("30080", "CNI-DN-1", "$SERVER:9443"),
+			Command: knock("client", "172.30.0.1", "30080"), Src: client, Dst: "${NODE1}",
+			Want: Want{Code: "no-listener", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`rule 1 of KUBE-NODEPORTS in nat( \(default/web:http\))? claims tcp port 30080 as well, but comes after`, `CNI-DN-1`, `another hostPort`}, Never: []string{`compare its targetPort`}},
+		},
+		{
+			Name: "hostport-left", Reports: []string{"containernetworking/plugins#123", "kubernetes/kubernetes#72522"},
+			Essence: "the host port of a pod that is gone was left, before that of the pod that has it now",
+			Node:    calico,
+			Setup:   join(portmap, []string{"node1: ip route replace blackhole $PODNET1 proto 80"}, hostPort("8443", "CNI-DN-2", "$SERVER:8080")),
+			Break: []string{natRule + "-N CNI-DN-1", natRule + "-I CNI-HOSTPORT-DNAT -p tcp -m multiport --dports 8443 -j CNI-DN-1",
+				natRule + "-A CNI-DN-1 -p tcp -m tcp --dport 8443 -j DNAT --to-destination 192.168.166.140:8080"},
+			Command: knock("client", "172.30.0.1", "8443"), Src: client, Dst: "${NODE1}",
+			Want: Want{Code: "blackhole-route", Direction: model.Forward,
+				Says: []string{`rule 2 of CNI-HOSTPORT-DNAT in nat.* claims tcp port 8443 as well, but comes after`, `192\.168\.166\.140`, `rules were left`}},
 		},
 	}
 }

@@ -232,6 +232,7 @@ func (c *Collector) diagnose(p *model.Packet) *claim {
 			found.code, found.direction = cause.code, cmp.Or(found.direction, p.Direction)
 			found.subject = cmp.Or(found.subject, q.subject())
 			q.tellTranslation(found)
+			q.tellRival(found)
 			q.tellBalancing(found)
 			q.tellAnswer(found)
 			found.missing = append(found.missing, q.gaps...)
