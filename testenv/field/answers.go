@@ -60,7 +60,7 @@ func ended(place, pidfile string) []string {
 }
 
 func answerCases() []Case {
-	return slices.Concat(elsewhereCases(), hairpinCases(), zoneCases(), rivalCases())
+	return slices.Concat(elsewhereCases(), hairpinCases(), zoneCases(), rivalCases(), nearMissCases())
 }
 
 func elsewhereCases() []Case {
@@ -279,6 +279,86 @@ func rivalCases() []Case {
 			Command: knock("client", "172.30.0.1", "8443"), Src: client, Dst: "${NODE1}",
 			Want: Want{Code: "blackhole-route", Direction: model.Forward,
 				Says: []string{`rule 2 of CNI-HOSTPORT-DNAT in nat.* claims tcp port 8443 as well, but comes after`, `192\.168\.166\.140`, `rules were left`}},
+		},
+	}
+}
+
+// felixSide is how Felix has one side of a pod's policies: tw with pi into it, fw with po
+// out of it; allow is what the one policy takes.
+func felixSide(iface, dispatch, flag, chain, policy, name, allow string) []string {
+	i := "node1: iptables-legacy "
+	return []string{
+		i + "-N " + dispatch + " && iptables-legacy -N " + chain + " && iptables-legacy -N " + policy,
+		i + "-A FORWARD " + flag + " cali+ -m comment --comment cali:8ZoYfO5HKXWbB3pk -j " + dispatch,
+		i + "-A " + dispatch + " " + flag + " " + iface + " -m comment --comment cali:Y9SnsnOqkR2d-e76 -g " + chain,
+		i + "-A " + chain + " -m comment --comment cali:RHBZIX17f-Y7Wxrr -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+		i + "-A " + chain + " -m comment --comment cali:ithDBeFwgewiwQft -j MARK --set-xmark 0x0/0x30000",
+		i + "-A " + chain + " -m comment --comment cali:ROH6wwg6LkqeOzVm -m mark --mark 0x0/0x20000 -j " + policy,
+		i + "-A " + chain + " -m comment --comment cali:OOMN9RrdE6JNt9ec -m comment --comment 'Return if policy accepted' -m mark --mark 0x10000/0x10000 -j RETURN",
+		i + "-A " + chain + " -m comment --comment cali:N3FucY-tAME8ezQa -m comment --comment 'End of tier default. Drop if no policies passed packet' -m mark --mark 0x0/0x20000 -j DROP",
+		i + "-A " + policy + " -m comment --comment cali:yebg-D0lArGxQvRL -m comment --comment '" + name + "' " + allow + " -j MARK --set-xmark 0x10000/0x10000",
+	}
+}
+
+const (
+	ingressPolicy = "cali-pi-_0EoDlAMicMSWivwSe1B"
+	egressPolicy  = "cali-po-_0EoDlAMicMSWivwSe1B"
+)
+
+func ingress(allow string) []string {
+	return felixSide("$SERVER_IF", "cali-to-wl-dispatch", "-o", "cali-tw-$SERVER_IF", ingressPolicy, "NetworkPolicy default/web-ingress ingress", allow)
+}
+
+func egress(allow string) []string {
+	return felixSide("$CLIENT_IF", "cali-from-wl-dispatch", "-i", "cali-fw-$CLIENT_IF", egressPolicy, "NetworkPolicy default/client-egress egress", allow)
+}
+
+// allows puts another rule in place of what a policy allows.
+func allows(policy, name, what string) string {
+	return "node1: iptables-legacy -R " + policy + " 1 -m comment --comment cali:yebg-D0lArGxQvRL -m comment --comment '" + name + "' " + what + " -j MARK --set-xmark 0x10000/0x10000"
+}
+
+func nearMissCases() []Case {
+	calico := plain(cluster.CalicoLegacy, 1)
+	proxied := []string{natRule + "-N KUBE-SVC-W && iptables-legacy -t nat -A PREROUTING -d 10.96.3.45/32 -p tcp -m comment --comment 'default/web:http cluster IP' -m tcp --dport 80 -j KUBE-SVC-W",
+		natRule + "-A KUBE-SVC-W -p tcp -m comment --comment default/web:http -m tcp -j DNAT --to-destination $SERVER:8080"}
+	const wrongLead = `compare the labels`
+	return []Case{
+		{
+			Name: "policy-service-port", Reports: []string{"projectcalico/calico#8049", "projectcalico/felix#2836", "kubescape/node-agent#943"},
+			Essence: "a pod's policy allows the service's port, and the pod listens on another one, to which the service translates before the policy is asked",
+			Node:    calico, Setup: join(ingress("-p tcp -m multiport --dports 80,8080"), proxied),
+			Break:   []string{allows(ingressPolicy, "NetworkPolicy default/web-ingress ingress", "-p tcp -m multiport --dports 80")},
+			Command: knock("client", "10.96.3.45", "80"), Src: client, Dst: "10.96.3.45",
+			Want: Want{Code: "policy-deny", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`NetworkPolicy default/web-ingress.* does not allow it`, `rule 1 of cali-pi-_0EoDlAMicMSWivwSe1B in filter.* allows tcp port 80, the service's port, which was asked for \(10\.96\.3\.45:80\)`, `after the translation, when the port is the pod's, 8080`, `targetPort`}, Never: []string{wrongLead}},
+		},
+		{
+			Name: "policy-service-address", Reports: []string{"projectcalico/calico#4449", "kubernetes/website#15590"},
+			Essence: "a pod's egress policy allows the service's address, which is translated before the policy is asked",
+			Node:    calico, Setup: join(egress("-p tcp -m multiport --dports 80,8080"), proxied),
+			Break:   []string{allows(egressPolicy, "NetworkPolicy default/client-egress egress", "-d 10.96.3.45/32 -p tcp -m multiport --dports 80")},
+			Command: knock("client", "10.96.3.45", "80"), Src: client, Dst: "10.96.3.45",
+			Want: Want{Code: "policy-deny", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`NetworkPolicy default/client-egress.* does not allow it`, `allows the service's address 10\.96\.3\.45, which was asked for`, `after the translation, when it is the pod's, 192\.168\.166\.130:8080`}, Never: []string{wrongLead}},
+		},
+		{
+			Name: "policy-protocol", Reports: []string{"kubernetes/kubernetes#96174", "projectcalico/calico#3036"},
+			Essence: "a pod's policy allows a port of TCP, and what asks is UDP",
+			Node:    calico, Setup: ingress("-p udp -m multiport --dports 8080"),
+			Break:   []string{allows(ingressPolicy, "NetworkPolicy default/web-ingress ingress", "-p tcp -m multiport --dports 8080")},
+			Traffic: exchange("udp", client, server),
+			Want: Want{Code: "policy-deny", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`allows port 8080 of tcp, and this is udp`, `protocol: UDP`}, Never: []string{wrongLead}},
+		},
+		{
+			Name: "policy-source", Reports: []string{"projectcalico/calico#3901", "kubernetes/kubernetes#51014"},
+			Essence: "a pod's policy allows a network which the sender is not in",
+			Node:    calico, Setup: ingress("-p tcp -m multiport --dports 8080"),
+			Break:   []string{allows(ingressPolicy, "NetworkPolicy default/web-ingress ingress", "-s 10.0.0.0/8 -p tcp -m multiport --dports 8080")},
+			Traffic: exchange("tcp", client, server),
+			Want: Want{Code: "policy-deny", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`allows tcp port 8080 from 10\.0\.0\.0/8, and this comes from 192\.168\.166\.129`}, Never: []string{wrongLead, `masqueraded at`}},
 		},
 	}
 }

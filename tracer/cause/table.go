@@ -30,7 +30,7 @@ var causes = []cause{
 	{"duplicate-address", duplicateAddress},
 	{"calico-node-restart", agentRestartBack},
 	{"calico-rpf", calicoReversePath},
-	{"policy-deny", ofKind(policyFix, meaning.PolicyDeny, meaning.TierEnd, meaning.NoProfile, meaning.AdminDown)},
+	{"policy-deny", policyDenied},
 	{"service-no-backend", emptyService},
 	{"conntrack-invalid", invalid},
 	{"forward-policy", forwardPolicy},

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cause
+
+// A policy that denies, held against what it allows: often one thing of the packet is
+// other than its author thought, for policies are asked after a service's address was
+// translated.
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
+)
+
+// policyDenied: a policy denies it, or none of those that apply allows it.
+func policyDenied(q *inquiry) *claim {
+	m, ok := q.decided()
+	if !ok {
+		return nil
+	}
+	c := ofKind(policyFix, meaning.PolicyDeny, meaning.TierEnd, meaning.NoProfile, meaning.AdminDown)(q)
+	if c != nil && m.Kind == meaning.TierEnd && !q.isReply() {
+		q.tellNearMiss(c)
+	}
+	return c
+}
+
+// nearMiss is a rule that allows all of the packet but one thing.
+type nearMiss struct {
+	rule meaning.Rule
+	rank int // of several the lowest is told
+	says string
+	fix  string
+}
+
+// tellNearMiss adds what the policies that were asked do allow, where that is the packet
+// but for one thing.
+func (q *inquiry) tellNearMiss(c *claim) {
+	var best *nearMiss
+	for _, r := range q.allowing() {
+		if n := q.missed(r); n != nil && (best == nil || n.rank < best.rank) {
+			best = n
+		}
+	}
+	if best == nil {
+		return
+	}
+	rule := namedRule(ruleOf(best.rule))
+	c.summary += fmt.Sprintf("; %s%s allows %s", rule, policyIn(best.rule.Text), best.says)
+	c.evidence = append(c.evidence, rule+": "+best.rule.Text)
+	c.missing = append(c.missing, "that the rules stood so when it died: those that allow were read right after that")
+	c.fix = slices.DeleteFunc(c.fix, func(fix string) bool { return strings.HasPrefix(fix, "if it should pass already: compare the labels") })
+	c.fix = append([]string{best.fix}, c.fix...)
+}
+
+// policyIn is a policy's name in a rule's comment, in brackets.
+func policyIn(text string) string {
+	for _, m := range quoted.FindAllString(text, -1) {
+		if f := strings.Fields(strings.Trim(m, `"`)); len(f) == 3 && strings.HasSuffix(f[0], "olicy") {
+			return " (" + f[0] + " " + f[1] + ")"
+		}
+	}
+	return ""
+}
+
+// marks are the bits that a rule sets, as iptables-save and nft print them; tested is
+// the bit that the end of a tier asks to be clear: the one for "pass to the next tier".
+var (
+	marksSet = regexp.MustCompile(`--set-x?mark (0x[0-9a-f]+)|mark set (?:meta )?mark (?:or|\|) (0x[0-9a-f]+)`)
+	tested   = regexp.MustCompile(`--mark 0x0/(0x[0-9a-f]+)|mark (?:and|&) (0x[0-9a-f]+) == (?:0x0+|0)`)
+)
+
+func bits(re *regexp.Regexp, text string) uint64 {
+	m := re.FindStringSubmatch(text)
+	if m == nil {
+		return 0
+	}
+	n, err := strconv.ParseUint(strings.Join(m[1:], ""), 0, 32)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// allowing lists the rules that allow something, of the policies that the packet was
+// asked of before the end of its tier (felix/rules/policy.go: allow sets the accept bit,
+// pass the one that the tier's end asks for).
+func (q *inquiry) allowing() (all []meaning.Rule) {
+	asked := map[string]bool{}
+	for _, r := range meaning.WayTo(q.p) {
+		if to := fieldsOf(r.Text).target; r.Table == q.d.Rule.Table && isPolicyChain(to) {
+			asked[to] = true
+		}
+	}
+	sets, err := q.state.Rules(q.d.Netns)
+	q.gap(err)
+	rules := sets.NFT
+	if q.d.Backend == "legacy" {
+		rules = sets.Legacy
+	}
+	pass := bits(tested, q.d.Rule.Text)
+	for r := range rules.All() {
+		if !asked[r.Chain] || r.Family != q.d.Rule.Family || r.Table != q.d.Rule.Table {
+			continue
+		}
+		if set := bits(marksSet, quoted.ReplaceAllString(r.Text, `""`)); set != 0 && set&pass == 0 {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// isPolicyChain tells the chain of a policy's rules: into a pod, or out of one.
+func isPolicyChain(name string) bool {
+	return strings.Contains(name, "cali-pi-") || strings.Contains(name, "cali-po-")
+}
+
+// missed tells what of the packet a rule does not take, if that is one thing.
+func (q *inquiry) missed(r meaning.Rule) *nearMiss {
+	f, e := fieldsOf(r.Text), endsAt(q.p)
+	if f.more {
+		return nil
+	}
+	translated := q.p.Dst != e.Dst || q.p.DstPort != e.DstPort
+	asked := netip.AddrPortFrom(q.p.Dst, q.p.DstPort)
+	proto, port := f.takesProto(q.p.Proto), f.takesPort(e.DstPort)
+	src, dst := f.takesSource(e.Src), f.takesDestination(e.Dst)
+	n := &nearMiss{rule: r}
+	switch {
+	case proto && !port && src && dst && translated && q.p.DstPort != e.DstPort && f.takesPort(q.p.DstPort):
+		n.rank = 1
+		n.says = fmt.Sprintf("%s port %d, the service's port, which was asked for (%s): policies are asked after the translation, when the port is the pod's, %d", q.p.Proto, q.p.DstPort, asked, e.DstPort)
+		n.fix = fmt.Sprintf("write the pod's own port (targetPort), %d, into the policy in place of the service's port %d", e.DstPort, q.p.DstPort)
+	case proto && port && src && !dst && translated && f.takesDestination(q.p.Dst), proto && !port && src && !dst && translated && f.takesPort(q.p.DstPort) && f.takesDestination(q.p.Dst):
+		n.rank = 2
+		n.says = fmt.Sprintf("the service's address %s, which was asked for (%s): policies are asked after the translation, when it is the pod's, %s:%d", q.p.Dst, asked, e.Dst, e.DstPort)
+		n.fix = fmt.Sprintf("allow the pods behind the service (a selector, or their network) and their own port, %d, in place of the service's address %s", e.DstPort, q.p.Dst)
+	case !proto && src && dst && len(f.dports) > 0 && port:
+		n.rank = 3
+		n.says = fmt.Sprintf("port %d of %s, and this is %s", e.DstPort, f.proto, q.p.Proto)
+		n.fix = fmt.Sprintf("allow %s port %d as well: a policy's port is of TCP unless it says otherwise (protocol: UDP)", q.p.Proto, e.DstPort)
+	case proto && port && dst && !src && q.p.Src != e.Src && f.takesSource(q.p.Src):
+		n.rank = 4
+		n.says = fmt.Sprintf("it from %s, which sent it: the source was rewritten to %s before the policy was asked", q.p.Src, e.Src)
+		n.fix = fmt.Sprintf("keep the source (externalTrafficPolicy: Local; no masquerade between pods), or allow %s, too", e.Src)
+	case proto && port && dst && !src && len(f.dports) > 0:
+		n.rank = 6
+		n.says = fmt.Sprintf("%s port %d from %s, and this comes from %s", q.p.Proto, e.DstPort, prefixWords(f.src), e.Src)
+		n.fix = fmt.Sprintf("see whether %s is the sender's own address, or that of a node which masquerades it; then allow it", e.Src)
+	case proto && !port && src && dst && beside(f.dports, e.DstPort):
+		n.rank = 5
+		n.says = fmt.Sprintf("%s ports %s, and this is port %d, the next one", q.p.Proto, portsWords(f.dports), e.DstPort)
+		n.fix = fmt.Sprintf("have the policy's range of ports (port, endPort) take %d: both its ends are within", e.DstPort)
+	default:
+		return nil
+	}
+	if len(f.sets) > 0 {
+		n.rank += 10
+		n.says += fmt.Sprintf("; it asks the set %s, too", strings.Join(f.sets, ", "))
+	}
+	return n
+}
+
+func prefixWords(all []netip.Prefix) string {
+	var words []string
+	for _, p := range all {
+		words = append(words, p.String())
+	}
+	return strings.Join(words, ", ")
+}
+
+func portsWords(all [][2]uint16) string {
+	var words []string
+	for _, r := range all {
+		words = append(words, portWords(r))
+	}
+	return strings.Join(words, ", ")
+}
+
+// beside tells a port that is the next one to a range.
+func beside(all [][2]uint16, port uint16) bool {
+	return slices.ContainsFunc(all, func(r [2]uint16) bool {
+		return r[0] != r[1] && (uint32(port) == uint32(r[1])+1 || uint32(port)+1 == uint32(r[0]))
+	})
+}
