@@ -78,7 +78,7 @@ func elsewhereCases() []Case {
 				Says: []string{`asked at 192\.168\.166\.150:5353 and answers from 192\.168\.166\.130`, `bound to all addresses \(0\.0\.0\.0:5353\)`, `UdpNoPorts .* is \d`, `IP_PKTINFO`}, Never: []string{silentServer}},
 		},
 		{
-			Name: "udp-reply-source-node", Reports: []string{"AdguardTeam/AdGuardHome#1257", "esnet/iperf#637"}, Tools: []string{"python3"},
+			Name: "udp-reply-source-node", Reports: []string{"moby/moby#15127", "moby/moby#11998"}, Tools: []string{"python3"},
 			Essence: "the same of a server on the node's own network, whose second address floats",
 			Node:    calico,
 			Setup:   join([]string{"node1: ip addr add " + vip + "/24 dev eth0"}, echoUDP("node1", vip, "5353", "", "bound")),
@@ -88,7 +88,7 @@ func elsewhereCases() []Case {
 				Says: []string{`asked at 172\.30\.0\.50:5353 and answers from 172\.30\.0\.1`, `bound to all addresses`}, Never: []string{silentServer}},
 		},
 		{
-			Name: "udp-reply-port", Reports: []string{"moby/moby#8795", "kubernetes/kubernetes#20092"}, Tools: []string{"python3"},
+			Name: "udp-reply-port", Reports: []string{"docker/for-win#1791"}, Tools: []string{"python3"},
 			Essence: "a server answers by another socket than it was asked at, and the client's socket takes the asked port only",
 			Node:    calico,
 			Setup:   echoUDP("server", "0.0.0.0", "5353", "", "one"),
@@ -109,7 +109,7 @@ func elsewhereCases() []Case {
 				Says: []string{`from 192\.168\.166\.130:8080, while 172\.30\.0\.2:30080 had been asked`, `translated the request's destination and not its source`, `came back by vxlan\.calico, in a tunnel packet from 172\.30\.0\.2`, `externalTrafficPolicy`}, Never: []string{silentServer, `in good order`, `bridge-nf-call`}},
 		},
 		{
-			Name: "balancer-triangle", Reports: []string{"docker/for-linux#1169", "kubernetes/kubernetes#44916"},
+			Name: "balancer-triangle", Reports: []string{"cilium/cilium#22812"},
 			Essence: "the same at a balancer outside, on the node's own link",
 			Node:    calico,
 			Setup: []string{"outside: sysctl -qw net.bridge.bridge-nf-call-iptables=0 && ip addr add " + other + "/32 dev lo && ip route add $PODNET1 via $NODE1",
@@ -159,7 +159,7 @@ func hairpinCases() []Case {
 				Never: []string{opensMartian, `who sends it back`}},
 		},
 		{
-			Name: "hairpin-balancer", Reports: []string{"kubernetes/kubernetes#66103", "metallb/metallb#1050"},
+			Name: "hairpin-balancer", Reports: []string{"kubernetes/kubernetes#53775", "projectcalico/cni-plugin#40"},
 			Essence: "the same at a balancer's address: kube-proxy's rule that marks it for masquerade is gone",
 			Node:    calico, Setup: ofKubeProxy(),
 			Break:   []string{natRule + "-D KUBE-EXT-W 1"},
@@ -169,7 +169,7 @@ func hairpinCases() []Case {
 				Never: []string{opensMartian, `who sends it back`}},
 		},
 		{
-			Name: "hairpin-hostport", Reports: []string{"containernetworking/plugins#68", "containernetworking/plugins#123"},
+			Name: "hairpin-hostport", Reports: []string{"containernetworking/plugins#68"},
 			Essence: "the same by the pod's host port, on a bridge: the portmap plugin's mark is not set",
 			Node:    flannel,
 			Setup: []string{"node1: bridge link set dev $CLIENT_IF hairpin on",
@@ -207,7 +207,7 @@ func zoneCases() []Case {
 				Says: []string{`conntrack has its connection in zone 1, and looks for the reply in zone 0: rule 1 of PREROUTING in raw puts the request into zone 1`, service + `:53`, `conntrack -L: udp .* zone=1$|conntrack -L: udp .* zone=1\n`, `--zone-orig 1`}, Never: []string{zoneGone}},
 		},
 		{
-			Name: "conntrack-zone-tcp", Reports: []string{"metal-stack/firewall-controller#223", "antrea-io/antrea#2187"},
+			Name: "conntrack-zone-tcp", Reports: []string{"metal-stack/firewall-controller#223"},
 			Essence: "the same of TCP with rules of nft: the answer to a SYN is invalid in the zone where it is looked for",
 			Node:    plain(cluster.CalicoNFTables, 1),
 			Setup: []string{
@@ -219,7 +219,7 @@ func zoneCases() []Case {
 				Says: []string{`conntrack has its connection in zone 7, and looks for the reply in zone 0`, `ct zone set 7`, service + `:80`}, Never: []string{zoneGone}},
 		},
 		{
-			Name: "conntrack-zone-policy", Reports: []string{"istio/istio#33469", "projectcalico/calico#8968"},
+			Name: "conntrack-zone-policy", Reports: []string{"istio/istio#33469"},
 			Essence: "a raw rule puts what the server answers into a zone of its own, where it is new, so that the client's policy does not know it",
 			Node:    plain(cluster.CalicoLegacy, 1), Setup: podPolicy(),
 			Break:   []string{"node1: iptables-legacy -t raw -A PREROUTING -s $SERVER/32 -p udp -m udp --sport 8080 -j CT --zone 3"},
@@ -259,7 +259,7 @@ func rivalCases() []Case {
 				Never: []string{`compare its targetPort`}},
 		},
 		{
-			Name: "hostport-takes-nodeport", Reports: []string{"kubernetes/kubernetes#66103", "rancher/rke#1010"},
+			Name: "hostport-takes-nodeport", Reports: []string{"cloudnativelabs/kube-router#612"},
 			Essence: "a pod's host port is a service's node port: the portmap plugin's rule stands first",
 			Node:    calico,
 			Setup: join(portmap, proxied, []string{natRule + "-N KUBE-NODEPORTS", natRule + "-A KUBE-SERVICES -m comment --comment 'kubernetes service nodeports; NOTE: this must be the last rule in this chain' -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS",
@@ -270,7 +270,7 @@ func rivalCases() []Case {
 				Says: []string{`rule 1 of KUBE-NODEPORTS in nat( \(default/web:http\))? claims tcp port 30080 as well, but comes after`, `CNI-DN-1`, `another hostPort`}, Never: []string{`compare its targetPort`}},
 		},
 		{
-			Name: "hostport-left", Reports: []string{"containernetworking/plugins#123", "kubernetes/kubernetes#72522"},
+			Name: "hostport-left", Reports: []string{"containernetworking/plugins#683", "projectcalico/calico#3412"},
 			Essence: "the host port of a pod that is gone was left, before that of the pod that has it now",
 			Node:    calico,
 			Setup:   join(portmap, []string{"node1: ip route replace blackhole $PODNET1 proto 80"}, hostPort("8443", "CNI-DN-2", "$SERVER:8080")),
@@ -334,7 +334,7 @@ func nearMissCases() []Case {
 				Says: []string{`NetworkPolicy default/web-ingress.* does not allow it`, `rule 1 of cali-pi-_0EoDlAMicMSWivwSe1B in filter.* allows tcp port 80, the service's port, which was asked for \(10\.96\.3\.45:80\)`, `after the translation, when the port is the pod's, 8080`, `targetPort`}, Never: []string{wrongLead}},
 		},
 		{
-			Name: "policy-service-address", Reports: []string{"projectcalico/calico#4449", "kubernetes/website#15590"},
+			Name: "policy-service-address", Reports: []string{"projectcalico/calico#10664", "cloudnativelabs/kube-router#905"},
 			Essence: "a pod's egress policy allows the service's address, which is translated before the policy is asked",
 			Node:    calico, Setup: join(egress("-p tcp -m multiport --dports 80,8080"), proxied),
 			Break:   []string{allows(egressPolicy, "NetworkPolicy default/client-egress egress", "-d 10.96.3.45/32 -p tcp -m multiport --dports 80")},
@@ -343,7 +343,7 @@ func nearMissCases() []Case {
 				Says: []string{`NetworkPolicy default/client-egress.* does not allow it`, `allows the service's address 10\.96\.3\.45, which was asked for`, `after the translation, when it is the pod's, 192\.168\.166\.130:8080`}, Never: []string{wrongLead}},
 		},
 		{
-			Name: "policy-protocol", Reports: []string{"kubernetes/kubernetes#96174", "projectcalico/calico#3036"},
+			Name: "policy-protocol", Reports: []string{"projectcalico/calico#2199"},
 			Essence: "a pod's policy allows a port of TCP, and what asks is UDP",
 			Node:    calico, Setup: ingress("-p udp -m multiport --dports 8080"),
 			Break:   []string{allows(ingressPolicy, "NetworkPolicy default/web-ingress ingress", "-p tcp -m multiport --dports 8080")},
@@ -352,7 +352,7 @@ func nearMissCases() []Case {
 				Says: []string{`allows port 8080 of tcp, and this is udp`, `protocol: UDP`}, Never: []string{wrongLead}},
 		},
 		{
-			Name: "policy-source", Reports: []string{"projectcalico/calico#3901", "kubernetes/kubernetes#51014"},
+			Name: "policy-source", Reports: []string{"aws/eks-anywhere#4406", "projectcalico/calico#1683"},
 			Essence: "a pod's policy allows a network which the sender is not in",
 			Node:    calico, Setup: ingress("-p tcp -m multiport --dports 8080"),
 			Break:   []string{allows(ingressPolicy, "NetworkPolicy default/web-ingress ingress", "-s 10.0.0.0/8 -p tcp -m multiport --dports 8080")},
