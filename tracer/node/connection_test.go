@@ -71,6 +71,59 @@ func TestConnection(t *testing.T) {
 	}
 }
 
+// A connection is found in its zone alone; where the zone counts for one direction, the
+// other one is in the default zone.
+func TestConnectionInZone(t *testing.T) {
+	c := nodetest.New(t)
+	c.Add("n")
+	c.In("n", "iptables-nft -t raw -A OUTPUT -d 127.0.0.9 -p udp -j CT --zone 4")
+	c.In("n", "iptables-nft -t raw -A OUTPUT -d 127.0.0.10 -p udp -j CT --zone-orig 5")
+	c.In("n", "iptables-nft -t filter -A INPUT -m conntrack --ctstate INVALID -j DROP") // conntrack is on
+	n, err := OpenNamespaces(c.Path("n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	in := n.Node().Inode
+	for _, tc := range []struct {
+		to                string
+		zone              uint16
+		want              Connection
+		inZero, backInOwn bool
+	}{
+		{"127.0.0.9:53", 4, Connection{Zone: 4}, false, true},
+		{"127.0.0.10:53", 5, Connection{ZoneOrig: 5}, true, false},
+	} {
+		var from netip.AddrPort
+		if err := n.Do(in, func() error {
+			conn, err := (&net.Dialer{}).DialContext(context.Background(), "udp", tc.to)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			from = conn.LocalAddr().(*net.UDPAddr).AddrPort()
+			_, err = conn.Write([]byte("q"))
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		f := Flow{unix.IPPROTO_UDP, from, netip.MustParseAddrPort(tc.to)}
+		got, ok, err := n.ConnectionInZone(in, f, tc.zone)
+		if err != nil || !ok || got.Orig != f || got.Zone != tc.want.Zone || got.ZoneOrig != tc.want.ZoneOrig || got.ZoneReply != 0 {
+			t.Errorf("%s in zone %d: %+v, %v, %v", tc.to, tc.zone, got, ok, err)
+		}
+		if got, ok, err := n.Connection(in, f); ok || err != nil {
+			t.Errorf("%s in the default zone: %+v, %v", tc.to, got, err)
+		}
+		if _, ok, err := n.Connection(in, f.Back()); ok != tc.inZero || err != nil {
+			t.Errorf("what answers %s, in the default zone: %v, %v, want %v", tc.to, ok, err, tc.inZero)
+		}
+		if _, ok, err := n.ConnectionInZone(in, f.Back(), tc.zone); ok != tc.backInOwn || err != nil {
+			t.Errorf("what answers %s, in zone %d: %v, %v, want %v", tc.to, tc.zone, ok, err, tc.backInOwn)
+		}
+	}
+}
+
 // A connection that found no place is counted in its own namespace.
 func TestConntrackStats(t *testing.T) {
 	c := nodetest.New(t)
