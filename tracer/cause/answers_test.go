@@ -166,7 +166,7 @@ func TestHairpin(t *testing.T) {
 		return s
 	}
 	wantOne(t, diagnoseAll(t, state(), toItself(dnat, "")), "rp-filter", "it met no rule with -j KUBE-MARK-MASQ", "who sends it back")
-	wantOne(t, diagnoseAll(t, state(), toItself("", model.ByIPVS)), "rp-filter", "KUBE-LOOP-BACK", "who sends it back")
+	wantOne(t, diagnoseAll(t, state(), toItself("", model.ByIPVS)), "masquerade-missing", "sent it back with its own address", "who sends it back")
 	p := toItself(dnat, "")
 	p.Hops[2].RulesUnknown = "the table was replaced"
 	wantOne(t, diagnoseAll(t, state(), p), "rp-filter", "its source was not rewritten", "it met no rule")

@@ -26,10 +26,11 @@ var masqueraders = []masquerader{
 	{"DOCKER", "Docker", "", "have Docker write its rules again: restart the container; what it writes is -s CONTAINER -d CONTAINER -j MASQUERADE in POSTROUTING, or it needs its userland-proxy"},
 }
 
-// hairpinned: the packet was translated to the very one that sent it.
+// hairpinned: a rule translated the packet to the very one that sent it. What IPVS sends
+// back is masquerade-missing (sentBack).
 func (q *inquiry) hairpinned() *translation {
 	t, e := lastTranslation(q.p), endsAt(q.p)
-	if t == nil || t.hop.After == nil || t.to.Addr() != e.Dst || q.newSource() != nil || !q.holds(q.d.Netns, e.Dst) || firstNetns(q.p) != q.d.Netns || t.hop.Netns == q.d.Netns {
+	if t == nil || t.ipvs || t.hop.After == nil || t.to.Addr() != e.Dst || q.newSource() != nil || !q.holds(q.d.Netns, e.Dst) || firstNetns(q.p) != q.d.Netns || t.hop.Netns == q.d.Netns {
 		return nil
 	}
 	return t
@@ -52,8 +53,6 @@ func (q *inquiry) hairpin(c *claim) bool {
 	q.tellMasquerade(c, t, who)
 	c.fix = []string{fmt.Sprintf("have what %s sends to itself by %s masqueraded, so that its answers go the same way back: -s %s -d %s -j MASQUERADE in POSTROUTING, as whoever writes the service's rules does", place, t.asked.Addr(), e.Src, e.Dst)}
 	switch {
-	case t.ipvs:
-		c.fix = append(c.fix, "have kube-proxy write its rules again: delete its pod of this node; in ipvs mode the set KUBE-LOOP-BACK has its endpoints, and KUBE-POSTROUTING masquerades what is in it")
 	case who != nil:
 		c.fix = append(c.fix, who.fix)
 	default:
