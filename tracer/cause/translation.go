@@ -172,6 +172,8 @@ func (t *translation) by() string {
 	switch {
 	case t.ipvs:
 		return "IPVS of " + t.owner()
+	case t.rule == nil && t.fresh:
+		return "a nat rule of " + t.owner() + " (not known which)"
 	case t.rule == nil:
 		return "conntrack's entry of its connection in " + t.owner()
 	case t.hop.Place == "node":
