@@ -65,13 +65,13 @@ func TestAnswersFromElsewhere(t *testing.T) {
 			for _, change := range tc.node {
 				change(state)
 			}
-			wantOne(t, diagnoseAll(t, state, tc.packets...), tc.code, tc.says, tc.never)
+			wantCode(t, diagnoseAll(t, state, tc.packets...), tc.code, tc.says, tc.never)
 		})
 	}
 }
 
-// wantOne wants one finding, of a code; "": none.
-func wantOne(t *testing.T, found []model.Finding, code, says, never string) {
+// wantCode wants one finding, of a code; "": none.
+func wantCode(t *testing.T, found []model.Finding, code, says, never string) {
 	t.Helper()
 	switch {
 	case code == "" && len(found) > 0:
@@ -97,7 +97,7 @@ func turnedDown(p *model.Packet, answer string) *model.Packet {
 }
 
 func TestAnswerFromAnotherPort(t *testing.T) {
-	wantOne(t, diagnoseAll(t, madeNode(), asks53(podB), turnedDown(answer53(podB, 54), "icmp-port-unreachable")), "answer-from-elsewhere", "answers from port 54", "is closed")
+	wantCode(t, diagnoseAll(t, madeNode(), asks53(podB), turnedDown(answer53(podB, 54), "icmp-port-unreachable")), "answer-from-elsewhere", "answers from port 54", "is closed")
 	// a socket that asked both ports itself, and is closed by now
 	both := asks53(podB)
 	both.DstPort = 54
@@ -129,7 +129,7 @@ func TestTranslatedElsewhere(t *testing.T) {
 		p.Proto, p.TCPFlags = "tcp", "S."
 		return turnedDown(p, "tcp-reset")
 	}
-	wantOne(t, diagnoseAll(t, madeNode(), request(true), synAck(podB)), "reply-not-translated", "came back by vxlan.calico, in a tunnel packet from 172.30.0.2", "did not answer")
+	wantCode(t, diagnoseAll(t, madeNode(), request(true), synAck(podB)), "reply-not-translated", "came back by vxlan.calico, in a tunnel packet from 172.30.0.2", "did not answer")
 	found := diagnoseAll(t, madeNode(), request(false), synAck(podB))
 	if i := slices.IndexFunc(found, func(f model.Finding) bool { return f.Code == "reply-not-translated" }); i < 0 || found[i].Confidence != Likely {
 		t.Errorf("a request that was not seen to come back: %+v", found)
@@ -165,14 +165,14 @@ func TestHairpin(t *testing.T) {
 		s.Places[podNS].Sysctls = map[string]string{"ipv4/conf/eth0/accept_local": "0", "ipv4/conf/all/accept_local": "0"}
 		return s
 	}
-	wantOne(t, diagnoseAll(t, state(), toItself(dnat, "")), "rp-filter", "it met no rule with -j KUBE-MARK-MASQ", "who sends it back")
-	wantOne(t, diagnoseAll(t, state(), toItself("", model.ByIPVS)), "masquerade-missing", "sent it back with its own address", "who sends it back")
+	wantCode(t, diagnoseAll(t, state(), toItself(dnat, "")), "rp-filter", "it met no rule with -j KUBE-MARK-MASQ", "who sends it back")
+	wantCode(t, diagnoseAll(t, state(), toItself("", model.ByIPVS)), "masquerade-missing", "sent it back with its own address", "who sends it back")
 	p := toItself(dnat, "")
 	p.Hops[2].RulesUnknown = "the table was replaced"
-	wantOne(t, diagnoseAll(t, state(), p), "rp-filter", "its source was not rewritten", "it met no rule")
+	wantCode(t, diagnoseAll(t, state(), p), "rp-filter", "its source was not rewritten", "it met no rule")
 	p = toItself(dnat, "")
 	p.Dst, p.Hops = podA, []model.Hop{p.Hops[0], p.Hops[3]} // nobody translated it
-	wantOne(t, diagnoseAll(t, state(), p), "rp-filter", "see who sends it back", "masquerade")
+	wantCode(t, diagnoseAll(t, state(), p), "rp-filter", "see who sends it back", "masquerade")
 }
 
 func TestZoneOf(t *testing.T) {
@@ -247,7 +247,7 @@ func TestNearMiss(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, state := denied(tc.allow)
-			wantOne(t, diagnoseAll(t, state, p), "policy-deny", tc.says, tc.never)
+			wantCode(t, diagnoseAll(t, state, p), "policy-deny", tc.says, tc.never)
 		})
 	}
 }
@@ -294,10 +294,10 @@ func TestRival(t *testing.T) {
 			})
 			found := diagnoseAll(t, state, p)
 			if name == "later" {
-				wantOne(t, found, "no-listener", `one by the route "local 203.0.113.20/32 dev eth0" of table local (proto 66)`, "")
+				wantCode(t, found, "no-listener", `one by the route "local 203.0.113.20/32 dev eth0" of table local (proto 66)`, "")
 				tc.says = "names 203.0.113.20:443 itself, but comes after rule 1 of CNI-DN-1 in nat"
 			}
-			wantOne(t, found, "no-listener", tc.says, tc.never)
+			wantCode(t, found, "no-listener", tc.says, tc.never)
 		})
 	}
 }
