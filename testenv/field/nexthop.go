@@ -116,7 +116,7 @@ func nexthopCases() []Case {
 				Never: []string{`[Nn]obody answers for the gateway fd30::254`, `flush dev eth0 to fd30::254`, `arping`}},
 		},
 		{
-			Name: "nexthop-object-dead", Reports: []string{"FRRouting/frr#12239"},
+			Name: "nexthop-object-dead", Reports: []string{"ovn-org/ovn#320"},
 			Essence: "a route names its next hop by an object alone (nhid), and nobody answers for that",
 			Node:    calico, Places: []string{"other"},
 			Setup: append(secondRouter("1"), "node1: sysctl -qw net.ipv4.nexthop_compat_mode=0 && ip nexthop add id 2 via 172.30.0.77 dev eth0 && ip route add 198.51.77.0/24 proto bird nhid 2",
@@ -142,7 +142,7 @@ func nexthopCases() []Case {
 				Never: []string{`in good order`, `[Nn]obody answers for the gateway 172\.30\.0\.254`, `the way it was sent: .*172\.30\.0\.254`}},
 		},
 		{
-			Name: "mtu-learned", Reports: []string{"projectcalico/calico#8922"},
+			Name: "mtu-learned", Reports: []string{"sapcc/kubernikus#65"},
 			Essence: "the node was told once that the way to a destination is narrow, and goes by that for all who it forwards",
 			Node:    calico,
 			Setup: []string{"outside: ip addr add " + offLink + "/32 dev lo && ip route add $PODNET1 via $NODE1",
@@ -153,7 +153,7 @@ func nexthopCases() []Case {
 				Says: []string{`1200 bytes, which this node has learned for the way to 198\.51\.77\.7`, `ip route flush cache`}},
 		},
 		{
-			Name: "masquerade-missing", Reports: []string{"flannel-io/flannel#1320", "projectcalico/calico#3563"},
+			Name: "masquerade-missing", Reports: []string{"kubernetes-sigs/ip-masq-agent#9"},
 			Essence: "the rules that masquerade are gone, and pods' packets leave with their own addresses",
 			Node:    calico, Setup: maskAgent(),
 			Break:   []string{natTable + "-F POSTROUTING", natTable + "-F IP-MASQ-AGENT"},
@@ -162,7 +162,7 @@ func nexthopCases() []Case {
 				Says: []string{`with the pod's own address 192\.168\.166\.129`, `no rule that rewrites IPv4 sources`, `route back to 192\.168\.166\.129`}, Never: []string{`in good order`, `exempts`}},
 		},
 		{
-			Name: "masquerade-other-uplink", Reports: []string{"rancher/rke2#4390", "coreos/flannel#604"},
+			Name: "masquerade-other-uplink", Reports: []string{"kubernetes-sigs/ip-masq-agent#9"},
 			Essence: "the rule that masquerades names an uplink that the packets do not leave by any more",
 			Node:    calico,
 			Setup:   []string{natTable + "-A POSTROUTING -s 192.168.0.0/16 ! -d 192.168.0.0/16 -o eth0 -m comment --comment 'pods to the world' -j MASQUERADE"},
@@ -172,7 +172,7 @@ func nexthopCases() []Case {
 				Says: []string{`with the pod's own address 192\.168\.166\.129`, `leaves by ens3`, `-o ens3 .*-j MASQUERADE`, `left this node by eth0`}, Never: []string{`in good order`, `exempts`}},
 		},
 		{
-			Name: "masquerade-missing-6", Reports: []string{"projectcalico/calico#6877"},
+			Name: "masquerade-missing-6", Reports: []string{"kubernetes-sigs/ip-masq-agent#9"},
 			Essence: "an IPv6 pool of unique local addresses without NAT: pods' packets leave with these",
 			Node:    calico,
 			Setup: []string{"outside: ip addr add fd30::254/64 dev br0 nodad && ip addr add 2001:db8:77::7/128 dev lo nodad",
@@ -219,7 +219,7 @@ func nexthopCases() []Case {
 				Never: []string{`arping`, `kubectl get pod -A -o wide`}},
 		},
 		{
-			Name: "bridge-wide-route", Reports: []string{"moby/moby#37823"},
+			Name: "bridge-wide-route", Reports: []string{"NetworkConfiguration/dhcpcd#531"},
 			Essence: "a route that is too wide sends a network outside to a container bridge, where nobody has its addresses",
 			Node:    calico,
 			Setup: []string{"outside: ip addr add " + offLink + "/32 dev lo && ip route add $PODNET1 via $NODE1",
