@@ -43,13 +43,15 @@ func noListener(q *inquiry) *claim {
 	}
 	if t != nil && t.hop.Netns != q.state.Node() && q.holds(t.hop.Netns, e.Dst) {
 		c.fix = t.sidecarFix(q.p.Proto, e.DstPort)
+		q.tellListeners(c, e, place)
 		return c
 	}
 	c.fix = []string{
 		fmt.Sprintf("see what listens there: ss -ln%s in the pod (kubectl exec, or nsenter -t PID -n)", q.p.Proto[:1]),
-		fmt.Sprintf("a server that listens on 127.0.0.1 only is not reached from outside: let it listen on 0.0.0.0 or %s", e.Dst),
+		fmt.Sprintf(loopbackFix+" is not reached from outside: let it listen on 0.0.0.0 or %s", e.Dst),
 		"if the pod has just started: see its readiness; if a service leads there: compare its targetPort with the container's port",
 	}
+	q.tellListeners(c, e, place)
 	return c
 }
 

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -26,6 +27,7 @@ import (
 // recorded is the state of a node at one moment.
 type recorded struct {
 	NodeInode uint32
+	Strangers map[uint32]bool           `json:"-"` // places that are no part of it
 	Places    map[uint32]*recordedPlace // by inode; the node's own and its pods'
 }
 
@@ -56,6 +58,9 @@ type recordedPlace struct {
 	UDP     []node.Socket                 `json:"-"`
 	// Datagrams are UDP's counters, one reading after the other; the last one stays.
 	Datagrams []node.DatagramStats `json:"-"`
+	// Listening are listeners by protocol, made by hand; nil: those of Sockets, as proc
+	// tells them.
+	Listening map[string][]node.Listener `json:"-"`
 }
 
 func readRecorded(path string) (*recorded, error) {
@@ -97,7 +102,7 @@ func (r *recorded) Node() uint32 { return r.NodeInode }
 func (r *recorded) Members() []uint32 {
 	var all []uint32
 	for inode := range r.Places {
-		if inode != r.NodeInode {
+		if inode != r.NodeInode && !r.Strangers[inode] {
 			all = append(all, inode)
 		}
 	}
@@ -161,6 +166,32 @@ func (r *recorded) Sockets(netns uint32) ([]node.Socket, error) {
 	}
 	return p.Sockets, nil
 }
+
+// Others implements State.
+func (r *recorded) Others() []uint32 { return slices.Sorted(maps.Keys(r.Strangers)) }
+
+// Listeners implements State.
+func (r *recorded) Listeners(netns uint32, proto string) (all []node.Listener, err error) {
+	p, err := r.place(netns)
+	if err != nil || p.Listening != nil {
+		if p != nil {
+			all = p.Listening[proto]
+		}
+		return all, err
+	}
+	for _, s := range p.Sockets {
+		if proto == "tcp" && s.State == node.TCPListen {
+			all = append(all, node.Listener{Local: s.Local, Inode: s.Inode})
+		}
+	}
+	return all, nil
+}
+
+// madeOwner is the process that has every socket that somebody made with an inode.
+var madeOwner = program.Holder{PID: 812, Comm: "server"}
+
+// SocketOwner implements State.
+func (r *recorded) SocketOwner(inode uint64) (program.Holder, bool) { return madeOwner, inode != 0 }
 
 // PacketQueues implements State.
 func (r *recorded) PacketQueues(netns uint32) ([]node.PacketQueue, error) {

@@ -7,7 +7,10 @@ package cause
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
 // staleNeighbor: what a sender holds of its next hop is not so. The one who gets
@@ -66,6 +69,8 @@ func (q *inquiry) wrongMAC(w *wire) *claim {
 	owner := "which no interface there has"
 	if o := w.ownerOf(mac); o != nil {
 		owner = "which is that of " + q.stationWords(*o)
+	} else if o := q.elsewhere(w, func(s station) bool { return strings.EqualFold(s.link.MAC, mac) }); o != nil {
+		owner = fmt.Sprintf("which is that of %s, that is not on that wire", q.stationWords(*o))
 	}
 	switch {
 	case w.holder != nil:
@@ -73,6 +78,10 @@ func (q *inquiry) wrongMAC(w *wire) *claim {
 		c.evidence = append(c.evidence, fmt.Sprintf("ip link: %s has MAC %s", q.stationWords(*w.holder), w.holder.link.MAC))
 	default:
 		c.summary = fmt.Sprintf("%s sends what is for %s to MAC %s, %s, and no interface there has that address", sender, w.to, mac, owner)
+		if o := q.elsewhere(w, func(s station) bool { return s.holds(w.to) }); o != nil {
+			c.summary += fmt.Sprintf(": %s has it, which is not on that wire", q.stationWords(*o))
+			c.evidence = append(c.evidence, fmt.Sprintf("ip addr: %s has %s", q.stationWords(*o), w.to))
+		}
 	}
 	if w.known {
 		c.evidence = append(c.evidence, fmt.Sprintf("ip neigh: %s lladdr %s dev %s %s, at %s", w.to, w.entry.MAC, device, stateWords(w.entry.State), w.place))
@@ -82,6 +91,22 @@ func (q *inquiry) wrongMAC(w *wire) *claim {
 	}
 	c.fix = q.staleFix(w)
 	return c
+}
+
+// elsewhere finds an interface of this node or one of its pods that fits, and is none of
+// those on a wire; nil: none.
+func (q *inquiry) elsewhere(w *wire, fits func(station) bool) *station {
+	for _, netns := range append(q.state.Members(), q.state.Node()) {
+		l := q.findLink(netns, func(l *node.Link) bool {
+			s := station{netns: netns, link: l}
+			onIt := func(o station) bool { return o.netns == netns && o.link.Index == l.Index }
+			return !l.Loopback && fits(s) && !onIt(w.from) && !slices.ContainsFunc(w.stations, onIt)
+		})
+		if l != nil {
+			return &station{netns: netns, link: l}
+		}
+	}
+	return nil
 }
 
 // ownMAC is the interface's own MAC where the packet died.

@@ -57,6 +57,7 @@ type State interface {
 	hopState
 	udpState
 	zoneState
+	socketState
 }
 
 // RuleSets are the rules of a namespace as the two backends of iptables hold

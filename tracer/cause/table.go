@@ -45,6 +45,7 @@ var causes = []cause{
 	{"tc-drop", tcDrop},
 	{"ipsec-policy", ipsecPolicy},
 	{"duplicate-address", doubledMAC},
+	{"bridge-port", unplugged},
 	{"stale-neighbor", strandedPacket},
 	{"program-drop", programDrop},
 	{"multicast", multicast},

@@ -194,7 +194,8 @@ func (n *Namespaces) has(s subsystem) (bool, error) {
 		return true, nil
 	}
 	n.builtin.once.Do(func() {
-		n.builtin.found, n.builtin.err = kernel.HasBuiltin(hookSubsystem.symbol, nftSubsystem.symbol, conntrackSubsystem.symbol)
+		n.builtin.found, n.builtin.err = kernel.HasBuiltin(hookSubsystem.symbol, nftSubsystem.symbol, conntrackSubsystem.symbol,
+			tcpDiagSubsystem.symbol, udpDiagSubsystem.symbol)
 	})
 	return n.builtin.found[s.symbol], n.builtin.err
 }

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package evidence
+
+// Statements about where an interface hangs, and who listens where.
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pathtrace/pathtrace/testenv/netns"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+var nearStatements = []statement{
+	// ip link
+	{regexp.MustCompile(`^ip link: (\S+) has no master$`), hasNoMaster},
+	{regexp.MustCompile(`^ip link: (\S+) master (\S+)$`), hasMaster},
+	{regexp.MustCompile(`^bridge link: ports of (\S+) are (.+?)(?: and \d+ more)?$`), hasPorts},
+	{regexp.MustCompile(`^ip link: (\S+) of .* has its other end, interface (\d+), in network namespace (\d+); this node's own is (\d+)$`), hasEndIn},
+	// ss, proc
+	{regexp.MustCompile(`^ss -ln([tu]): (\S+:\d+) at (.+?)(?:, of (\S+) \(pid (\d+)\))?$`), socketAt},
+	{regexp.MustCompile(`^ss -ln([tu]): none on port (\d+) at (.+?)(?:, but on (.+))?$`), noSocketAt},
+}
+
+func hasNoMaster(c *Court, m []string, _ model.Finding) string {
+	if says := c.run(c.node, "ip", "-o", "link", "show", "dev", m[1]); says == "" || strings.Contains(says, " master ") {
+		return "ip link says " + says
+	}
+	return ""
+}
+
+func hasMaster(c *Court, m []string, _ model.Finding) string {
+	if says := c.run(c.node, "ip", "-o", "link", "show", "dev", m[1]); !strings.Contains(says, " master "+m[2]+" ") {
+		return "ip link says " + says
+	}
+	return ""
+}
+
+func hasPorts(c *Court, m []string, f model.Finding) string {
+	for _, port := range strings.Split(m[2], ", ") {
+		if wrong := hasMaster(c, []string{"", port, m[1]}, f); wrong != "" {
+			return wrong
+		}
+	}
+	return ""
+}
+
+// hasEndIn: the namespaces bear those numbers, and the one has an interface of that number
+// whose other end is such a one.
+func hasEndIn(c *Court, m []string, _ model.Finding) string {
+	if fmt.Sprint(c.node.Inode) != m[4] {
+		return fmt.Sprintf("the node's is %d", c.node.Inode)
+	}
+	at := slices.IndexFunc(c.places, func(in *netns.Namespace) bool { return fmt.Sprint(in.Inode) == m[3] })
+	if at < 0 {
+		return "no place has that number"
+	}
+	if says := "\n" + c.run(c.places[at], "ip", "-o", "link"); !strings.Contains(says, "\n"+m[2]+": ") {
+		return "ip link has no such interface there: " + says
+	}
+	if says := c.run(c.node, "ip", "-o", "link"); strings.Contains("\n"+says, "\n"+m[2]+": ") {
+		return "the node has such an interface itself"
+	}
+	return ""
+}
+
+// placeNamed finds a place by what findings call it.
+func (c *Court) placeNamed(name string) *netns.Namespace {
+	if name == "node" {
+		return c.node
+	}
+	for _, p := range c.env.Pods {
+		if p.Name == name || "default/"+p.Name == name {
+			return p.Netns
+		}
+	}
+	for _, in := range c.places {
+		if in.Name == name {
+			return in
+		}
+	}
+	return nil
+}
+
+func socketAt(c *Court, m []string, _ model.Finding) string {
+	in := c.placeNamed(m[3])
+	if in == nil {
+		return "no place is called so"
+	}
+	says := c.run(in, "ss", "-Hln"+m[1])
+	for line := range strings.Lines(says) {
+		// state, two queues, local address, peer
+		if f := strings.Fields(line); len(f) > 3 && f[3] == m[2] {
+			return whoseIs(m[4], m[5])
+		}
+	}
+	return "ss says " + says
+}
+
+// whoseIs holds a process' name against its number, where it lives still.
+func whoseIs(name, pid string) string {
+	if pid == "" {
+		return ""
+	}
+	if comm, err := os.ReadFile("/proc/" + pid + "/comm"); err == nil && strings.TrimSpace(string(comm)) != name {
+		return fmt.Sprintf("process %s is %s", pid, strings.TrimSpace(string(comm)))
+	}
+	return ""
+}
+
+func noSocketAt(c *Court, m []string, _ model.Finding) string {
+	in := c.placeNamed(m[3])
+	if in == nil {
+		return "no place is called so"
+	}
+	says := c.run(in, "ss", "-Hln"+m[1])
+	has := func(port string) bool { return strings.Contains(says, ":"+port+" ") }
+	if has(m[2]) {
+		return "ss says " + says
+	}
+	for _, port := range strings.Split(m[4], ", ") {
+		if port != "" && !strings.HasSuffix(port, " more") && !has(port) {
+			return "ss says " + says
+		}
+	}
+	return ""
+}
