@@ -21,8 +21,11 @@ var nearStatements = []statement{
 	{regexp.MustCompile(`^ip link: (\S+) master (\S+)$`), hasMaster},
 	{regexp.MustCompile(`^bridge link: ports of (\S+) are (.+?)(?: and \d+ more)?$`), hasPorts},
 	{regexp.MustCompile(`^ip link: (\S+) of .* has its other end, interface (\d+), in network namespace (\d+); this node's own is (\d+)$`), hasEndIn},
-	// ss, proc
+	{regexp.MustCompile(`^ip link: (\S+) is NOARP$`), isNoARP},
+	{regexp.MustCompile(`^the way from (\S+) to (\S+): rule \d+ .*\bdev (\S+)`), leadsFrom},
+	// ss
 	{regexp.MustCompile(`^ss -ln([tu]): (\S+:\d+) at (.+?)(?:, of (\S+) \(pid (\d+)\))?$`), socketAt},
+	{regexp.MustCompile(`^ss -nt: (\S+) to (\S+) at (.+), of (\S+) \(pid (\d+)\)$`), connectedAt},
 	{regexp.MustCompile(`^ss -ln([tu]): none on port (\d+) at (.+?)(?:, but on (.+))?$`), noSocketAt},
 }
 
@@ -128,4 +131,31 @@ func noSocketAt(c *Court, m []string, _ model.Finding) string {
 		}
 	}
 	return ""
+}
+
+func isNoARP(c *Court, m []string, _ model.Finding) string {
+	if says := c.run(c.node, "ip", "-o", "link", "show", "dev", m[1]); !strings.Contains(says, "NOARP") {
+		return "ip link says " + says
+	}
+	return ""
+}
+
+func leadsFrom(c *Court, m []string, _ model.Finding) string {
+	if says := c.run(c.node, "ip", "route", "get", m[2], "from", m[1]); !strings.Contains(says, " dev "+m[3]+" ") {
+		return "ip route get says " + says
+	}
+	return ""
+}
+
+func connectedAt(c *Court, m []string, _ model.Finding) string {
+	in := c.placeNamed(m[3])
+	if in == nil {
+		return "no place is called so"
+	}
+	for line := range strings.Lines(c.run(in, "ss", "-Hnt")) {
+		if f := strings.Fields(line); len(f) > 4 && f[3] == m[1] && f[4] == m[2] {
+			return whoseIs(m[4], m[5])
+		}
+	}
+	return "ss shows no such connection"
 }

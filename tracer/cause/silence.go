@@ -21,7 +21,9 @@ func notSent(c *Collector) []*found {
 	src := c.start.Src
 	if src.Netns == 0 || src.Netns == q.state.Node() {
 		claim.evidence = append(claim.evidence, fmt.Sprintf("the source %s is no pod of this node, so its own side could not be looked at", src.Given))
-		claim.fix = []string{"trace on the node that has the source, while it sends"}
+		if !q.ownSilence(claim) {
+			claim.fix = []string{"trace on the node that has the source, while it sends"}
+		}
 		q.ownToService(claim)
 	} else {
 		q.senderSide(claim, src.Netns)

@@ -35,6 +35,7 @@ func unexplained(q *inquiry) *claim {
 	c.evidence = append(c.evidence, q.ruledOut()...)
 	c.missing = []string{"why"}
 	c.fix = []string{"see more: " + q.moreBy()}
+	q.saysItself(c)
 	return c
 }
 

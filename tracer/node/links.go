@@ -27,6 +27,7 @@ type Link struct {
 	Up        bool   // administratively: IFF_UP
 	Carrier   bool   // IFF_LOWER_UP: the other end is up too
 	MAC       string // "" where the device has none
+	NoARP     bool   // IFF_NOARP: nobody asks, and nobody answers
 	Master    int    // index of the bridge or bond it is a port of; 0: none
 	PeerIndex int    // veth: the other end's index in its namespace; else the device below; 0: none
 	PeerNetns uint32 // inode of the namespace PeerIndex is in; 0: not known or no peer
@@ -129,6 +130,7 @@ func newLink(l netlink.Link) Link {
 		Up:        a.RawFlags&unix.IFF_UP != 0,
 		Carrier:   a.RawFlags&unix.IFF_LOWER_UP != 0,
 		MAC:       a.HardwareAddr.String(),
+		NoARP:     a.RawFlags&unix.IFF_NOARP != 0,
 		Master:    a.MasterIndex,
 		PeerIndex: a.ParentIndex,
 		MTU:       a.MTU,
