@@ -64,8 +64,16 @@ func (q *inquiry) ownSilence(c *claim) bool {
 	}
 	c.fix = append(slices.Clone(r.fix),
 		"where a speaker is to answer for it instead (MetalLB in layer 2, kube-vip, keepalived): see which node it has elected, its log there, and that it is this one",
-		fmt.Sprintf("see who asks and who answers: tcpdump -ni %s arp or icmp6; from another host of that network: arping %s", a.by.Name, a.addr))
+		seeWho(a))
 	return true
+}
+
+// seeWho shows the questions and the answers.
+func seeWho(a *quiet) string {
+	if a.addr.Is6() {
+		return fmt.Sprintf("see who asks and who answers: tcpdump -ni %s icmp6; from another host of that network: ndisc6 %s IFACE", a.by.Name, a.addr)
+	}
+	return fmt.Sprintf("see who asks and who answers: tcpdump -ni %s arp; from another host of that network: arping %s", a.by.Name, a.addr)
 }
 
 // quietOf is the destination, where it is this node's own and within the subnet of the
