@@ -49,7 +49,7 @@ func opened(place, address, port string) string {
 }
 
 func nearMissCases() []Case {
-	return slices.Concat(unpluggedCases(), unansweredCases(), elsewhereCases(), signedCases())
+	return slices.Concat(unpluggedCases(), unansweredCases(), elsewhereCases(), signedCases(), unfitCases())
 }
 
 // unpluggedCases are those of a pod's interface that is not where it should be.
@@ -221,5 +221,32 @@ func signedCases() []Case {
 			"s3cret", "other", `MD5 signature is wrong: the keys of the two ends differ`),
 		speaker("bgp-no-password", "the BGP speaker wants a password, and the router has none set",
 			"s3cret", "", `wants a TCP MD5 signature, and it has none`),
+	}
+}
+
+// unfitCases are those of packets that a kernel does not take as they are.
+func unfitCases() []Case {
+	calico := plain(cluster.CalicoLegacy, 1)
+	lost := Case{Reports: []string{"containers/netavark#745", "dennypage/mdns-bridge#1"}, Node: calico,
+		Break:   []string{"client: ip -6 addr del $CLIENT6/128 dev eth0"},
+		Command: "client: ping -6 -c2 -i0.3 -W1 $SERVER6", Dst: "${SERVER6}"}
+	sent, traced := lost, lost
+	sent.Name, sent.Essence, sent.Src = "link-local-source", "the pod has lost its global IPv6 address, sends with its link-local one, and no router passes that on", "any"
+	sent.Want = Want{Code: "no-route", Direction: model.Forward, Confidence: "certain",
+		Says: []string{`its source fe80::\S+ is link-local`, `icmp-beyond-scope`, `has no other IPv6 address`, `ip addr: eth0 of .* has no IPv6 address`}, Never: []string{`forwarding is off`, noKnownCause}}
+	traced.Name, traced.Essence, traced.Src = "source-lost", "the same, traced by the address that the pod does not have any more", "${CLIENT6}"
+	traced.Want = Want{Code: "not-sent", Direction: model.Forward, Exit: 3,
+		Says: []string{`eth0 of the source pod does not have fd00:10:166:1::81, so what it sends has another source`, `--src any`}, Never: []string{`nothing was sent while it was traced`}}
+	return []Case{sent, traced,
+		{
+			Name: "fragments-refused", Reports: []string{"antrea-io/antrea#348", "kubernetes/kubernetes#56706"},
+			Essence: "hardening lets fragments take no memory, so that none can wait for the others of its packet",
+			Node:    calico,
+			Setup:   []string{"node1: iptables-legacy -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"},
+			Break:   []string{"node1: sysctl -qw net.ipv4.ipfrag_low_thresh=0 net.ipv4.ipfrag_high_thresh=0"},
+			Traffic: traffic.Spec{Proto: "udp", Src: client, Dst: server, Count: 2, Size: 4000},
+			Want: Want{Code: "sysctl-drop", Direction: model.Forward, Confidence: "likely",
+				Says: []string{`net\.ipv4\.ipfrag_high_thresh = 0`, `sysctl -w net\.ipv4\.ipfrag_high_thresh=4194304`, `ReasmFails`}, Never: []string{noKnownCause}},
+		},
 	}
 }

@@ -132,7 +132,7 @@ func reasons() []reason {
 		{"TAP_TXFILTER", "the tap device takes frames for certain MAC addresses only (TUNSETTXFILTER), and this is none", "unexplained-drop", ""},
 		{"ICMP_CSUM", "its ICMP checksum is wrong", "checksum", ""},
 		{"INVALID_PROTO", "an ICMP message that may not be sent so, such as a timestamp request to all", "unexplained-drop", ""},
-		{"IP_INADDRERRORS", "the kernel may not pass it on: forwarding is off, or its route says unreachable", "ip-forward-off blackhole-route", ""},
+		{"IP_INADDRERRORS", "the kernel may not pass it on: forwarding is off, its route says unreachable, or its source is good for one link only", "ip-forward-off blackhole-route no-route", ""},
 		{"IP_INNOROUTES", "no route leads to its destination", "no-route", ""},
 		{"IP_LOCAL_SOURCE", "its source is an address of the receiver itself", "rp-filter", ""},
 		{"IP_INVALID_SOURCE", "its source is none that may send: 0.0.0.0, a group, a broadcast", "rp-filter", ""},

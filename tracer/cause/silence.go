@@ -74,7 +74,7 @@ func (q *inquiry) senderSide(c *claim, pod uint32) {
 		q.whoSetDown(c, q.state.Node(), host)
 		return
 	}
-	if len(q.start.Dst.Addresses) == 0 {
+	if q.lostSource(c, l) || len(q.start.Dst.Addresses) == 0 {
 		return
 	}
 	dst := q.start.Dst.Addresses[0].Addr()
