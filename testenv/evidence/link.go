@@ -22,7 +22,7 @@ var linkStatements = []statement{
 	{regexp.MustCompile(`^ip neigh: (\S+) lladdr (\S+) dev (\S+) ([A-Z]+), at (.*)$`), hasEntry},
 	// bridge
 	{regexp.MustCompile(`^bridge link: (\S+) master (\S+) state (\S+)$`), portSays("master", "state")},
-	{regexp.MustCompile(`^bridge -d link: (\S+) (?:master \S+ )?(hairpin|isolated|locked|flood|learning) (on|off)$`), portIs},
+	{regexp.MustCompile(`^bridge -d link: (\S+) (?:master \S+ )?(hairpin|isolated|locked|flood|learning|bcast_flood|mcast_flood) (on|off)$`), portIs},
 	{regexp.MustCompile(`^ip -d link: (\S+) vlan_filtering (\d)$`), filters},
 	{regexp.MustCompile(`^ip -d link: (\S+) is an? (macvlan|macvtap|ipvlan|ipvtap) on (\S+)$`), standsOn},
 	{regexp.MustCompile(`^bridge vlan: (\S+) is in VLAN (\d+)`), inVLAN},

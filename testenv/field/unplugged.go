@@ -98,6 +98,15 @@ func unpluggedCases() []Case {
 				Never: []string{noSuchHolder}},
 		},
 		{
+			Name: "port-unasked", Reports: []string{"containernetworking/cni#88"},
+			Essence: "the pod's bridge port gets no broadcasts, so it never hears who asks for it",
+			Node:    flannel,
+			Break:   []string{"node1: bridge link set dev $SERVER_IF bcast_flood off", "client: ip neigh flush all", "server: ip neigh flush all"},
+			Traffic: patient("tcp", client, server),
+			Want: Want{Code: "bridge-port", Direction: model.Forward, Confidence: "likely",
+				Says: []string{`bcast_flood off`, `nobody answers`, `bridge link set dev veth\S+ bcast_flood on`}, Never: []string{`arping`}},
+		},
+		{
 			Name: "port-moved-away", Reports: []string{"moby/moby#26492"},
 			Essence: "the node's end of the pod's interface was moved to another network namespace",
 			Node:    flannel, Places: []string{"thief"},
@@ -238,6 +247,16 @@ func unfitCases() []Case {
 	traced.Want = Want{Code: "not-sent", Direction: model.Forward, Exit: 3,
 		Says: []string{`eth0 of the source pod does not have fd00:10:166:1::81, so what it sends has another source`, `--src any`}, Never: []string{`nothing was sent while it was traced`}}
 	return []Case{sent, traced,
+		{
+			Name: "arp-rule", Reports: []string{"kubernetes/kubernetes#71555", "bbonev/eoip#38"},
+			Essence: "a rule of the arp family, which no iptables shows, drops the pods' questions for their gateway",
+			Node:    calico,
+			Break: []string{"node1: nft add table arp filter && nft add chain arp filter INPUT '{ type filter hook input priority 0; policy accept; }' && nft add rule arp filter INPUT iifname '\"cali*\"' arp operation request counter drop",
+				"client: ip neigh flush all"},
+			Traffic: patient("tcp", client, server),
+			Want: Want{Code: "neighbor-failed", Direction: model.Forward, Confidence: "likely",
+				Says: []string{`rule 1 of INPUT in table arp filter of this node drops the ARP request for 169\.254\.1\.1`, `arp operation request`, `nft list table arp filter`}, Never: []string{falseProxy}},
+		},
 		{
 			Name: "fragments-refused", Reports: []string{"antrea-io/antrea#348", "kubernetes/kubernetes#56706"},
 			Essence: "hardening lets fragments take no memory, so that none can wait for the others of its packet",

@@ -29,6 +29,7 @@ type crossing struct {
 	srcMAC   string // "" where the sender is not of this node
 	dstMAC   string
 	answered bool // it is about ARP or ND, which nobody answers
+	back     bool // it is the way of the answer
 }
 
 // bridgePort: something about the two ports keeps the frame from passing.
@@ -119,7 +120,7 @@ func (q *inquiry) strayed() *crossing {
 
 // reverse is the way back.
 func (x *crossing) reverse() *crossing {
-	return &crossing{bridge: x.bridge, in: x.out, out: x.in, inPort: x.outPort, outPort: x.inPort, srcMAC: x.dstMAC, dstMAC: x.srcMAC, answered: x.answered}
+	return &crossing{bridge: x.bridge, in: x.out, out: x.in, inPort: x.outPort, outPort: x.inPort, srcMAC: x.dstMAC, dstMAC: x.srcMAC, answered: x.answered, back: !x.back}
 }
 
 // askingAcross is the way of a request that nobody answers, where it leads over a
@@ -214,7 +215,7 @@ type block struct {
 
 // block asks in the order in which the kernel does.
 func (x *crossing) block(q *inquiry) *block {
-	for _, look := range []func(*inquiry) *block{x.inState, x.vlan, x.locked, x.hairpin, x.outState, x.isolated, x.unknown} {
+	for _, look := range []func(*inquiry) *block{x.inState, x.vlan, x.locked, x.hairpin, x.outState, x.isolated, x.unasked, x.unknown} {
 		if b := look(q); b != nil {
 			return b
 		}

@@ -34,7 +34,7 @@ func unheldNeighbor(q *inquiry) *claim {
 	c.evidence = slices.DeleteFunc(slices.Clone(told), func(line string) bool {
 		return !strings.HasPrefix(line, "the kernel freed it") && !strings.HasPrefix(line, "ip neigh: ")
 	})
-	for _, look := range []func(*inquiry, *unheard) bool{unusable, fromOutside, widerRoute, lostByPod, bareBridge, solicitationDropped} {
+	for _, look := range []func(*inquiry, *unheard) bool{unusable, fromOutside, widerRoute, lostByPod, bareBridge, solicitationDropped, arpDropped} {
 		if look(q, u) {
 			c.certain = false // how the node stands now is not what the kernel said
 			c.missing = append(c.missing, "that it was so when it was asked: it was read right after that")

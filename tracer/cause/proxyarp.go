@@ -164,7 +164,7 @@ func (q *inquiry) silentProxy(c *claim, host *node.Link, hop netip.Addr) {
 		c.evidence = append(c.evidence, "ip link: "+linkWords(host))
 	default:
 		c.evidence = append(c.evidence, fmt.Sprintf("what proxy ARP needs is there, forwarding and the route: %s", cover.route))
-		c.missing = append(c.missing, "why it does not answer: what it needs is there by now; rules of the arp family (nft, arptables) and of the pod were not looked at")
+		c.missing = append(c.missing, "why it does not answer: what it needs is there by now; of rules of the arp family (nft, arptables) only the plain ones of this node were looked at")
 	}
 }
 

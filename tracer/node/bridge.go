@@ -37,7 +37,10 @@ type BridgePort struct {
 	Locked    bool // only known source MACs come in (since 5.18)
 	Learning  bool
 	Flood     bool // frames for MACs that nobody knows are sent by it
-	VLANs     []PortVLAN
+	// NoBroadcast and NoMulticast: what is for all, or for a group, is not sent by it
+	// (bcast_flood off, mcast_flood off).
+	NoBroadcast, NoMulticast bool
+	VLANs                    []PortVLAN
 }
 
 // PortVLAN is a VLAN that a port is in.
@@ -150,6 +153,10 @@ func (p *BridgePort) readPort(raw []byte) error {
 			p.Learning = on
 		case nl.IFLA_BRPORT_UNICAST_FLOOD:
 			p.Flood = on
+		case nl.IFLA_BRPORT_BCAST_FLOOD:
+			p.NoBroadcast = !on
+		case nl.IFLA_BRPORT_MCAST_FLOOD:
+			p.NoMulticast = !on
 		}
 	}
 	return nil

@@ -30,8 +30,10 @@ func TestBridgePorts(t *testing.T) {
 		"learning off": func(p *BridgePort) {
 			p.Learning = false
 		},
-		"flood off": func(p *BridgePort) { p.Flood = false },
-		"state 2":   func(p *BridgePort) { p.State = PortLearning },
+		"flood off":       func(p *BridgePort) { p.Flood = false },
+		"bcast_flood off": func(p *BridgePort) { p.NoBroadcast = true },
+		"mcast_flood off": func(p *BridgePort) { p.NoMulticast = true },
+		"state 2":         func(p *BridgePort) { p.State = PortLearning },
 	}
 	n := openNode(t, c.Path("n"))
 	c.In("n", "ip link add p type veth peer name q", "ip link set p master sw", "ip link set p up", "ip link set q up")
@@ -48,7 +50,7 @@ func TestBridgePorts(t *testing.T) {
 		expect := BridgePort{LinkIndex: index["p"], Bridge: index["sw"], State: PortForwarding, Learning: true, Flood: true}
 		want(&expect)
 		var got []BridgePort
-		c.In("n", "bridge link set dev p hairpin off isolated off locked off learning on flood on state 3", "bridge link set dev p "+change)
+		c.In("n", "bridge link set dev p hairpin off isolated off locked off learning on flood on bcast_flood on mcast_flood on state 3", "bridge link set dev p "+change)
 		if got, err = n.BridgePorts(n.Node().Inode); err != nil {
 			t.Fatal(err)
 		}
