@@ -121,7 +121,8 @@ func (q *inquiry) plugOf(pod uint32, addr netip.Addr) *plug {
 		return nil
 	}
 	if p.host.Master != 0 {
-		if p.on = q.link(self, p.host.Master); p.on == nil {
+		// two bridges of one subnet: the routes tell which comes first, and are the fault
+		if p.on = q.link(self, p.host.Master); p.on == nil || p.on.Kind == "bridge" && within(p.on, addr) {
 			return nil
 		}
 	}

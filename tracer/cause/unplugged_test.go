@@ -68,6 +68,7 @@ func TestUnplugged(t *testing.T) {
 		"moved away":      {flooded(), moved, "bridge-port", []string{"the other end of eth0 of the pod that has 10.244.1.3 is not in this node's own network namespace", "interface 12, in network namespace 900; this node's own is 100"}},
 		// pods that are routed hang on no bridge, whatever else there is
 		"routed":      {intoNode("IP_RPFILTER"), all(master("vetha", 0), route("10.244.1.2/32", 11)), "rp-filter", nil},
+		"one subnet":  {flooded(), all(docker, master("vethb", 20), ofNode(func(p *recordedPlace) { p.Links[len(p.Links)-1].Addrs = p.Links[2].Addrs })), "stale-neighbor", nil},
 		"plugged":     {flooded(), nil, "unexplained-drop", nil},
 		"plugged, rp": {intoNode("IP_RPFILTER"), nil, "rp-filter", nil},
 	} {
