@@ -31,10 +31,10 @@ func arpDropped(q *inquiry, u *unheard) bool {
 	iface, mine := u.at.Interface, u.at.Netns == self
 	if !mine { // it is asked from a pod: what the node has of it is the other end, or the bridge
 		l := q.link(u.at.Netns, int(u.at.IfIndex))
-		if l == nil || l.PeerNetns != self {
+		if l == nil {
 			return false
 		}
-		host := q.link(self, l.PeerIndex)
+		host := q.pairEnd(l)
 		if host == nil {
 			return false
 		}

@@ -30,7 +30,7 @@ func linkLocalSource(q *inquiry) *claim {
 	sender := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageTransmit && h.Netns != q.d.Netns })
 	if sender == nil {
 		in := q.link(q.d.Netns, int(q.d.IfIndex))
-		if in == nil || in.PeerNetns == 0 {
+		if in == nil || !in.Paired() || in.PeerNetns == 0 {
 			return c
 		}
 		sender = &model.Hop{Netns: in.PeerNetns, IfIndex: uint32(in.PeerIndex)}
