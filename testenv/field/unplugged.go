@@ -181,7 +181,11 @@ func elsewhereCases() []Case {
 			Break:   join([]string{"server: kill $(cat $DIR/well); sleep 0.2"}, listening("server", "ill", ill, does)),
 			Command: opened("client", "$SERVER", "7070"), Src: client, Dst: server, Want: want}
 	}
-	return []Case{
+	v4only := listener("listener-v4only", "the server listens on all IPv4 addresses only, and the pod is asked by IPv6",
+		[]string{"nginx/docker-nginx#394", "percona/pmm#2709"}, v6("0"), v4("0.0.0.0", ""), nil,
+		Want{Says: []string{`python3 \(pid \d+\) listens on 0\.0\.0\.0:7070 there, which takes IPv4 only`, `have it listen on \[::\]:7070`}, Never: []string{`listen on 0\.0\.0\.0 or`, `127\.0\.0\.1`}})
+	v4only.Command, v4only.Src, v4only.Dst = opened("client", "$SERVER6", "7070"), "${CLIENT6}", "${SERVER6}"
+	return []Case{v4only,
 		listener("listener-v6only", "the server listens on all IPv6 addresses and refuses IPv4, which is what the service's endpoint is",
 			[]string{"kubernetes/ingress-nginx#2591", "haproxy/haproxy#1"}, v6("0"), v6("1"), nil,
 			Want{Says: []string{`python3 \(pid \d+\) listens on \[::\]:7070 there, which takes IPv6 only`, `IPV6_V6ONLY`, `0\.0\.0\.0:7070`}, Never: []string{`127\.0\.0\.1`}}),
