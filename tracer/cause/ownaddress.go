@@ -88,9 +88,13 @@ func (q *inquiry) quietOf() *quiet {
 	if a.holder == nil {
 		return nil
 	}
+	own := func(p netip.Prefix) bool { return p.IsSingleIP() && q.holds(self, p.Addr()) }
+	if q.start.Src.Kind == "node" || slices.ContainsFunc(q.start.Src.Addresses, own) {
+		return nil // it asks itself
+	}
 	src, known := single(q.start.Src.Addresses)
 	if known {
-		if _, here := q.podOf(src); here || q.holds(self, src) {
+		if _, here := q.podOf(src); here {
 			return nil
 		}
 		r, ok := q.routeTo(self, src)

@@ -76,6 +76,7 @@ func TestOwnSilence(t *testing.T) {
 		"strict, on eth0":     {asker, vip, []func(*recordedPlace){has("eth0", vip+"/32"), set("ipv4/conf/all/arp_ignore", "1")}, nil},
 		"not strict, on lo":   {asker, vip, []func(*recordedPlace){has("lo", vip+"/32")}, nil},
 		"any source":          {"any", vip, []func(*recordedPlace){has("lo", vip+"/32"), set("ipv4/conf/all/arp_ignore", "1")}, []string{"does not answer ARP for it on eth0: lo has it"}},
+		"it asks itself":      {"172.30.0.1", vip, []func(*recordedPlace){has("lo", vip+"/32"), set("ipv4/conf/all/arp_ignore", "1")}, nil},
 		"not in the subnet":   {asker, "10.96.0.10", []func(*recordedPlace){has("lo", "10.96.0.10/32"), set("ipv4/conf/all/arp_ignore", "1")}, nil},
 		"not ours":            {asker, vip, []func(*recordedPlace){set("ipv4/conf/all/arp_ignore", "1")}, nil},
 		"a pod asks":          {podA.String(), vip, []func(*recordedPlace){has("lo", vip+"/32"), set("ipv4/conf/all/arp_ignore", "1")}, nil},
