@@ -60,7 +60,7 @@ func ended(place, pidfile string) []string {
 }
 
 func answerCases() []Case {
-	return slices.Concat(elsewhereCases(), hairpinCases(), zoneCases(), rivalCases(), nearMissCases())
+	return slices.Concat(elsewhereCases(), hairpinCases(), zoneCases(), rivalCases(), allowedButCases())
 }
 
 func elsewhereCases() []Case {
@@ -318,7 +318,7 @@ func allows(policy, name, what string) string {
 	return "node1: iptables-legacy -R " + policy + " 1 -m comment --comment cali:yebg-D0lArGxQvRL -m comment --comment '" + name + "' " + what + " -j MARK --set-xmark 0x10000/0x10000"
 }
 
-func nearMissCases() []Case {
+func allowedButCases() []Case {
 	calico := plain(cluster.CalicoLegacy, 1)
 	proxied := []string{natRule + "-N KUBE-SVC-W && iptables-legacy -t nat -A PREROUTING -d 10.96.3.45/32 -p tcp -m comment --comment 'default/web:http cluster IP' -m tcp --dport 80 -j KUBE-SVC-W",
 		natRule + "-A KUBE-SVC-W -p tcp -m comment --comment default/web:http -m tcp -j DNAT --to-destination $SERVER:8080"}

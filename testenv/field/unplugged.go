@@ -48,8 +48,8 @@ func opened(place, address, port string) string {
 	return place + ": timeout 4 bash -c 'exec 3<>/dev/tcp/" + address + "/" + port + "'"
 }
 
-func nearMissCases() []Case {
-	return slices.Concat(unpluggedCases(), unansweredCases(), elsewhereCases(), signedCases(), unfitCases())
+func nearCases() []Case {
+	return slices.Concat(unpluggedCases(), unansweredCases(), listenerCases(), signedCases(), unfitCases())
 }
 
 // unpluggedCases are those of a pod's interface that is not where it should be.
@@ -161,8 +161,8 @@ func unansweredCases() []Case {
 	}
 }
 
-// elsewhereCases are those of a server that listens, but not for what was sent.
-func elsewhereCases() []Case {
+// listenerCases are those of a server that listens, but not for what was sent.
+func listenerCases() []Case {
 	calico := plain(cluster.CalicoLegacy, 1)
 	v6 := func(only string) string {
 		return "s=socket.socket(socket.AF_INET6);s.setsockopt(1,2,1);s.setsockopt(41,26," + only + ");s.bind((\"::\",7070));s.listen(9)"

@@ -57,7 +57,7 @@ func (q *inquiry) tellListeners(c *claim, e model.Endpoints, place string) {
 	}
 	all := q.missesOf(there, e)
 	if len(all) == 0 {
-		c.evidence = append(c.evidence, portsWords(there, proto, e.DstPort, place))
+		c.evidence = append(c.evidence, portsTaken(there, proto, e.DstPort, place))
 		all = q.missesBeside(e)
 	}
 	if len(all) == 0 {
@@ -248,8 +248,8 @@ func (q *inquiry) bindSysctl(m miss) (says []string) {
 // (net.ipv4.ip_local_port_range): of UDP those are of clients.
 const ephemeral = 32768
 
-// portsWords are the ports that somebody listens on where nobody does on that one.
-func portsWords(there []node.Listener, proto string, port uint16, place string) string {
+// portsTaken are the ports that somebody listens on where nobody does on that one.
+func portsTaken(there []node.Listener, proto string, port uint16, place string) string {
 	var ports []int
 	for _, l := range there {
 		if p := int(l.Local.Port()); !l.Local.Addr().IsLoopback() && !slices.Contains(ports, p) && (proto == "tcp" || p < ephemeral) {

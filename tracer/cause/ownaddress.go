@@ -105,10 +105,10 @@ func (q *inquiry) quietOf() *quiet {
 		if r.Gateway.IsValid() {
 			a.asker = r.Gateway
 		}
-	} else if a.by = a.holder; !within(a.holder, dst) || a.holder.Loopback {
-		a.by = q.findLink(self, func(l *node.Link) bool { return !l.Loopback && l.Index != a.holder.Index && within(l, dst) })
+	} else if a.by = a.holder; !inSubnetOf(a.holder, dst) || a.holder.Loopback {
+		a.by = q.findLink(self, func(l *node.Link) bool { return !l.Loopback && l.Index != a.holder.Index && inSubnetOf(l, dst) })
 	}
-	if a.by == nil || a.by.Loopback || !a.by.Up || !within(a.by, dst) {
+	if a.by == nil || a.by.Loopback || !a.by.Up || !inSubnetOf(a.by, dst) {
 		return nil
 	}
 	a.local = slices.ContainsFunc(a.by.Addrs, func(p netip.Prefix) bool { return p.Addr() == dst })
@@ -123,8 +123,8 @@ func single(prefixes []netip.Prefix) (netip.Addr, bool) {
 	return prefixes[0].Addr(), true
 }
 
-// within tells that an address is in the subnet of one of an interface's.
-func within(l *node.Link, addr netip.Addr) bool {
+// inSubnetOf tells that an address is in the subnet of one of an interface's.
+func inSubnetOf(l *node.Link, addr netip.Addr) bool {
 	return slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Bits() < p.Addr().BitLen() && p.Contains(addr) })
 }
 

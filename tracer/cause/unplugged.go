@@ -122,7 +122,7 @@ func (q *inquiry) plugOf(pod uint32, addr netip.Addr) *plug {
 	}
 	if p.host.Master != 0 {
 		// two bridges of one subnet: the routes tell which comes first, and are the fault
-		if p.on = q.link(self, p.host.Master); p.on == nil || p.on.Kind == "bridge" && within(p.on, addr) {
+		if p.on = q.link(self, p.host.Master); p.on == nil || p.on.Kind == "bridge" && inSubnetOf(p.on, addr) {
 			return nil
 		}
 	}
