@@ -73,7 +73,7 @@ func (c *Court) hold(line string, f model.Finding) (held bool, wrong string) {
 	if passed(line) {
 		return true, ""
 	}
-	for _, s := range slices.Concat(statements, linkStatements, programStatements, routeStatements, conntrackStatements, addressStatements, tunnelStatements, ipvsStatements, stateStatements, hopStatements, answerStatements, nearStatements) {
+	for _, s := range slices.Concat(statements, linkStatements, programStatements, routeStatements, conntrackStatements, addressStatements, tunnelStatements, ipvsStatements, stateStatements, hopStatements, answerStatements, nearStatements, orderStatements) {
 		for _, m := range s.form.FindAllStringSubmatch(line, -1) {
 			held = true
 			if wrong := s.so(c, m, f); wrong != "" {

@@ -204,8 +204,10 @@ func leftNode(q *inquiry, p *peer) *claim {
 	if balanced != nil {
 		balanced.tellSentOn(c, e)
 	}
+	q.tellHandedTo(c)
+	q.tellOthers(c, p)
 	if p.icmp != "" {
-		c.summary = strings.Replace(c.summary, "no answer came back while it was traced", "nothing but an ICMP error ("+p.icmp+") came back while it was traced", 1)
+		c.summary = strings.Replace(c.summary, noneCame, "nothing but an ICMP error ("+p.icmp+") came back while it was traced", 1)
 		c.evidence = append(c.evidence, fmt.Sprintf("an ICMP error came back: %s", p.icmp))
 	}
 	return c

@@ -113,6 +113,7 @@ var closings = []closing{
 	{"service-untranslated", closingOf(serviceNotTaken)},
 	{"address-not-local", closingOf(notLocal)},
 	{"service-untranslated", closingOf(serviceUntranslated)},
+	{"service-untranslated", closingOf(askedBeside)},
 	{"bgp-blocked", closingOf(wentAstray("bgp-blocked"))},
 	{"calico-node-restart", closingOf(restartAstray)},
 	{"no-route", closingOf(routeAstray)},

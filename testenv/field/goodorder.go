@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Faults of which it was said that all had left "in good order", or nothing at all.
+
+package field
+
+import (
+	"slices"
+
+	"github.com/pathtrace/pathtrace/testenv/cluster"
+	"github.com/pathtrace/pathtrace/testenv/traffic"
+	"github.com/pathtrace/pathtrace/tracer/model"
+)
+
+func goodOrderCases() []Case {
+	return slices.Concat(besideCases(), onwardCases())
+}
+
+// serviceRules are kube-proxy's of one service with one port.
+func serviceRules(proto string) []string {
+	nat := "node1: iptables-legacy -t nat "
+	return []string{nat + "-N KUBE-SERVICES && iptables-legacy -t nat -A PREROUTING -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES",
+		nat + "-A KUBE-SERVICES -d 10.96.3.45/32 -p " + proto + " -m comment --comment 'default/web:http cluster IP' -m " + proto + " --dport 80 -j DNAT --to-destination $SERVER:8080",
+		"outside: ip route add blackhole 10.96.0.0/12"}
+}
+
+func besideCases() []Case {
+	calico := plain(cluster.CalicoLegacy, 1)
+	never := []string{`in good order`, `on the node that has`, `kube-proxy write its rules again`}
+	return []Case{
+		{
+			Name: "ping-service", Reports: []string{"kubernetes/kubernetes#47156", "kubernetes/minikube#5644", "projectcalico/calico#2921"},
+			Essence: "a pod pings a service's address: kube-proxy translates the service's ports only, and the echo requests leave by the default route",
+			Node:    calico, Setup: serviceRules("tcp"),
+			Healthy: &traffic.Spec{Proto: "tcp", Src: client, Dst: "10.96.3.45", Port: 80, Count: 2},
+			Command: "client: ping -c2 -i0.3 -W1 10.96.3.45", Src: client, Dst: "10.96.3.45",
+			Want: Want{Code: "service-untranslated", Direction: model.Forward,
+				Says: []string{`10\.96\.3\.45 is the address of a service \(default/web:http\)`, `translates tcp port 80 only, not icmp`, `leave by eth0 as they are`, `need not answer ping`}, Never: never},
+		},
+		{
+			Name: "service-target-port", Reports: []string{"kubernetes/kubernetes#57556"},
+			Essence: "a service is asked at its pods' port, which is not its own",
+			Node:    calico, Setup: serviceRules("tcp"),
+			Healthy: &traffic.Spec{Proto: "tcp", Src: client, Dst: "10.96.3.45", Port: 80, Count: 2},
+			Command: knock("client", "10.96.3.45", "8080"), Src: client, Dst: "10.96.3.45",
+			Want: Want{Code: "service-untranslated", Direction: model.Forward,
+				Says: []string{`default/web:http`, `translates tcp port 80 only, not tcp port 8080`, `a pod's port`}, Never: never},
+		},
+		{
+			Name: "service-other-protocol", Reports: []string{"kubernetes/kubernetes#57556"},
+			Essence: "a service of TCP is asked by UDP",
+			Node:    calico, Setup: serviceRules("tcp"),
+			Healthy: &traffic.Spec{Proto: "tcp", Src: client, Dst: "10.96.3.45", Port: 80, Count: 2},
+			Traffic: traffic.Spec{Proto: "udp", Src: client, Dst: "10.96.3.45", Port: 80, Count: 2},
+			Want: Want{Code: "service-untranslated", Direction: model.Forward,
+				Says: []string{`translates tcp port 80 only, not udp port 80`}, Never: never},
+		},
+	}
+}
+
+// twoHops gives the node a route with two next hops, of which each connection takes one by
+// its ports: the gateway, and a further router.
+func twoHops() []string {
+	return []string{"outside: ip addr add " + farAway + "/32 dev lo && ip route add $PODNET1 via $NODE1 && ip link add oth0 type veth peer name eth0 netns $NS_other && ip link set oth0 master br0 up",
+		"other: ip link set eth0 up && ip addr add 172.30.0.77/24 dev eth0 && sysctl -qw net.ipv4.ip_forward=1 && ip route add default via 172.30.0.254",
+		"node1: sysctl -qw net.ipv4.fib_multipath_hash_policy=1 && ip route add 198.51.77.0/24 proto bird nexthop via 172.30.0.254 dev eth0 nexthop via 172.30.0.77 dev eth0"}
+}
+
+// farAway is an address behind the gateway.
+const farAway = "198.51.77.7"
+
+// eightPorts opens a connection from each of eight ports.
+const eightPorts = `client: python3 -c 'import socket
+bad=0
+for p in range(42000,42008):
+ s=socket.socket();s.settimeout(0.8);s.setsockopt(1,2,1);s.bind(("0.0.0.0",p))
+ try: s.connect(("198.51.77.7",8080))
+ except OSError as e: bad+=1
+ s.close()
+raise SystemExit(bad)'`
+
+func onwardCases() []Case {
+	calico := plain(cluster.CalicoLegacy, 1)
+	return []Case{
+		{
+			Name: "gateway-mac", Reports: []string{"cilium/cilium#14962", "cilium/cilium#14322"},
+			Essence: "the node holds a permanent neighbour entry for its gateway with a MAC that the gateway has no more: what leaves is for nobody",
+			Node:    calico,
+			Setup:   []string{"outside: ip addr add " + farAway + "/32 dev lo && ip route add $PODNET1 via $NODE1"},
+			Break:   []string{"node1: ip neigh replace $GATEWAY lladdr 02:00:5e:00:01:33 dev eth0 nud permanent"},
+			Traffic: exchange("icmp", client, farAway),
+			Want: Want{Code: "left-node", Confidence: "likely", Direction: model.Forward, Exit: wellHere,
+				Says: []string{`172\.30\.0\.254 at 02:00:5e:00:01:33, an entry that was written by hand \(PERMANENT\)`, `ip neigh: 172\.30\.0\.254 lladdr 02:00:5e:00:01:33 dev eth0 PERMANENT`, `ip neigh del 172\.30\.0\.254 dev eth0`}, Never: []string{`in good order`}},
+		},
+		{
+			Name: "node-mac", Reports: []string{"cilium/cilium#14322"},
+			Essence: "the same of another node: what is in the tunnel is for a MAC that the node has no more",
+			Node:    plain(cluster.CalicoLegacy, 2),
+			Break:   []string{"node1: ip neigh replace $NODE2 lladdr 02:00:5e:00:01:33 dev eth0 nud permanent"},
+			Traffic: patient("tcp", client, web2),
+			Want: Want{Code: "left-node", Confidence: "likely", Direction: model.Forward, Exit: wellHere,
+				Says: []string{`172\.30\.0\.2 at 02:00:5e:00:01:33, an entry that was written by hand`, `sent in vxlan to node 172\.30\.0\.2`}, Never: []string{`in good order`}},
+		},
+		{
+			Name: "gateway-own-mac", Reports: []string{"cilium/cilium#14962"},
+			Essence: "the gateway's entry bears the MAC of the node itself, as cloned machines and scripts leave it",
+			Node:    calico,
+			Setup:   []string{"outside: ip addr add " + farAway + "/32 dev lo && ip route add $PODNET1 via $NODE1"},
+			Break:   []string{"node1: ip neigh replace $GATEWAY lladdr $(cat /sys/class/net/eth0/address) dev eth0 nud permanent"},
+			Traffic: exchange("udp", client, farAway),
+			Want: Want{Code: "left-node", Confidence: "likely", Direction: model.Forward, Exit: wellHere,
+				Says: []string{`which is the MAC of this node's own eth0`, `ip link: eth0 has MAC`}, Never: []string{`in good order`}},
+		},
+		{
+			Name: "multipath-silent", Reports: []string{"ovn-org/ovn#320", "Nordix/xcluster#43"},
+			Essence: "one of two next hops of a route answers ARP and passes nothing on",
+			Node:    calico, Places: []string{"other"},
+			Setup:   join(twoHops(), answering("outside", "tcp", farAway, "8080")),
+			Break:   []string{"other: sysctl -qw net.ipv4.ip_forward=0"},
+			Command: eightPorts, Src: client, Dst: farAway,
+			Want: Want{Code: "left-node", Direction: model.Forward, Exit: wellHere,
+				Says:  []string{`\d of 8 connections got no answer, while \d were answered`, `2 next hops \(172\.30\.0\.254, 172\.30\.0\.77\), of which each connection takes one`, `ip route get 198\.51\.77\.7 from \S+ iif \S+ ipproto tcp sport 42\d+ dport 8080`},
+				Never: []string{`in good order`, `no answer came back`}},
+		},
+		{
+			Name: "some-ports", Reports: []string{"ovn-org/ovn#320"},
+			Essence: "a filter on the way eats some connections, by their ports: others are answered",
+			Node:    calico,
+			Setup:   join([]string{"outside: ip addr add " + farAway + "/32 dev lo && ip route add $PODNET1 via $NODE1"}, answering("outside", "tcp", farAway, "8080")),
+			Break:   []string{"outside: iptables-legacy -I INPUT -p tcp --sport 42002:42004 -j DROP"},
+			Command: eightPorts, Src: client, Dst: farAway,
+			Want: Want{Code: "left-node", Direction: model.Forward, Exit: wellHere,
+				Says: []string{`3 of 8 connections got no answer, while 5 were answered`, `^5 of 8 connections \(tcp\) to 198\.51\.77\.7:8080 were answered`}, Never: []string{`in good order`, `no answer came back`, `next hops`}},
+		},
+	}
+}
