@@ -6,14 +6,18 @@ package evidence
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"regexp"
+	"strconv"
+	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
 var orderStatements = []statement{
 	{regexp.MustCompile(`^(\d+) of (\d+) (?:connections|exchanges) \((\w+)\) to (\S+) were answered$`), answeredOf},
+	{regexp.MustCompile(`^#(\d+) came ([\d.]+) s after the last packet to (\S+)$`), cameAfter},
 }
 
 // answeredOf counts the flows to an address by their source, and those that something came
@@ -49,6 +53,30 @@ func answeredOf(c *Court, m []string, _ model.Finding) string {
 	}
 	if fmt.Sprint(well) != m[1] || fmt.Sprint(len(asked)) != m[2] {
 		return fmt.Sprintf("%d of %d were", well, len(asked))
+	}
+	return ""
+}
+
+// cameAfter measures the time between a packet and the last before it that went to an
+// address.
+func cameAfter(c *Court, m []string, _ model.Finding) string {
+	p, ok := c.packet(m[1])
+	if !ok {
+		return "there is no such packet"
+	}
+	said, err := strconv.ParseFloat(m[2], 64)
+	if err != nil {
+		return err.Error()
+	}
+	var last time.Time
+	for _, other := range c.packets {
+		far := netip.AddrPortFrom(other.Dst, other.DstPort)
+		if far.String() == m[3] && other.Time.Before(p.Time) && other.Time.After(last) {
+			last = other.Time
+		}
+	}
+	if after := p.Time.Sub(last).Seconds(); last.IsZero() || math.Abs(after-said) > 0.1 {
+		return fmt.Sprintf("it came after %.2f s", after)
 	}
 	return ""
 }

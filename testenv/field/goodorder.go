@@ -13,7 +13,7 @@ import (
 )
 
 func goodOrderCases() []Case {
-	return slices.Concat(besideCases(), onwardCases())
+	return slices.Concat(besideCases(), onwardCases(), forgottenCases())
 }
 
 // serviceRules are kube-proxy's of one service with one port.
@@ -106,8 +106,8 @@ func onwardCases() []Case {
 			Essence: "the gateway's entry bears the MAC of the node itself, as cloned machines and scripts leave it",
 			Node:    calico,
 			Setup:   []string{"outside: ip addr add " + farAway + "/32 dev lo && ip route add $PODNET1 via $NODE1"},
-			Break:   []string{"node1: ip neigh replace $GATEWAY lladdr $(cat /sys/class/net/eth0/address) dev eth0 nud permanent"},
-			Traffic: exchange("udp", client, farAway),
+			Break:   []string{"node1: ip neigh replace $GATEWAY lladdr $(ip -br link show dev eth0 | awk '{print $3}') dev eth0 nud permanent"},
+			Traffic: exchange("icmp", client, farAway),
 			Want: Want{Code: "left-node", Confidence: "likely", Direction: model.Forward, Exit: wellHere,
 				Says: []string{`which is the MAC of this node's own eth0`, `ip link: eth0 has MAC`}, Never: []string{`in good order`}},
 		},
@@ -130,7 +130,56 @@ func onwardCases() []Case {
 			Break:   []string{"outside: iptables-legacy -I INPUT -p tcp --sport 42002:42004 -j DROP"},
 			Command: eightPorts, Src: client, Dst: farAway,
 			Want: Want{Code: "left-node", Direction: model.Forward, Exit: wellHere,
-				Says: []string{`3 of 8 connections got no answer, while 5 were answered`, `^5 of 8 connections \(tcp\) to 198\.51\.77\.7:8080 were answered`}, Never: []string{`in good order`, `no answer came back`, `next hops`}},
+				Says: []string{`3 of 8 connections got no answer, while 5 were answered`, `\b5 of 8 connections \(tcp\) to 198\.51\.77\.7:8080 were answered`}, Never: []string{`in good order`, `no answer came back`, `next hops`}},
+		},
+	}
+}
+
+// slowAnswer is a server outside that takes its time, and askSlowly a client of it.
+func slowAnswer(seconds string) []string {
+	return []string{"node1: iptables-legacy -t nat -A POSTROUTING -s 192.168.0.0/16 ! -d 192.168.0.0/16 -m comment --comment cali:nat-outgoing -j MASQUERADE --random-fully",
+		`outside: python3 -c 'import socket,time,os
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.bind(("172.30.0.9",5354))
+while 1:
+ d,a=s.recvfrom(99);open(os.environ["DIR"]+"/asked","w").close();time.sleep(` + seconds + `);s.sendto(d,a)' &`, "outside: for i in $(seq 100); do ss -lnu | grep -q 172.30.0.9:5354 && exit 0; sleep 0.1; done; exit 1"}
+}
+
+const askSlowly = `client: python3 -c 'import socket
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.settimeout(3);s.connect(("172.30.0.9",5354));s.send(b"query");s.recv(9)'`
+
+func forgottenCases() []Case {
+	calico := plain(cluster.CalicoLegacy, 1)
+	never := []string{`in good order`, `no answer came`, `nothing listens`, `readiness`, `targetPort`, `0\.0\.0\.0`}
+	return []Case{
+		{
+			Name: "late-answer", Reports: []string{"docker/for-mac#7346"},
+			Essence: "a UDP answer comes after conntrack has forgotten the request, and is for the node then, which knows nothing of it",
+			Node:    calico, Setup: slowAnswer("1.6"),
+			Break:   []string{"node1: sysctl -qw net.netfilter.nf_conntrack_udp_timeout=1"},
+			Command: askSlowly, Src: client, Dst: "${EXTERNAL}",
+			Want: Want{Code: "conntrack-unknown", Confidence: "certain", Direction: model.Return,
+				Says: []string{`answer of 172\.30\.0\.9:5354 \(udp\) came to 172\.30\.0\.1:\d+, the source that packets to it had left with in place of 192\.168\.166\.129:\d+`,
+					`after 1\.[67] s`, `1 s only \(nf_conntrack_udp_timeout\)`, `net\.netfilter\.nf_conntrack_udp_timeout = 1`, `sysctl -w net\.netfilter\.nf_conntrack_udp_timeout=30`}, Never: never},
+		},
+		{
+			Name: "late-answer-dropped", Reports: []string{"docker/for-mac#7346"},
+			Essence: "the same where the node lets in only what belongs to a connection",
+			Node:    calico,
+			Setup:   join(slowAnswer("1.6"), []string{"node1: iptables-legacy -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT && iptables-legacy -A INPUT -i eth0 -j DROP"}),
+			Break:   []string{"node1: sysctl -qw net.netfilter.nf_conntrack_udp_timeout=1"},
+			Command: askSlowly, Src: client, Dst: "${EXTERNAL}",
+			Want: Want{Code: "conntrack-unknown", Direction: model.Return,
+				Says: []string{`reply is not known to conntrack`, `1 s only \(nf_conntrack_udp_timeout\)`, `open no policy for it`}, Never: append([]string{`if nobody needs it`}, never...)},
+		},
+		{
+			Name: "answer-after-flush", Reports: []string{"ovn-kubernetes/ovn-kubernetes#6598"},
+			Essence: "somebody deletes conntrack's entries between a UDP request and its answer",
+			Node:    calico, Setup: slowAnswer("1"),
+			Break:   []string{"node1: rm -f $DIR/asked"},
+			During:  []string{"node1: (while [ ! -e $DIR/asked ]; do sleep 0.05; done; conntrack -F) >/dev/null 2>&1 &"},
+			Command: askSlowly, Src: client, Dst: "${EXTERNAL}",
+			Want: Want{Code: "conntrack-unknown", Direction: model.Return,
+				Says: []string{`answer of 172\.30\.0\.9:5354`, `conntrack does not know its connection`, `net\.netfilter\.nf_conntrack_udp_timeout = 30`, `conntrack -E -e DESTROY`}, Never: append([]string{`nf_conntrack_udp_timeout=`}, never...)},
 		},
 	}
 }

@@ -29,7 +29,7 @@ func (c *Collector) silent() (all []*peer) {
 		return nil // answers were not noted, too many exchanges being under way
 	}
 	for _, p := range c.mem.asked {
-		if p.first == nil || p.answered || c.now().Sub(p.first.Time) < patience {
+		if p.first == nil || p.answered || p.late || c.now().Sub(p.first.Time) < patience {
 			continue
 		}
 		// where packets were left out, the answer may be among them: who answered others

@@ -225,7 +225,13 @@ func unknownToConntrack(q *inquiry) *claim {
 	}
 	c.summary = fmt.Sprintf("%s is not known to conntrack, because %s: so no rule for established connections lets it pass, and %s drops it", what, o.why, ruleName(q.d))
 	c.evidence, c.missing = append(c.evidence, o.evidence...), append(c.missing, o.missing...)
-	c.fix = append(o.fix, "open no policy for it: it would pass if conntrack knew it")
+	c.fix = o.fix
+	if ask := q.mem.maskedAsk(q.p); ask != nil {
+		if timed := q.outlived(c, ask, ask.mask()); timed != "" {
+			c.summary += ": " + timed
+		}
+	}
+	c.fix = append(c.fix, "open no policy for it: it would pass if conntrack knew it")
 	return c
 }
 

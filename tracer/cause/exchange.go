@@ -53,6 +53,8 @@ func (q *inquiry) isReply() bool {
 		return strings.Contains(p.TCPFlags, ".")
 	case lastHop(p, func(h *model.Hop) bool { return strings.HasSuffix(h.CTState, "-reply") }) != nil:
 		return true // conntrack knows who began
+	case q.mem.maskedAsk(p) != nil:
+		return true // to an address that this node had given the request as its source
 	}
 	if b := q.mem.began[sideKey(p)]; b != nil {
 		return b.direction != p.Direction

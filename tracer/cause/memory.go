@@ -121,6 +121,7 @@ type peer struct {
 	first    *model.Packet // that left or arrived
 	last     time.Time     // of the packets that did
 	answered bool
+	late     bool   // an answer came, to this node itself: NAT had forgotten it
 	strayed  bool   // earlier packets of the exchange arrived on this node
 	icmp     string // an ICMP error that came back
 	icmpFrom netip.Addr
@@ -230,6 +231,10 @@ func (p *peer) count(left *model.Packet) {
 func (m *memory) seeReply(p *model.Packet) {
 	if p.ICMP != "" && !strings.HasPrefix(p.ICMP, "echo-") {
 		m.seeError(p)
+		return
+	}
+	if ask := m.maskedAsk(p); ask != nil {
+		ask.late = true
 		return
 	}
 	m.near.answer(p)

@@ -84,6 +84,7 @@ var causes = []cause{
 	// it arrived, and was turned away
 	{"ipvs-unknown", unknownToIPVS},
 	{"reply-not-translated", replyNotTranslated},
+	{"conntrack-unknown", lateAnswer},
 	{"reply-not-translated", translatedElsewhere},
 	{"answer-from-elsewhere", answersFromPort},
 	{"conntrack-unknown", entryGone},
