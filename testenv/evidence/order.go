@@ -18,6 +18,7 @@ import (
 var orderStatements = []statement{
 	{regexp.MustCompile(`^(\d+) of (\d+) (?:connections|exchanges) \((\w+)\) to (\S+) were answered$`), answeredOf},
 	{regexp.MustCompile(`^#(\d+) came ([\d.]+) s after the last packet to (\S+)$`), cameAfter},
+	{regexp.MustCompile(`^ip -6 addr: (\S+) of .+ has no global address$`), hasNoGlobal},
 }
 
 // answeredOf counts the flows to an address by their source, and those that something came
@@ -79,4 +80,14 @@ func cameAfter(c *Court, m []string, _ model.Finding) string {
 		return fmt.Sprintf("it came after %.2f s", after)
 	}
 	return ""
+}
+
+// hasNoGlobal: there is a place whose interface of that name has none.
+func hasNoGlobal(c *Court, m []string, _ model.Finding) string {
+	for _, in := range c.places {
+		if c.run(in, "ip", "-o", "link", "show", "dev", m[1]) != "" && c.run(in, "ip", "-6", "-o", "addr", "show", "dev", m[1], "scope", "global") == "" {
+			return ""
+		}
+	}
+	return "ip -6 addr shows one everywhere"
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func goodOrderCases() []Case {
-	return slices.Concat(besideCases(), onwardCases(), forgottenCases())
+	return slices.Concat(besideCases(), onwardCases(), forgottenCases(), itselfCases())
 }
 
 // serviceRules are kube-proxy's of one service with one port.
@@ -176,10 +176,90 @@ func forgottenCases() []Case {
 			Essence: "somebody deletes conntrack's entries between a UDP request and its answer",
 			Node:    calico, Setup: slowAnswer("1"),
 			Break:   []string{"node1: rm -f $DIR/asked"},
-			During:  []string{"node1: (while [ ! -e $DIR/asked ]; do sleep 0.05; done; conntrack -F) >/dev/null 2>&1 &"},
+			During:  []string{`node1: sh -c 'while ! [ -e $DIR/asked ]; do sleep 0.1; done; conntrack -F' &`},
 			Command: askSlowly, Src: client, Dst: "${EXTERNAL}",
 			Want: Want{Code: "conntrack-unknown", Direction: model.Return,
 				Says: []string{`answer of 172\.30\.0\.9:5354`, `conntrack does not know its connection`, `net\.netfilter\.nf_conntrack_udp_timeout = 30`, `conntrack -E -e DESTROY`}, Never: append([]string{`nf_conntrack_udp_timeout=`}, never...)},
+		},
+	}
+}
+
+// sctpTalk makes SCTP packets of one chunk, with a check sum that is as wrong as bad says.
+const sctpTalk = `import socket,struct,os,sys
+def crc(b):
+ c=0xffffffff
+ for x in b:
+  c^=x
+  for _ in range(8): c=(c>>1)^(0x82f63b78 if c&1 else 0)
+ return c^0xffffffff
+def packet(sp,dp,tag,kind,bad):
+ ch=struct.pack("!BBHIIHHI",kind,0,20,7,65535,1,1,9)
+ p=struct.pack("!HHII",sp,dp,tag,0)+ch
+ return p[:8]+struct.pack("<I",crc(p)^bad)+p[12:]
+s=socket.socket(socket.AF_INET,socket.SOCK_RAW,132)
+`
+
+// badUDP sends a datagram of a raw socket, and with bad in DIR another check sum than its
+// own.
+const badUDP = `client: python3 -c 'import socket,struct,os
+bad=int(open(os.environ["DIR"]+"/bad").read())
+a,b=socket.inet_aton(os.environ["CLIENT"]),socket.inet_aton(os.environ["SERVER"])
+d=b"query!";n=8+len(d)
+def ck(x):
+ t=sum(struct.unpack("!%dH"%(len(x)//2),x));t=(t>>16)+(t&65535);return ~(t+(t>>16))&65535
+h=struct.pack("!HHHH",5000,8080,n,0)
+c=ck(a+b+struct.pack("!HH",17,n)+h+d)^bad
+s=socket.socket(socket.AF_INET,socket.SOCK_RAW,17)
+u=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);u.bind(("0.0.0.0",5000));u.settimeout(1)
+s.sendto(h[:6]+struct.pack("!H",c)+d,(os.environ["SERVER"],0));u.recv(99)'`
+
+func itselfCases() []Case {
+	calico := plain(cluster.CalicoLegacy, 1)
+	felix := `node1: iptables-legacy -A FORWARD -i cali+ -m comment --comment 'cali:nrRYKNz5iJPxLbvb' -m conntrack --ctstate INVALID -j DROP`
+	never := []string{`other direction`, `both directions`, `asymmetric`, `let the client connect again`}
+	return []Case{
+		{
+			Name: "sctp-checksum", Reports: []string{"projectcalico/calico#2570", "kubernetes/kubernetes#72121"},
+			Essence: "SCTP packets whose checksum nobody has put in are invalid to conntrack, and Felix' rule drops them",
+			Node:    calico,
+			Setup: []string{"server: python3 -c '" + sctpTalk + `
+while 1:
+ d,a=s.recvfrom(999);h=d[(d[0]&15)*4:];sp,dp=struct.unpack("!HH",h[:4])
+ if h[12]==1: s.sendto(packet(dp,sp,7,2,0),(a[0],0))' &`, "node1: sleep 0.5", felix, "node1: echo 0 > $DIR/bad"},
+			Break: []string{"node1: echo 1 > $DIR/bad"},
+			Command: "client: python3 -c '" + sctpTalk + `
+bad=int(open(os.environ["DIR"]+"/bad").read());s.settimeout(1)
+s.sendto(packet(5000,38412,0,1,bad),(os.environ["SERVER"],0));s.recv(99)'`, Src: client, Dst: server,
+			Want: Want{Code: "conntrack-invalid", Direction: model.Forward,
+				Says: []string{`association's first \(INIT\), only the packet itself can be the reason: its checksum, or its length`, `net\.netfilter\.nf_conntrack_checksum = 1`, `nf_conntrack_log_invalid=132`, `tx-checksum-sctp off`}, Never: never},
+		},
+		{
+			Name: "udp-checksum", Reports: []string{"projectcalico/calico#2570"},
+			Essence: "the same of UDP: a datagram with a wrong checksum is invalid to conntrack",
+			Node:    calico, Setup: []string{felix, "node1: echo 0 > $DIR/bad"},
+			Break:   []string{"node1: echo 4660 > $DIR/bad"},
+			Command: badUDP, Src: client, Dst: server,
+			Want: Want{Code: "conntrack-invalid", Direction: model.Forward,
+				Says: []string{`a connection may begin with such a packet \(udp\), so that only the packet itself can be the reason: its checksum, or its length`, `nf_conntrack_log_invalid=17`}, Never: never},
+		},
+		{
+			Name: "link-local-source", Reports: []string{"containers/netavark#745", "dennypage/mdns-bridge#1"},
+			Essence: "the pod has lost its global IPv6 address, sends with its link-local one, and no router passes that on",
+			Node:    calico,
+			Break:   []string{"client: ip -6 addr del $CLIENT6/128 dev eth0"},
+			Command: "client: ping -6 -c2 -i0.3 -W1 $SERVER6", Src: "any", Dst: "${SERVER6}",
+			Want: Want{Code: "link-local-source", Confidence: "certain", Direction: model.Forward,
+				Says: []string{`source is link-local \(fe80::`, `no router passes such a packet on`, `has no global IPv6 address`, `was told: icmp-beyond-scope`}, Never: []string{`forwarding is off`, `unreachable`}},
+		},
+		{
+			Name: "link-local-chosen", Reports: []string{"containers/netavark#745"},
+			Essence: "an application sends from its link-local address, though the pod has another",
+			Node:    calico,
+			Setup:   []string{"client: echo -W1 > $DIR/source"},
+			Break:   []string{"client: echo -I $(ip -6 -br addr show dev eth0 scope link | grep -o 'fe80[^/ ]*')%eth0 > $DIR/source"},
+			Command: "client: ping -6 -c2 -i0.3 -W1 $(cat $DIR/source) $SERVER6", Src: "any", Dst: "${SERVER6}",
+			Want: Want{Code: "link-local-source", Confidence: "certain", Direction: model.Forward,
+				Says: []string{`source is link-local`, `has fd00:10:166:1::81`, `application chose its source`}, Never: []string{`forwarding is off`, `no global`}},
 		},
 	}
 }

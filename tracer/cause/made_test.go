@@ -120,6 +120,7 @@ func TestMade(t *testing.T) {
 			"unknown-interface", "no endpoint for interface calia", Certain},
 		"conntrack invalid": {dead("NETFILTER_DROP", "nf_hook_slow+0x1", func(p *model.Packet) {
 			byRule("FORWARD", "-A FORWARD -m conntrack --ctstate INVALID -j DROP", "")(p)
+			p.TCPFlags = "."
 			p.Hops = append(p.Hops, model.Hop{Stage: model.StageConntrack, Netns: nodeNS, Hook: "PREROUTING", CTState: "invalid"})
 		}), nil, "conntrack-invalid", "no packet of the return direction was seen", Certain},
 		"conntrack full": {dead("NETFILTER_DROP", "nf_hook_slow+0x1", inPrerouting), full,

@@ -133,6 +133,7 @@ func reasons() []reason {
 		{"ICMP_CSUM", "its ICMP checksum is wrong", "checksum", ""},
 		{"INVALID_PROTO", "an ICMP message that may not be sent so, such as a timestamp request to all", "unexplained-drop", ""},
 		{"IP_INADDRERRORS", "the kernel may not pass it on: forwarding is off, its route says unreachable, or its source is good for one link only", "ip-forward-off blackhole-route no-route", ""},
+		{"IP_INADDRERRORS", "the kernel may not pass it on: forwarding is off, its route says unreachable, or its addresses are of a kind that is not passed on", "ip-forward-off blackhole-route", ""},
 		{"IP_INNOROUTES", "no route leads to its destination", "no-route", ""},
 		{"IP_LOCAL_SOURCE", "its source is an address of the receiver itself", "rp-filter", ""},
 		{"IP_INVALID_SOURCE", "its source is none that may send: 0.0.0.0, a group, a broadcast", "rp-filter", ""},

@@ -122,6 +122,10 @@ func invalid(q *inquiry) *claim {
 		c.certain, c.evidence, c.missing, c.fix = o.certain, append(c.evidence, o.evidence...), append(c.missing, o.missing...), o.fix
 		return c
 	}
+	if q.begins() {
+		q.invalidByItself(c)
+		return c
+	}
 	other := model.Forward
 	if q.p.Direction == model.Forward {
 		other = model.Return

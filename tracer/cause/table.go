@@ -51,6 +51,7 @@ var causes = []cause{
 	{"multicast", multicast},
 	{"sysctl-drop", sysctlDrop},
 	{"sysctl-drop", noFragmentRoom},
+	{"link-local-source", linkLocalSource},
 	{"ip-forward-off", forwardOff},
 	{"rp-filter", ownSource},
 	{"rp-filter", reversePath},
