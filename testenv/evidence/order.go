@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -19,6 +20,7 @@ var orderStatements = []statement{
 	{regexp.MustCompile(`^(\d+) of (\d+) (?:connections|exchanges) \((\w+)\) to (\S+) were answered$`), answeredOf},
 	{regexp.MustCompile(`^#(\d+) came ([\d.]+) s after the last packet to (\S+)$`), cameAfter},
 	{regexp.MustCompile(`^ip -6 addr: (\S+) of .+ has no global address$`), hasNoGlobal},
+	{regexp.MustCompile(`^tc filter: mirred redirect to (\S+), (ingress|egress) of (\S+)$`), redirectsTo},
 }
 
 // answeredOf counts the flows to an address by their source, and those that something came
@@ -90,4 +92,13 @@ func hasNoGlobal(c *Court, m []string, _ model.Finding) string {
 		}
 	}
 	return "ip -6 addr shows one everywhere"
+}
+
+func redirectsTo(c *Court, m []string, _ model.Finding) string {
+	if !c.anywhere(func(says string) bool {
+		return strings.Contains(says, "Redirect to device "+m[1]+")")
+	}, "tc", "filter", "show", "dev", m[3], m[2]) {
+		return "tc filter of no place shows such an action"
+	}
+	return ""
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func goodOrderCases() []Case {
-	return slices.Concat(besideCases(), onwardCases(), forgottenCases(), itselfCases())
+	return slices.Concat(besideCases(), onwardCases(), forgottenCases(), itselfCases(), harmCases())
 }
 
 // serviceRules are kube-proxy's of one service with one port.
@@ -260,6 +260,60 @@ s.sendto(packet(5000,38412,0,1,bad),(os.environ["SERVER"],0));s.recv(99)'`, Src:
 			Command: "client: ping -6 -c2 -i0.3 -W1 $(cat $DIR/source) $SERVER6", Src: "any", Dst: "${SERVER6}",
 			Want: Want{Code: "link-local-source", Confidence: "certain", Direction: model.Forward,
 				Says: []string{`source is link-local`, `has fd00:10:166:1::81`, `application chose its source`}, Never: []string{`forwarding is off`, `no global`}},
+		},
+	}
+}
+
+func harmCases() []Case {
+	calico := plain(cluster.CalicoLegacy, 1)
+	nat := "node1: iptables-legacy -t nat "
+	noHole := []string{`nft delete rule`, `iptables\S* -D`, `if nobody needs it`}
+	return []Case{
+		{
+			Name: "ifb-down", Reports: []string{"containernetworking/plugins#857", "firewalla/firewalla#2805"},
+			Essence: "a shaper hands what a pod sends to an ifb device, which is down: all of it is dropped at the door",
+			Node:    calico,
+			Setup: []string{"node1: ip link add bwp0 type ifb && ip link set bwp0 up && tc qdisc add dev $CLIENT_IF ingress && tc filter add dev $CLIENT_IF parent ffff: protocol all u32 match u32 0 0 action mirred egress redirect dev bwp0",
+				"node1: tc qdisc add dev bwp0 root tbf rate 80mbit burst 16000 limit 40000"},
+			Break:   []string{"node1: ip link set bwp0 down"},
+			Traffic: exchange("tcp", client, server),
+			Want: Want{Code: "tc-drop", Confidence: "certain", Direction: model.Forward,
+				Says: []string{`hands it to bwp0 \(mirred redirect\), which is set down`, `bwp0 <DOWN`, `ip link set bwp0 up`}, Never: []string{`none of its actions`, `none is attached`, `Cilium`}},
+		},
+		{
+			Name: "ban-left", Reports: []string{"NethServer/dev#7635", "crowdsecurity/crowdsec#1976"},
+			Essence: "an intrusion guard has banned a pod's address for a while, by an element of a set",
+			Node:    plain(cluster.CalicoNFTables, 1),
+			Setup:   []string{"node1: nft add table ip crowdsec && nft add set ip crowdsec crowdsec-blacklists-crowdsec '{ type ipv4_addr; flags timeout; }' && nft add chain ip crowdsec crowdsec-chain-forward '{ type filter hook forward priority -10; policy accept; }' && nft add rule ip crowdsec crowdsec-chain-forward ip saddr @crowdsec-blacklists-crowdsec counter drop"},
+			Break:   []string{"node1: nft add element ip crowdsec crowdsec-blacklists-crowdsec '{ '$CLIENT' timeout 4h, 134.199.207.24 timeout 1h }'"},
+			Traffic: exchange("tcp", client, server),
+			Want: Want{Code: "rule-drop", Direction: model.Forward,
+				Says: []string{`192\.168\.166\.129 is in the set crowdsec-blacklists-crowdsec`, `nft delete element ip crowdsec crowdsec-blacklists-crowdsec \{ 192\.168\.166\.129 \}`, `cscli decisions delete --ip 192\.168\.166\.129`}, Never: noHole},
+		},
+		{
+			Name: "ban-ipset", Reports: []string{"NethServer/dev#7635"},
+			Essence: "the same by an ipset and iptables, of what is sent to",
+			Node:    calico,
+			Setup:   []string{"node1: ipset create f2b-sshd hash:ip timeout 600 && iptables-legacy -A FORWARD -m set --match-set f2b-sshd dst -j DROP"},
+			Break:   []string{"node1: ipset add f2b-sshd $SERVER"},
+			Traffic: exchange("tcp", client, server),
+			Want: Want{Code: "rule-drop", Direction: model.Forward,
+				Says: []string{`192\.168\.166\.130 is in the set f2b-sshd`, `ipset del f2b-sshd 192\.168\.166\.130`, `fail2ban-client unban 192\.168\.166\.130`}, Never: noHole},
+		},
+		{
+			Name: "affinity-stuck", Reports: []string{"kubernetes/kubernetes#110302", "kubernetes/kubernetes#114018"},
+			Essence: "a service's affinity keeps sending a client to an endpoint that is not ready any more, as long as it asks often enough",
+			Node:    calico,
+			Setup: []string{nat + "-N KUBE-SVC-A && iptables-legacy -t nat -N KUBE-SEP-OLD && iptables-legacy -t nat -N KUBE-SEP-NEW",
+				nat + "-A PREROUTING -d 10.96.3.45/32 -p tcp -m comment --comment 'default/web:http cluster IP' -m tcp --dport 80 -j KUBE-SVC-A",
+				nat + "-A KUBE-SVC-A -m comment --comment 'default/web:http -> 192.168.166.130:9090' -m recent --rcheck --seconds 10800 --reap --name KUBE-SEP-OLD --mask 255.255.255.255 --rsource -j KUBE-SEP-OLD",
+				nat + "-A KUBE-SVC-A -m comment --comment 'default/web:http -> 192.168.166.130:8080' -j KUBE-SEP-NEW",
+				nat + "-A KUBE-SEP-OLD -p tcp -m comment --comment default/web:http -m recent --set --name KUBE-SEP-OLD --mask 255.255.255.255 --rsource -m tcp -j DNAT --to-destination $SERVER:9090",
+				nat + "-A KUBE-SEP-NEW -p tcp -m comment --comment default/web:http -m tcp -j DNAT --to-destination $SERVER:8080"},
+			Break:   []string{"node1: echo +$CLIENT > /proc/net/xt_recent/KUBE-SEP-OLD"},
+			Command: knock("client", "10.96.3.45", "80"), Src: client, Dst: "10.96.3.45",
+			Want: Want{Code: "no-listener", Direction: model.Forward,
+				Says: []string{`10\.96\.3\.45:80`, `192\.168\.166\.130:9090`, `rule 1 of KUBE-SEP-OLD in nat: -A KUBE-SEP-OLD .*--to-destination 192\.168\.166\.130:9090`, `session affinity a client stays there for 10800 s`, `xt_recent/KUBE-SEP-OLD`}, Never: []string{`conntrack's entry of its connection`}},
 		},
 	}
 }

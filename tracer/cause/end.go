@@ -46,6 +46,11 @@ func noListener(q *inquiry) *claim {
 		q.tellListeners(c, e, place)
 		return c
 	}
+	defer func() {
+		if t != nil {
+			q.tellCandidates(c, t)
+		}
+	}()
 	c.fix = []string{
 		fmt.Sprintf("see what listens there: ss -ln%s in the pod (kubectl exec, or nsenter -t PID -n)", q.p.Proto[:1]),
 		fmt.Sprintf(loopbackFix+" is not reached from outside: let it listen on 0.0.0.0 or %s", e.Dst),

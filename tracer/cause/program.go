@@ -57,6 +57,8 @@ func (q *inquiry) byAttachment(a attachment) *claim {
 	for _, p := range q.programs() {
 		switch {
 		case !slices.Contains(a.hows, p.How) || a.side != "" && p.Side != a.side:
+		case q.redirectsAmiss(&p):
+			all = append(all, p)
 		case p.Harmless:
 			harmless = append(harmless, p)
 		default:
@@ -67,7 +69,11 @@ func (q *inquiry) byAttachment(a attachment) *claim {
 	switch len(all) {
 	case 0:
 		c.summary = fmt.Sprintf("%s on %s drops it", a.what, where)
-		c.missing = append(c.missing, "which it was: none is attached there by now")
+		which := "none is attached there by now"
+		if len(harmless) > 0 {
+			which = "none of those that are attached there by now is known to drop"
+		}
+		c.missing = append(c.missing, "which it was: "+which)
 	case 1:
 		p := all[0]
 		c.summary = fmt.Sprintf("%s on %s drops it: %s", a.what, where, nameOf(&p))
@@ -80,6 +86,10 @@ func (q *inquiry) byAttachment(a attachment) *claim {
 		c.evidence = append(c.evidence, fmt.Sprintf("also there, but none of its actions is to drop: %s at %s", p.Thing(), p.At()))
 	}
 	c.fix = []string{"see it: " + q.inPlace(strings.ReplaceAll(a.show, "IFACE", q.d.Interface))}
+	if len(all) == 1 && q.redirectsAmiss(&all[0]) {
+		q.tellRedirect(c, &all[0], where)
+		return c
+	}
 	c.fix = append(c.fix, programFix(all)...)
 	return c
 }

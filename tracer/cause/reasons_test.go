@@ -180,6 +180,14 @@ func TestPrograms(t *testing.T) {
 	}{
 		"one": {"TC_INGRESS", "x+0x1", on(guard, out, tame), "tc-drop", Certain,
 			[]string{"drops it: guard (id 12)", "attached: eBPF program guard (id 12, tag abcd), tcx ingress of calia", "program 12 is held by agent (pid 7)", "none of its actions is to drop: tc filter pref 8", "bpftool net show dev calia", "change what agent (pid 7) is told"}, "other"},
+		"to a link that is down": {"TC_INGRESS", "x+0x1", func(r *recorded) {
+			on(program.Program{How: program.TCFilter, Side: program.Ingress, Where: "calia", Filter: "pref 9 u32", Harmless: true, Redirect: 3})(r)
+			r.Places[nodeNS].Links[1].Up = false
+		}, "tc-drop", Certain, []string{"hands it to vxlan.calico (mirred redirect), which is set down", "ip link set vxlan.calico up"}, "none is attached"},
+		"to a link that is up": {"TC_INGRESS", "x+0x1", on(program.Program{How: program.TCFilter, Side: program.Ingress, Where: "calia", Filter: "pref 9 u32", Harmless: true, Redirect: 3}), "tc-drop", Certain,
+			[]string{"none of its actions is to drop: tc filter pref 9 u32", "which it was: none of those that are attached there by now is known to drop"}, "mirred"},
+		"to a link that is gone": {"TC_INGRESS", "x+0x1", on(program.Program{How: program.TCFilter, Side: program.Ingress, Where: "calia", Filter: "pref 9 u32", Harmless: true, Redirect: 77}), "tc-drop", Certain,
+			[]string{"an interface that is gone (index 77)"}, "none is attached"},
 		"a filter": {"TC_INGRESS", "x+0x1", on(filter), "tc-drop", Certain,
 			[]string{"drops it: tc filter pref 7 u32 handle 0x800", "attached: tc filter pref 7 u32 handle 0x800, ingress of calia"}, "program 0"},
 		"two": {"TC_INGRESS", "x+0x1", on(guard, filter), "tc-drop", Certain,

@@ -145,7 +145,9 @@ func anyRule(q *inquiry) *claim {
 	m, ok := q.decided()
 	if ok {
 		c := q.byRule(m)
-		c.fix = q.ruleFix(m)
+		if c.fix = q.ruleFix(m); m.Owner == "" {
+			q.tellSet(c)
+		}
 		return c
 	}
 	if q.d.Hook == "" || q.d.Table == "" && len(q.d.Candidates) == 0 && q.d.RuleUnknown == "" {

@@ -131,16 +131,29 @@ func filter(f netlink.Filter) (p Program, ok bool) {
 			p.Filter += " direct-action"
 		}
 	case *netlink.U32:
+		p.Redirect = redirect(f.Actions)
 		if f.Divisor != 0 {
 			return p, false
 		}
 		p.Harmless = harmless(f.Actions) && (f.Police == nil || f.Police.ExceedAction != netlink.TC_POLICE_SHOT)
 	case *netlink.MatchAll:
+		p.Redirect = redirect(f.Actions)
 		p.Harmless = harmless(f.Actions)
 	case *netlink.Flower:
+		p.Redirect = redirect(f.Actions)
 		p.Harmless = harmless(f.Actions)
 	}
 	return p, true
+}
+
+// redirect is the interface to which the first action that does so sends packets away.
+func redirect(actions []netlink.Action) int {
+	for _, a := range actions {
+		if m, ok := a.(*netlink.MirredAction); ok && (m.MirredAction == netlink.TCA_EGRESS_REDIR || m.MirredAction == netlink.TCA_INGRESS_REDIR) {
+			return m.Ifindex
+		}
+	}
+	return 0
 }
 
 // harmless tells that no action of a list is to drop.

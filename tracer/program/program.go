@@ -40,6 +40,9 @@ type Program struct {
 	Filter string
 	// Harmless is a tc filter that is known not to drop: none of its actions is to.
 	Harmless bool
+	// Redirect is the interface that an action of it hands packets to instead (mirred
+	// redirect, by index, in the same namespace); 0: none does.
+	Redirect int
 
 	ID   uint32 // the kernel's; 0: no eBPF program
 	Name string // as it was loaded, at most 15 bytes
