@@ -46,17 +46,15 @@ func noListener(q *inquiry) *claim {
 		q.tellListeners(c, e, place)
 		return c
 	}
-	defer func() {
-		if t != nil {
-			q.tellCandidates(c, t)
-		}
-	}()
 	c.fix = []string{
 		fmt.Sprintf("see what listens there: ss -ln%s in the pod (kubectl exec, or nsenter -t PID -n)", q.p.Proto[:1]),
 		fmt.Sprintf(loopbackFix+" is not reached from outside: let it listen on 0.0.0.0 or %s", e.Dst),
 		"if the pod has just started: see its readiness; if a service leads there: compare its targetPort with the container's port",
 	}
 	q.tellListeners(c, e, place)
+	if t != nil {
+		q.tellCandidates(c, t)
+	}
 	return c
 }
 
