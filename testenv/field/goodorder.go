@@ -249,7 +249,7 @@ s.sendto(packet(5000,38412,0,1,bad),(os.environ["SERVER"],0));s.recv(99)'`, Src:
 			Break:   []string{"client: ip -6 addr del $CLIENT6/128 dev eth0"},
 			Command: "client: ping -6 -c2 -i0.3 -W1 $SERVER6", Src: "any", Dst: "${SERVER6}",
 			Want: Want{Code: "link-local-source", Confidence: "certain", Direction: model.Forward,
-				Says: []string{`source is link-local \(fe80::`, `no router passes such a packet on`, `has no global IPv6 address`, `was told: icmp-beyond-scope`}, Never: []string{`forwarding is off`, `unreachable`}},
+				Says: []string{`its source fe80::\S+ is link-local`, `no router passes that on`, `has no other IPv6 address`, `was told: icmp-beyond-scope`}, Never: []string{`forwarding is off`, `unreachable`}},
 		},
 		{
 			Name: "link-local-chosen", Reports: []string{"containers/netavark#745"},
@@ -259,7 +259,7 @@ s.sendto(packet(5000,38412,0,1,bad),(os.environ["SERVER"],0));s.recv(99)'`, Src:
 			Break:   []string{"client: echo -I $(ip -6 -br addr show dev eth0 scope link | grep -o 'fe80[^/ ]*')%eth0 > $DIR/source"},
 			Command: "client: ping -6 -c2 -i0.3 -W1 $(cat $DIR/source) $SERVER6", Src: "any", Dst: "${SERVER6}",
 			Want: Want{Code: "link-local-source", Confidence: "certain", Direction: model.Forward,
-				Says: []string{`source is link-local`, `has fd00:10:166:1::81`, `application chose its source`}, Never: []string{`forwarding is off`, `no global`}},
+				Says: []string{`source fe80::\S+ is link-local`, `has fd00:10:166:1::81`, `application chose its source`}, Never: []string{`forwarding is off`, `no other IPv6`}},
 		},
 	}
 }

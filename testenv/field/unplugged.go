@@ -243,14 +243,11 @@ func unfitCases() []Case {
 	lost := Case{Reports: []string{"containers/netavark#745", "dennypage/mdns-bridge#1"}, Node: calico,
 		Break:   []string{"client: ip -6 addr del $CLIENT6/128 dev eth0"},
 		Command: "client: ping -6 -c2 -i0.3 -W1 $SERVER6", Dst: "${SERVER6}"}
-	sent, traced := lost, lost
-	sent.Name, sent.Essence, sent.Src = "link-local-source", "the pod has lost its global IPv6 address, sends with its link-local one, and no router passes that on", "any"
-	sent.Want = Want{Code: "no-route", Direction: model.Forward, Confidence: "certain",
-		Says: []string{`its source fe80::\S+ is link-local`, `icmp-beyond-scope`, `has no other IPv6 address`, `ip addr: eth0 of .* has no IPv6 address`}, Never: []string{`forwarding is off`, noKnownCause}}
-	traced.Name, traced.Essence, traced.Src = "source-lost", "the same, traced by the address that the pod does not have any more", "${CLIENT6}"
+	traced := lost
+	traced.Name, traced.Essence, traced.Src = "source-lost", "the pod has lost its global IPv6 address, and is traced by it", "${CLIENT6}"
 	traced.Want = Want{Code: "not-sent", Direction: model.Forward, Exit: 3,
 		Says: []string{`eth0 of the source pod does not have fd00:10:166:1::81, so what it sends has another source`, `--src any`}, Never: []string{`nothing was sent while it was traced`}}
-	return []Case{sent, traced,
+	return []Case{traced,
 		{
 			Name: "arp-rule", Reports: []string{"kubernetes/kubernetes#71555", "bbonev/eoip#38"},
 			Essence: "a rule of the arp family, which no iptables shows, drops the pods' questions for their gateway",

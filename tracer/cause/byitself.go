@@ -8,9 +8,6 @@ package cause
 import (
 	"fmt"
 	"strings"
-
-	"github.com/pathtrace/pathtrace/tracer/model"
-	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
 // begins tells a packet that a connection may begin with, so that conntrack needs to have
@@ -59,62 +56,4 @@ func (q *inquiry) invalidByItself(c *claim) {
 		c.fix = append(c.fix, fmt.Sprintf("a wrong checksum mostly is one that an offload was to put in: tcpdump -vvni %s shows it (bad cksum); on the sender's interface: ethtool -K IFACE %s", orElse(q.d.Interface, "any"), offload),
 			"sysctl -w net.netfilter.nf_conntrack_checksum=0 has conntrack take it all the same: of use only if what is missing is put in behind this node, since the receiver looks, too")
 	}
-}
-
-// linkLocalSource: routers do not pass on what has a link-local source (RFC 4291, 2.5.6;
-// ip6_forward, net/ipv6/ip6_output.c, 5.17 to 6.18, which tells the sender "beyond scope
-// of source address").
-func linkLocalSource(q *inquiry) *claim {
-	src, dst := endsAt(q.p).Src, endsAt(q.p).Dst
-	told := lastAnswer(q.p) == "icmp-beyond-scope"
-	if !q.p.Outcome.Died() || !q.ipv6() || !src.IsLinkLocalUnicast() || q.d.Hook != "" || !q.in("ip6_forward*") && !told {
-		return nil
-	}
-	c := &claim{certain: told, subject: src.String()}
-	c.summary = fmt.Sprintf("its source is link-local (%s), and no router passes such a packet on: it was for %s, which is not on that link", src, dst)
-	c.evidence = []string{q.died(), q.packetWords()}
-	if told {
-		c.evidence = append(c.evidence, "the sender was told: icmp-beyond-scope")
-	} else {
-		c.missing = append(c.missing, "that it died for this: the sender was not seen to be told")
-	}
-	in := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageReceive && h.Netns == q.d.Netns })
-	var host *node.Link
-	if in != nil {
-		host = q.link(in.Netns, int(in.IfIndex))
-	}
-	if host == nil || host.PeerNetns == 0 || host.PeerNetns == q.d.Netns {
-		c.fix = []string{fmt.Sprintf("see which addresses the sender has: ip -6 addr; it needs one of a wider scope than its link to reach %s", dst)}
-		return c
-	}
-	name := q.placeOf(host.PeerNetns)
-	own := q.link(host.PeerNetns, host.PeerIndex)
-	if own == nil {
-		return c
-	}
-	global := ""
-	for _, p := range own.Addrs {
-		if a := p.Addr(); a.Is6() && !a.IsLinkLocalUnicast() {
-			global = a.String()
-		}
-	}
-	switch global {
-	case "":
-		c.summary += fmt.Sprintf("; %s has no global IPv6 address (any more) to send from", orElse(name, "the sender"))
-		c.evidence = append(c.evidence, fmt.Sprintf("ip -6 addr: %s of %s has no global address", own.Name, orElse(name, "the sender")))
-		c.fix = []string{"see the pod's addresses: ip -6 addr in the pod; the CNI plugin gave it one when the pod was made: see who took it (disable_ipv6 that was set and reset takes all of them), or make the pod again"}
-	default:
-		c.evidence = append(c.evidence, fmt.Sprintf("ip addr: %s of %s has %s", own.Name, orElse(name, "the sender"), global))
-		c.missing = append(c.missing, "why it did not send from "+global+": the application chose its source, or that address was not there or not ready yet (tentative, deprecated)")
-		c.fix = []string{"see which source the kernel takes there: ip -6 route get " + dst.String() + " in the pod; ip -6 addr"}
-	}
-	return c
-}
-
-// placeOf is what people call a namespace, as far as the packet's hops tell.
-func (q *inquiry) placeOf(netns uint32) string {
-	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Netns == netns && h.Place != "" }); h != nil {
-		return h.Place
-	}
-	return ""
 }

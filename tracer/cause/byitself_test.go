@@ -3,7 +3,6 @@
 package cause
 
 import (
-	"net/netip"
 	"strings"
 	"testing"
 
@@ -38,44 +37,6 @@ func TestInvalidByItself(t *testing.T) {
 		found := diagnoseAll(t, s, tc.packet)
 		if len(found) != 1 || found[0].Code != "conntrack-invalid" || !strings.Contains(words(found[0]), tc.says) || strings.Contains(words(found[0]), tc.never) {
 			t.Errorf("%s: want %q, never %q: %+v", name, tc.says, tc.never, found)
-		}
-	}
-}
-
-// TestLinkLocalSource: what has a link-local source is not passed on.
-func TestLinkLocalSource(t *testing.T) {
-	local, global, far := netip.MustParseAddr("fe80::1"), netip.MustParseAddr("fd00::81"), netip.MustParseAddr("fd00::82")
-	died := func(src netip.Addr, answer string) *model.Packet {
-		return dead("IP_INADDRERRORS", "ip6_forward+0x642", func(p *model.Packet) {
-			p.Proto, p.TCPFlags, p.ICMP, p.Src, p.Dst, p.SrcPort, p.DstPort = "icmpv6", "", "echo-request", src, far, 0, 0
-			p.Hops = append([]model.Hop{{Stage: model.StageTransmit, Netns: podNS, Place: "default/a", Interface: "eth0", IfIndex: 2}}, p.Hops...)
-			if answer != "" {
-				p.Hops = append(p.Hops, model.Hop{Stage: model.StageAnswer, Netns: nodeNS, Place: "node", Answer: answer})
-			}
-		})
-	}
-	with := func(r *recorded) {
-		l := &r.Places[podNS].Links[0]
-		l.Addrs = append(l.Addrs, netip.PrefixFrom(global, 128), netip.PrefixFrom(local, 64))
-	}
-	for name, tc := range map[string]struct {
-		packet     *model.Packet
-		node       func(*recorded)
-		code, sure string
-		says       string
-	}{
-		"lost":         {died(local, "icmp-beyond-scope"), nil, "link-local-source", Certain, "default/a has no global IPv6 address"},
-		"not told":     {died(local, ""), nil, "link-local-source", Likely, "the sender was not seen to be told"},
-		"chosen":       {died(local, "icmp-beyond-scope"), with, "link-local-source", Certain, "ip addr: eth0 of default/a has fd00::81"},
-		"a global one": {died(global, ""), nil, "unexplained-drop", Likely, "or its addresses are of a kind that is not passed on"},
-	} {
-		s := madeNode()
-		if tc.node != nil {
-			tc.node(s)
-		}
-		found := diagnoseAll(t, s, tc.packet)
-		if len(found) != 1 || found[0].Code != tc.code || found[0].Confidence != tc.sure || !strings.Contains(words(found[0]), tc.says) {
-			t.Errorf("%s: want %s %s: %q: %+v", name, tc.sure, tc.code, tc.says, found)
 		}
 	}
 }

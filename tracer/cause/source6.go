@@ -66,6 +66,7 @@ func (q *inquiry) tellSources6(c *claim, l *node.Link, where string) {
 			c.summary += fmt.Sprintf("; %s has %s, which it does not use yet (tentative)", where, a)
 		default:
 			c.evidence = append(c.evidence, fmt.Sprintf("ip addr: %s has %s", where, a))
+			c.missing = append(c.missing, fmt.Sprintf("why it did not send from %s: the application chose its source, or that address was not there or not ready then", a))
 		}
 	}
 	if bare {

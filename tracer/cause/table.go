@@ -74,7 +74,6 @@ var causes = []cause{
 	{"blackhole-route", serverBlackholed},
 	{"blackhole-route", blackhole},
 	{"bgp-blocked", bgpNoRoute},
-	{"no-route", linkLocalSource},
 	{"no-route", serverUnrouted},
 	{"no-route", noRoute},
 	{"ip-forward-off", proxyForwardOff},

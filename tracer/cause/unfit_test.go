@@ -40,10 +40,10 @@ func TestLinkLocalSource(t *testing.T) {
 		sure   string
 		says   string
 	}{
-		"no other":     {packet(local, "icmp-beyond-scope"), has(false, local), "no-route", Certain, "eth0 of default/a (behind calia) has no other IPv6 address"},
-		"tentative":    {packet(local, "icmp-beyond-scope"), has(true, global), "no-route", Certain, "which it does not use yet (tentative)"},
-		"another":      {packet(local, "icmp-beyond-scope"), has(false, local, global), "no-route", Certain, "ip addr: eth0 of default/a (behind calia) has fd00::2"},
-		"no answer":    {packet(local, ""), has(false, local), "no-route", Likely, "no router passes that on"},
+		"no other":     {packet(local, "icmp-beyond-scope"), has(false, local), "link-local-source", Certain, "eth0 of default/a (behind calia) has no other IPv6 address"},
+		"tentative":    {packet(local, "icmp-beyond-scope"), has(true, global), "link-local-source", Certain, "which it does not use yet (tentative)"},
+		"another":      {packet(local, "icmp-beyond-scope"), has(false, local, global), "link-local-source", Certain, "ip addr: eth0 of default/a (behind calia) has fd00::2"},
+		"no answer":    {packet(local, ""), has(false, local), "link-local-source", Likely, "no router passes that on"},
 		"a global one": {packet(global, ""), has(false, global), "unexplained-drop", Likely, "no known cause fits"},
 	} {
 		t.Run(name, func(t *testing.T) {
