@@ -180,7 +180,7 @@ func leftNode(q *inquiry, p *peer) *claim {
 	c := &claim{subject: by, certain: true, summary: fmt.Sprintf("packets to %s left this node by %s in good order, and no answer came back while it was traced: look on next where they arrive", farWords(p), by)}
 	if h := q.newSource(); h != nil {
 		q.leftAs(c, h, farWords(p), by)
-	} else if b := q.bareSource(p); b != nil {
+	} else if b := q.bareSource(p); b != nil && q.othersOf(p).well == 0 && !q.misdirected() {
 		q.leftBare(c, b, p)
 	}
 	q.tellSeveral(c)

@@ -73,7 +73,7 @@ func TestRuleByItsTarget(t *testing.T) {
 	}{
 		"by affinity":   {"new", []string{led, to, other}, "session affinity a client stays there for 10800 s", "KUBE-SEP-NEW"},
 		"by chance":     {"new", []string{to, other}, "rule 1 of KUBE-SEP-OLD in nat", "affinity"},
-		"none":          {"new", []string{other}, "that was not seen", "KUBE-SEP"},
+		"none":          {"new", []string{other}, "(not known which)", "KUBE-SEP"},
 		"a known entry": {"established", []string{led, to, other}, "conntrack's entry of its connection", "affinity"},
 	} {
 		found := diagnoseAll(t, with(tc.rules...), refused(tc.state))

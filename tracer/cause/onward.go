@@ -70,18 +70,31 @@ func (w way) oneHop(index int) (gateway netip.Addr, ok bool) {
 
 const nudPermanent = 0x80 // NUD_PERMANENT, linux/neighbour.h
 
-// tellHandedTo takes back that all was well where the next hop's link-layer address is
-// one that nobody asks for, or this node's own.
-func (q *inquiry) tellHandedTo(c *claim) {
-	at, entry, ok := q.handedTo()
+// doubtful is the entry of the next hop, where its link-layer address is one that nobody
+// asks for, or that of an interface of the node's own; ok is false where it is neither, or
+// somebody answered by that next hop.
+func (q *inquiry) doubtful() (at *model.Hop, entry node.Neighbor, own *node.Link, ok bool) {
+	at, entry, ok = q.handedTo()
 	if !ok || entry.MAC == "" {
+		return at, entry, nil, false
+	}
+	own = q.findLink(at.Netns, func(l *node.Link) bool { return strings.EqualFold(l.MAC, entry.MAC) && !l.Loopback })
+	return at, entry, own, own != nil || entry.State&nudPermanent != 0 && !q.answeredBy(at, entry.Addr)
+}
+
+// misdirected tells that a packet may have gone to the wrong neighbour.
+func (q *inquiry) misdirected() bool {
+	_, _, _, ok := q.doubtful()
+	return ok
+}
+
+// tellHandedTo takes back that all was well where the neighbour is doubtful.
+func (q *inquiry) tellHandedTo(c *claim) {
+	at, entry, own, ok := q.doubtful()
+	if !ok {
 		return
 	}
-	own := q.findLink(at.Netns, func(l *node.Link) bool { return strings.EqualFold(l.MAC, entry.MAC) && !l.Loopback })
 	written := entry.State&nudPermanent != 0
-	if own == nil && !written || own == nil && q.answeredBy(at, entry.Addr) {
-		return
-	}
 	who := fmt.Sprintf("%s at %s", entry.Addr, entry.MAC)
 	c.evidence = append(c.evidence, fmt.Sprintf("ip neigh: %s lladdr %s dev %s %s, at %s", entry.Addr, entry.MAC, at.Interface, stateWords(entry.State), at.Place))
 	c.certain = false
