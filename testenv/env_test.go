@@ -7,6 +7,7 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -28,6 +29,9 @@ func newTestEnv(t *testing.T, opts cluster.Options) *cluster.Env {
 	}
 	start := time.Now()
 	e, err := cluster.New(t.Context(), opts)
+	if errors.Is(err, cluster.ErrLacking) {
+		t.Skip(err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,11 +46,11 @@ var (
 )
 
 func (e *Env) buildCalico(ctx context.Context, node *Node, pods []*Pod) error {
-	if err := e.buildTunnel(node); err != nil {
+	if err := e.buildTunnel(ctx, node); err != nil {
 		return fmt.Errorf("tunnel: %w", err)
 	}
 	for _, pod := range pods {
-		if err := plugCalicoPod(node, pod); err != nil {
+		if err := plugCalicoPod(node, pod, e.Dataplane.MTU()); err != nil {
 			return fmt.Errorf("pod %s: %w", pod.FullName(), err)
 		}
 	}
@@ -70,7 +70,7 @@ func (e *Env) buildCalico(ctx context.Context, node *Node, pods []*Pod) error {
 }
 
 // plugCalicoPod makes a pod's veth pair and everything on both of its ends.
-func plugCalicoPod(node *Node, pod *Pod) error {
+func plugCalicoPod(node *Node, pod *Pod, mtu int) error {
 	hostMAC, err := net.ParseMAC(calicoMAC)
 	if err != nil {
 		return err
@@ -80,10 +80,10 @@ func plugCalicoPod(node *Node, pod *Pod) error {
 		return err
 	}
 	err = node.Netns.Link().LinkAdd(&netlink.Veth{
-		LinkAttrs:        netlink.LinkAttrs{Name: pod.HostInterface, HardwareAddr: hostMAC, MTU: TunnelMTU},
+		LinkAttrs:        netlink.LinkAttrs{Name: pod.HostInterface, HardwareAddr: hostMAC, MTU: mtu},
 		PeerName:         "eth0",
 		PeerHardwareAddr: podMAC,
-		PeerMTU:          TunnelMTU,
+		PeerMTU:          uint32(mtu),
 		PeerNamespace:    netlink.NsFd(pod.Netns.FD()),
 	})
 	if err != nil {
@@ -196,7 +196,7 @@ func MarkFelixRoute(pod *Pod) error {
 // writeCalicoCache writes the recorded CNI cache with this environment's
 // namespaces in it.
 func (e *Env) writeCalicoCache(node *Node, pods []*Pod) error {
-	files, err := fs.Glob(testdata, path.Join("testdata", string(e.Dataplane), node.Name, "cni-results", "*"))
+	files, err := fs.Glob(testdata, path.Join(e.Dataplane.recording(), node.Name, "cni-results", "*"))
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type Options struct {
 	Nodes int
 	// KubeProxy adds the rules of a real kube-proxy in the dataplane's rule
 	// form; Env.Services tells what they serve.
+	// A dataplane whose services are IPVS's has them always.
 	KubeProxy bool
 	// NoRules leaves the nodes without the dataplane's rules: for faults that have
 	// nothing to do with them, on nodes of any plugin.
@@ -44,6 +45,7 @@ type Env struct {
 	StateDir  string             // private files: CNI cache, lock files
 
 	noRules bool
+	keys    keys   // WireGuard's
 	name    string // first part of every namespace's name
 	servers map[serverKey]*echo.Server
 	mu      sync.Mutex // guards servers
@@ -57,9 +59,9 @@ type Node struct {
 	PodNet     netip.Prefix
 	Netns      *netns.Namespace
 	Uplink     string // interface to the underlay
-	Tunnel     string // VXLAN interface
+	Tunnel     string // interface of the tunnel to the other node; empty: there is none
 	TunnelAddr netip.Addr
-	TunnelPort int    // UDP
+	TunnelPort int    // UDP; 0: the way to the other node has none
 	CNICache   string // what /var/lib/cni is on a real node
 }
 
@@ -102,6 +104,7 @@ func New(ctx context.Context, opts Options) (*Env, error) {
 	if opts.Nodes == 0 {
 		opts.Nodes = 1
 	}
+	opts.KubeProxy = opts.KubeProxy || opts.Dataplane.IPVS()
 	if err := check(opts); err != nil {
 		return nil, err
 	}
@@ -128,15 +131,25 @@ func check(opts Options) error {
 	if os.Geteuid() != 0 {
 		return errors.New("test nodes need root, to make network namespaces: run as root")
 	}
-	return checkTools(opts.Dataplane)
+	if err := checkTools(opts.Dataplane); err != nil {
+		return err
+	}
+	return checkModules(opts.Dataplane)
 }
 
 func newEnv(opts Options) (*Env, error) {
+	var k keys
+	if opts.Dataplane.Way() == WayWireGuard {
+		var err error
+		if k, err = makeKeys(); err != nil {
+			return nil, err
+		}
+	}
 	name, stateDir, err := owner.Claim()
 	if err != nil {
 		return nil, err
 	}
-	return &Env{Dataplane: opts.Dataplane, noRules: opts.NoRules, StateDir: stateDir, name: name, servers: map[serverKey]*echo.Server{}}, nil
+	return &Env{Dataplane: opts.Dataplane, noRules: opts.NoRules, keys: k, StateDir: stateDir, name: name, servers: map[serverKey]*echo.Server{}}, nil
 }
 
 // build makes the namespaces, then the nodes side by side.
@@ -231,7 +244,7 @@ func (e *Env) addNode(number int) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := netFacts(e.Dataplane.Kind(), number)
+	f := e.facts(number)
 	node := &Node{
 		Number: number, Name: name, Netns: ns, Uplink: uplink,
 		Tunnel: f.tunnel, TunnelAddr: f.tunnelIP, TunnelPort: f.port,

@@ -40,10 +40,10 @@ const cniPluginDir = "/usr/lib/cni"
 const FlannelNet = "10.244.0.0/16"
 
 func (e *Env) buildFlannel(ctx context.Context, node *Node, pods []*Pod) error {
-	if err := e.buildTunnel(node); err != nil {
+	if err := e.buildTunnel(ctx, node); err != nil {
 		return fmt.Errorf("tunnel: %w", err)
 	}
-	conf, err := flannelConfig(node)
+	conf, err := flannelConfig(node, e.Dataplane.MTU())
 	if err != nil {
 		return err
 	}
@@ -61,10 +61,10 @@ func (e *Env) buildFlannel(ctx context.Context, node *Node, pods []*Pod) error {
 // flannelConfig is the network list that the flannel plugin hands on to bridge
 // (recorded in /var/lib/cni/flannel), dual-stack, with the address store kept in
 // this environment. portmap gets no mappings: its rules are in the recorded set.
-func flannelConfig(node *Node) (*libcni.NetworkConfigList, error) {
+func flannelConfig(node *Node, mtu int) (*libcni.NetworkConfigList, error) {
 	v6 := flannelNet6(node.Number)
 	bridge := map[string]any{
-		"type": "bridge", "bridge": "cni0", "mtu": TunnelMTU,
+		"type": "bridge", "bridge": "cni0", "mtu": mtu,
 		"isGateway": true, "isDefaultGateway": true, "hairpinMode": true, "ipMasq": false,
 		"ipam": map[string]any{
 			"type":    "host-local",

@@ -47,7 +47,7 @@ var recordedAddr = regexp.MustCompile(`\d+\.\d+\.\d+\.\d+`)
 // other node become web2 and unused addresses of that node.
 func (e *Env) serviceAddrs(node *Node) map[string]string {
 	kind := e.Dataplane.Kind()
-	plan, remote := netFacts(kind, 1), netFacts(kind, 2)
+	plan, remote := e.facts(1), e.facts(2)
 	at := func(f facts, host byte) string {
 		a := f.podNet.Addr().As4()
 		a[3] += host
@@ -100,6 +100,9 @@ func placeJumps(text string, skip int) string {
 
 // restoreKubeProxy adds kube-proxy's rules to what is there and fills Services.
 func (e *Env) restoreKubeProxy(ctx context.Context, node *Node) error {
+	if e.Dataplane.IPVS() {
+		return e.makeIPVS(ctx, node)
+	}
 	form := e.Dataplane.Form()
 	if form != FormNFTables {
 		if err := addAccounting(node.Netns, "ct_state_invalid_dropped_pkts"); err != nil {

@@ -73,6 +73,24 @@ func missingModules() ([]string, error) {
 	return missing, nil
 }
 
+// ErrLacking is that this kernel lacks what a dataplane takes: its nodes can be built
+// on another one.
+var ErrLacking = errors.New("not in this kernel")
+
+// checkModules loads what the dataplane takes beside modules, and names the first that
+// this kernel does not have.
+func checkModules(d Dataplane) error {
+	for _, m := range d.design().modules {
+		if _, err := os.Stat("/sys/module/" + m); err == nil {
+			continue
+		}
+		if out, err := exec.Command("modprobe", m).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s test nodes need the kernel module %s: %w: %s", d, m, ErrLacking, strings.TrimSpace(string(out)))
+		}
+	}
+	return nil
+}
+
 // checkTools names every program that is missing, and the package it is in.
 func checkTools(d Dataplane) error {
 	need := map[string]string{"nft": "nftables", "iptables-legacy-restore": "iptables", "iptables-nft-restore": "iptables"}
@@ -81,6 +99,12 @@ func checkTools(d Dataplane) error {
 	}
 	if d.Kind() == Flannel {
 		need[filepath.Join(cniPluginDir, "bridge")] = "containernetworking-plugins"
+	}
+	if d.IPVS() {
+		need["ipvsadm"] = "ipvsadm"
+	}
+	if d.Way() == WayWireGuard {
+		need["wg"] = "wireguard-tools"
 	}
 	var missing []string
 	for tool, pkg := range need {

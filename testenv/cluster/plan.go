@@ -32,9 +32,33 @@ type facts struct {
 	vni, port int
 }
 
-// netFacts are the recorded nodes' addresses. Calico: VNI 4096 and port 4789,
-// Felix's defaults; flannel: VNI 1 and port 8472, flanneld's.
-func netFacts(kind Kind, node int) facts {
+// facts are those of a node of this environment.
+func (e *Env) facts(node int) facts { return netFacts(e.Dataplane, node) }
+
+// netFacts are the recorded nodes' addresses, with what leads from one to the other.
+// VXLAN's are Felix' defaults and flanneld's.
+func netFacts(d Dataplane, node int) facts {
+	f := recordedFacts(d.Kind(), node)
+	device := map[Way]map[Kind]string{
+		WayIPIP:      {Calico: calicoIPIP, Flannel: "flannel.ipip"},
+		WayWireGuard: {Calico: "wireguard.cali", Flannel: "flannel-wg"},
+	}
+	switch d.Way() {
+	case WayIPIP, WayWireGuard:
+		f.tunnel = device[d.Way()][d.Kind()]
+		f.tunnelMAC, f.vni, f.port = "", 0, 0
+	case WayBare:
+		f.tunnel, f.tunnelMAC, f.vni, f.port, f.tunnelIP = "", "", 0, 0, netip.Addr{}
+	}
+	if d.Way() == WayWireGuard {
+		f.port = wireGuardPort
+	}
+	return f
+}
+
+// recordedFacts are those of nodes that are joined by VXLAN. Calico: VNI 4096 and port
+// 4789, Felix's defaults; flannel: VNI 1 and port 8472, flanneld's.
+func recordedFacts(kind Kind, node int) facts {
 	table := map[Kind][]facts{
 		Calico: {
 			{tunnel: "vxlan.calico", vni: 4096, port: 4789, tunnelMAC: "66:f9:37:c3:7e:94",
@@ -53,9 +77,6 @@ func netFacts(kind Kind, node int) facts {
 	f.addr = netip.AddrFrom4([4]byte{172, 30, 0, byte(node)})
 	return f
 }
-
-// TunnelMTU leaves room for VXLAN over IPv4 on a 1500-byte underlay.
-const TunnelMTU = 1450
 
 // podPlan is a pod before it is built.
 type podPlan struct {
@@ -109,7 +130,7 @@ type cniCache struct {
 func planCalicoPods(d Dataplane) ([]podPlan, error) {
 	var plan []podPlan
 	for node := 1; node <= 2; node++ {
-		files, err := fs.Glob(testdata, path.Join("testdata", string(d), fmt.Sprintf("node%d", node), "cni-results", "*"))
+		files, err := fs.Glob(testdata, path.Join(d.recording(), fmt.Sprintf("node%d", node), "cni-results", "*"))
 		if err != nil {
 			return nil, err
 		}

@@ -29,7 +29,7 @@ func (e *Env) StopPod(ctx context.Context, pod *Pod) error {
 			return err
 		}
 	}
-	unplug := map[Kind]func(context.Context, *Pod) error{Calico: e.unplugCalicoPod, Flannel: unplugFlannelPod}[e.Dataplane.Kind()]
+	unplug := map[Kind]func(context.Context, *Pod) error{Calico: e.unplugCalicoPod, Flannel: e.unplugFlannelPod}[e.Dataplane.Kind()]
 	if err := unplug(ctx, pod); err != nil {
 		return fmt.Errorf("stop pod %s: %w", pod.FullName(), err)
 	}
@@ -60,7 +60,7 @@ func (e *Env) StartPod(ctx context.Context, pod *Pod, keep bool) error {
 	if err := ns.Sysctl(noDAD...); err != nil {
 		return err
 	}
-	plug := map[Kind]func(context.Context, *Pod, bool) error{Calico: e.replugCalicoPod, Flannel: replugFlannelPod}[e.Dataplane.Kind()]
+	plug := map[Kind]func(context.Context, *Pod, bool) error{Calico: e.replugCalicoPod, Flannel: e.replugFlannelPod}[e.Dataplane.Kind()]
 	if err := plug(ctx, pod, keep); err != nil {
 		return fmt.Errorf("start pod %s: %w", pod.FullName(), err)
 	}
@@ -123,7 +123,7 @@ func (e *Env) replugCalicoPod(ctx context.Context, pod *Pod, keep bool) error {
 		a[3] += calicoFresh
 		pod.IPv4 = netip.AddrFrom4(a)
 	}
-	if err := plugCalicoPod(pod.Node, pod); err != nil {
+	if err := plugCalicoPod(pod.Node, pod, e.Dataplane.MTU()); err != nil {
 		return err
 	}
 	for _, p := range CalicoPolicySets() {
@@ -159,21 +159,21 @@ func (e *Env) joinSet(ctx context.Context, set string, was, is netip.Addr) error
 	return run("ipset", "add", set, is.String())
 }
 
-func flannelRuntime(pod *Pod) (*libcni.CNIConfig, *libcni.NetworkConfigList, error) {
-	conf, err := flannelConfig(pod.Node)
+func (e *Env) flannelRuntime(pod *Pod) (*libcni.CNIConfig, *libcni.NetworkConfigList, error) {
+	conf, err := flannelConfig(pod.Node, e.Dataplane.MTU())
 	return libcni.NewCNIConfigWithCacheDir([]string{cniPluginDir}, pod.Node.CNICache, &pluginExec{ns: pod.Node.Netns}), conf, err
 }
 
-func unplugFlannelPod(ctx context.Context, pod *Pod) error {
-	runtime, conf, err := flannelRuntime(pod)
+func (e *Env) unplugFlannelPod(ctx context.Context, pod *Pod) error {
+	runtime, conf, err := e.flannelRuntime(pod)
 	if err != nil {
 		return err
 	}
 	return runtime.DelNetworkList(ctx, conf, flannelArgs(pod))
 }
 
-func replugFlannelPod(ctx context.Context, pod *Pod, _ bool) error {
-	_, conf, err := flannelRuntime(pod)
+func (e *Env) replugFlannelPod(ctx context.Context, pod *Pod, _ bool) error {
+	_, conf, err := e.flannelRuntime(pod)
 	if err != nil {
 		return err
 	}

@@ -26,15 +26,15 @@ func (e *Env) restoreRules(ctx context.Context, node *Node) error {
 	if e.noRules {
 		return nil
 	}
-	dir := path.Join("testdata", string(e.Dataplane), node.Name)
+	dir := path.Join(e.Dataplane.recording(), node.Name)
 	steps := []struct {
 		file string
 		cmd  []string
 		edit func(string) string
 	}{
-		{"ipset-save.txt", []string{"ipset", "restore"}, portableSets},
-		{"iptables-legacy-save-c.txt", []string{"iptables-legacy-restore", "-w"}, nil},
-		{"iptables-nft-save-c.txt", []string{"iptables-nft-restore"}, nil},
+		{"ipset-save.txt", []string{"ipset", "restore"}, func(text string) string { return e.Dataplane.derive(portableSets(text)) }},
+		{"iptables-legacy-save-c.txt", []string{"iptables-legacy-restore", "-w"}, e.Dataplane.derive},
+		{"iptables-nft-save-c.txt", []string{"iptables-nft-restore"}, e.Dataplane.derive},
 		{"nft-a-list-ruleset.txt", []string{"nft", "-f", "-"}, nativeTables},
 	}
 	for _, step := range steps {
@@ -104,7 +104,7 @@ func iptablesOwned(header string) bool {
 // applySysctls writes the recorded per-interface settings of the interfaces
 // that exist here, and the node's own.
 func (e *Env) applySysctls(node *Node) error {
-	text, err := testdata.ReadFile(path.Join("testdata", string(e.Dataplane), node.Name, "sysctl.txt"))
+	text, err := testdata.ReadFile(path.Join(e.Dataplane.recording(), node.Name, "sysctl.txt"))
 	if err != nil {
 		return err
 	}

@@ -85,7 +85,7 @@ var (
 
 // All lists all faults. Node means node1, the one that is traced.
 func All() []Fault {
-	return slices.Concat(linkFaults(), routeFaults(), ruleFaults(), dispatchFaults(), conntrackFaults(), tunnelFaults(), bgpFaults(), farFaults(), programFaults(),
+	return slices.Concat(linkFaults(), routeFaults(), ruleFaults(), dispatchFaults(), conntrackFaults(), tunnelFaults(), wayFaults(), ipvsFaults(), bgpFaults(), farFaults(), programFaults(),
 		checksumFaults(), queueFaults(), endFaults(), silenceFaults(), whoFaults())
 }
 

@@ -24,7 +24,7 @@ func linkFaults() []Fault {
 		{Name: "mtu", Code: "mtu", Kinds: anyKind,
 			Doc: "the destination pod's interface on the node has an MTU of 1300", Apply: narrowInterface},
 		{Name: "mtu-tunnel", Code: "mtu", Kinds: anyKind, Nodes: 2,
-			Doc: "the source pod's veth has MTU 1500 over a tunnel of 1450", Apply: widePod},
+			Doc: "the source pod's veth has MTU 1500 over a narrower tunnel", Apply: widePod},
 		{Name: "neighbor-failed", Code: "neighbor-failed", Kinds: anyKind,
 			Doc: "the destination pod does not answer ARP and nobody knows its MAC address any more", Apply: silentPod},
 		{Name: "proxy-arp-off", Code: "neighbor-failed", Kinds: onlyCalico,
@@ -111,7 +111,7 @@ func narrowInterface(_ context.Context, e *cluster.Env, f flow) (*Applied, error
 	if err != nil {
 		return nil, err
 	}
-	return apply(pod.Node.Name, append(keepBridgeMTU(e, cluster.TunnelMTU), setMTU(pod.Node.Netns, pod.HostInterface, narrowMTU))...)
+	return apply(pod.Node.Name, append(keepBridgeMTU(e, e.Dataplane.MTU()), setMTU(pod.Node.Netns, pod.HostInterface, narrowMTU))...)
 }
 
 // keepBridgeMTU fixes cni0's MTU, which else follows its narrowest port.

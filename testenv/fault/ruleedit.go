@@ -30,7 +30,7 @@ type ruleSpec struct {
 	name     string // names the rule's comment and, natively, its table
 	hook     string // INPUT, FORWARD, OUTPUT
 	src, dst netip.Addr
-	proto    string // icmp, icmpv6, tcp, udp
+	proto    string // icmp, icmpv6, tcp, udp; or a number, which is listed by its name where the machine knows one
 	dport    int
 	sport    int
 	verdict  string // DROP, REJECT, NFQUEUE

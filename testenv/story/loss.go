@@ -17,7 +17,7 @@ import (
 func farCases() []scenarioCase {
 	gone := always(Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.LeftNode}, Interface: []Role{RoleUplink}, Sender: silent})
 	return []scenarioCase{
-		{name: "left-node", fault: "far-policy", kinds: anyKind, protos: allProtos, way: out, expect: gone},
+		{name: "left-node", fault: "far-policy", kinds: anyKind, derived: ways, protos: allProtos, way: out, expect: gone},
 		{name: "masquerade", fault: "masquerade", kinds: anyKind, protos: allProtos, way: out, expect: gone},
 	}
 }

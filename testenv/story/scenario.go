@@ -178,7 +178,7 @@ func (s *Scenario) InterfaceOf(e *cluster.Env, r Role) string {
 func Of(d cluster.Dataplane) []Scenario {
 	var all []Scenario
 	for _, c := range scenarioCases() {
-		if !slices.Contains(c.kinds, d.Kind()) || c.only != nil && !slices.Contains(c.only, d) {
+		if !c.of(d) {
 			continue
 		}
 		for _, proto := range c.protos {

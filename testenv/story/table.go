@@ -19,25 +19,41 @@ import (
 type way int
 
 const (
-	same    way = iota // between two pods of node1
-	out                // from node1 to node2
-	in                 // from node2 to node1
-	fixed              // as the row says
-	service            // to a service of a pod of node1
+	same       way = iota // between two pods of node1
+	out                   // from node1 to node2
+	in                    // from node2 to node1
+	fixed                 // as the row says
+	service               // to a service of a pod of node1
+	serviceOut            // to a service of a pod of node2; IPVS only
 )
 
 // scenarioCase is one row.
 type scenarioCase struct {
-	name   string
-	fault  string
-	doc    string
-	kinds  []cluster.Kind
-	only   []cluster.Dataplane // of those kinds; nil: all
-	protos []string
-	way    way
-	tweak  func(t *traffic.Spec)            // what is wrong with the traffic itself
-	shape  func(t *traffic.Spec)            // what both twins have
-	expect func(d cluster.Dataplane) Expect // by dataplane
+	name  string
+	fault string
+	doc   string
+	kinds []cluster.Kind
+	only  []cluster.Dataplane // of those kinds; nil: all
+	// derived are the dataplanes made of a recorded one that make the row too; not: the
+	// recorded ones do not.
+	derived []cluster.Dataplane
+	not     bool
+	protos  []string
+	way     way
+	tweak   func(t *traffic.Spec)            // what is wrong with the traffic itself
+	shape   func(t *traffic.Spec)            // what both twins have
+	expect  func(d cluster.Dataplane) Expect // by dataplane
+}
+
+// of tells whether a dataplane makes the row.
+func (c scenarioCase) of(d cluster.Dataplane) bool {
+	switch {
+	case !slices.Contains(c.kinds, d.Kind()):
+		return false
+	case !d.Recorded():
+		return slices.Contains(c.derived, d)
+	}
+	return !c.not && (c.only == nil || slices.Contains(c.only, d))
 }
 
 var (
@@ -56,31 +72,40 @@ var (
 func wayOf(kind cluster.Kind, w way, proto string) (src, dst string) {
 	const client, server, web2 = "default/client", "default/server", "default/web2"
 	switch {
-	case w == out:
+	case w == out, w == serviceOut:
 		return client, web2
 	case w == in && kind == cluster.Calico && proto != "tcp":
 		return web2, client
 	case w == in:
 		return web2, server
-	case kind == cluster.Calico && proto == "udp" && w != service:
+	case kind == cluster.Calico && proto == "udp":
 		return server, client
 	}
 	return client, server
+}
+
+// serviceOf is the service of a way's own destination.
+func serviceOf(w way, proto string) string {
+	name := map[way]string{service: "svc:demo/one", serviceOut: "svc:demo/far"}[w]
+	if name != "" && proto == "udp" {
+		name += "-udp"
+	}
+	return name
 }
 
 // scenario makes a row's scenario for one dataplane and protocol.
 func (c scenarioCase) scenario(d cluster.Dataplane, proto string) Scenario {
 	src, dst := wayOf(d.Kind(), c.way, proto)
 	t := traffic.Spec{Proto: proto, Src: src, Dst: dst, Count: 2, Timeout: 400 * time.Millisecond}
-	if c.way == service {
-		t.Dst = "svc:demo/one"
+	if to := serviceOf(c.way, proto); to != "" {
+		t.Dst = to
 	}
 	if c.shape != nil {
 		c.shape(&t)
 	}
 	s := Scenario{
 		Name: string(d) + "/" + c.name + "-" + proto, Doc: c.doc, Dataplane: d, Fault: c.fault,
-		CrossNode: c.way == out || c.way == in, KubeProxy: c.way == service, Traffic: t, Healthy: t, Expect: c.expect(d),
+		CrossNode: c.way == out || c.way == in || c.way == serviceOut, KubeProxy: c.way == service || c.way == serviceOut, Traffic: t, Healthy: t, Expect: c.expect(d),
 	}
 	if f, err := fault.Find(c.fault); err == nil {
 		s.Expect.Code, s.Doc = f.Code, f.Doc
@@ -129,18 +154,18 @@ var (
 )
 
 func scenarioCases() []scenarioCase {
-	return slices.Concat(healthyCases(), ruleCases(), policyCases(), conntrackCases(), routeCases(), linkCases(), tunnelCases(), farCases(), lossCases(), endCases(), silenceCases())
+	return slices.Concat(healthyCases(), ruleCases(), policyCases(), conntrackCases(), routeCases(), linkCases(), tunnelCases(), wayCases(), ipvsCases(), farCases(), lossCases(), endCases(), silenceCases())
 }
 
 func healthyCases() []scenarioCase {
 	passes := always(Expect{Outcomes: []model.Outcome{model.Delivered}, Sender: []traffic.Outcome{traffic.Answered}})
 	leaves := always(Expect{Outcomes: []model.Outcome{model.Delivered, model.LeftNode}, Sender: []traffic.Outcome{traffic.Answered}})
 	return []scenarioCase{
-		{name: "healthy", doc: "pods of one node talk", kinds: anyKind, protos: allProtos, way: same, expect: passes},
+		{name: "healthy", doc: "pods of one node talk", kinds: anyKind, derived: derived, protos: allProtos, way: same, expect: passes},
 		{name: "healthy-ipv6", doc: "pods of one node talk over IPv6", kinds: anyKind, protos: allProtos, way: same, expect: passes,
 			shape: func(t *traffic.Spec) { t.IPv6 = true }},
-		{name: "healthy-out", doc: "a pod talks to one on the other node", kinds: anyKind, protos: allProtos, way: out, expect: leaves},
-		{name: "healthy-in", doc: "a pod on the other node talks to one here", kinds: anyKind, protos: allProtos, way: in, expect: leaves},
+		{name: "healthy-out", doc: "a pod talks to one on the other node", kinds: anyKind, derived: derived, protos: allProtos, way: out, expect: leaves},
+		{name: "healthy-in", doc: "a pod on the other node talks to one here", kinds: anyKind, derived: derived, protos: allProtos, way: in, expect: leaves},
 		{name: "healthy-service", doc: "a pod talks to a service of its node", kinds: anyKind, protos: []string{"tcp"}, way: service, expect: passes},
 	}
 }
@@ -157,18 +182,29 @@ func ruleCases() []scenarioCase {
 	queued.Hook, queued.Table, queued.Stages = "FORWARD", "filter", []model.Stage{model.StageNetfilter}
 	queued.Reasons, queued.Functions = []string{"NETFILTER_DROP", "NOT_SPECIFIED"}, []string{"nf_queue", "__nf_queue"}
 	return []scenarioCase{
-		{name: "rule-drop", fault: "rule-drop", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("FORWARD", "site-maintenance-window", forward)},
+		{name: "rule-drop", fault: "rule-drop", kinds: anyKind, derived: ways, protos: allProtos, way: same, expect: inFilter("FORWARD", "site-maintenance-window", forward)},
 		{name: "rule-drop-ipv6", fault: "rule-drop", kinds: anyKind, protos: allProtos, way: same,
 			shape: func(t *traffic.Spec) { t.IPv6 = true }, expect: inFilter("FORWARD", "site-maintenance-window", forward)},
-		{name: "rule-drop-out", fault: "rule-drop", kinds: anyKind, protos: allProtos, way: out, expect: inFilter("FORWARD", "site-maintenance-window", forward)},
+		{name: "rule-drop-out", fault: "rule-drop", kinds: anyKind, derived: ways, protos: allProtos, way: out, expect: inFilter("FORWARD", "site-maintenance-window", forward)},
 		{name: "rule-reject", fault: "rule-reject", kinds: anyKind, protos: transports, way: same, expect: inFilter("FORWARD", "site-maintenance-window", rejected)},
 		{name: "rule-drop-return", fault: "rule-drop-return", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("FORWARD", "site-egress-lockdown", back)},
-		{name: "rule-drop-return-out", fault: "rule-drop-return", kinds: anyKind, protos: allProtos, way: out, expect: inFilter("FORWARD", "site-egress-lockdown", back)},
+		{name: "rule-drop-return-out", fault: "rule-drop-return", kinds: anyKind, derived: ways, protos: allProtos, way: out, expect: byUplink(inFilter("FORWARD", "site-egress-lockdown", back))},
 		{name: "queue-no-listener", fault: "queue-no-listener", kinds: anyKind, only: iptablesForms, protos: transports, way: same, expect: always(queued)},
 		{name: "split-rulesets", fault: "split-rulesets", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("FORWARD", "filter", forward)},
 		{name: "pod-input-drop", fault: "pod-input-drop", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("INPUT", "site-pod-firewall", inPod)},
 		{name: "pod-output-drop", fault: "pod-output-drop", kinds: anyKind, protos: allProtos, way: same, expect: inFilter("OUTPUT", "site-pod-firewall", outPod)},
 		{name: "forward-policy", fault: "forward-policy", kinds: onlyFlannel, protos: allProtos, way: same, expect: inFilter("FORWARD", "filter", withPolicy(forward))},
+	}
+}
+
+// byUplink has what comes from the other node come by the uplink where there is no tunnel.
+func byUplink(expect func(cluster.Dataplane) Expect) func(cluster.Dataplane) Expect {
+	return func(d cluster.Dataplane) Expect {
+		x := expect(d)
+		if d.Way() == cluster.WayBare {
+			x.Interface = []Role{RoleUplink}
+		}
+		return x
 	}
 }
 
@@ -237,11 +273,11 @@ func routeCases() []scenarioCase {
 	expiredCode.Code = "ttl"
 	return []scenarioCase{
 		{name: "ip-forward-off", fault: "ip-forward-off", kinds: onlyCalico, protos: allProtos, way: same, expect: always(noForward)},
-		{name: "ip-forward-off-out", fault: "ip-forward-off", kinds: anyKind, protos: allProtos, way: out, expect: always(noForward)},
+		{name: "ip-forward-off-out", fault: "ip-forward-off", kinds: anyKind, derived: ways, protos: allProtos, way: out, expect: always(noForward)},
 		{name: "rp-filter", fault: "rp-filter", kinds: anyKind, protos: allProtos, way: in, expect: always(martian)},
 		{name: "no-route", fault: "no-route", kinds: onlyCalico, protos: allProtos, way: same, expect: always(noRoute)},
-		{name: "no-route-out", fault: "no-route", kinds: anyKind, protos: allProtos, way: out, expect: always(noRoute)},
-		{name: "no-route-return", fault: "no-route-return", kinds: anyKind, protos: allProtos, way: in, expect: always(noRouteBack)},
+		{name: "no-route-out", fault: "no-route", kinds: anyKind, derived: routed, protos: allProtos, way: out, expect: always(noRoute)},
+		{name: "no-route-return", fault: "no-route-return", kinds: anyKind, derived: routed, protos: allProtos, way: in, expect: always(noRouteBack)},
 		{name: "blackhole-route", fault: "blackhole-route", kinds: onlyCalico, protos: allProtos, way: same, expect: always(eaten)},
 		{name: "ttl-one", doc: "the packet is sent with a TTL of 1", kinds: onlyCalico, protos: packets, way: same, tweak: one, expect: always(expiredCode)},
 		{name: "ttl-one-out", doc: "the packet is sent with a TTL of 1", kinds: anyKind, protos: packets, way: out, tweak: one, expect: always(expiredCode)},
@@ -284,11 +320,11 @@ func linkCases() []scenarioCase {
 		}
 	}
 	return []scenarioCase{
-		{name: "interface-down", fault: "interface-down", kinds: anyKind, protos: allProtos, way: same, expect: byKind(eaten, flooded)},
+		{name: "interface-down", fault: "interface-down", kinds: anyKind, derived: ways, protos: allProtos, way: same, expect: byKind(eaten, flooded)},
 		{name: "interface-down-source", fault: "interface-down-source", kinds: anyKind, protos: allProtos, way: same, shape: patient, expect: always(unplugged)},
 		{name: "mtu", fault: "mtu", kinds: anyKind, protos: packets, way: same, shape: big(1372), expect: byKind(tooBig, tooBigBridge)},
-		{name: "mtu-tunnel", fault: "mtu-tunnel", kinds: anyKind, protos: packets, way: out, expect: always(tooBig),
-			shape: big(1400), tweak: big(1452)},
+		{name: "mtu-tunnel", fault: "mtu-tunnel", kinds: anyKind, derived: tunnels, protos: packets, way: out, expect: always(tooBig),
+			shape: big(1372), tweak: big(1460)},
 		{name: "neighbor-failed", fault: "neighbor-failed", kinds: anyKind, protos: allProtos, way: same, shape: patient,
 			expect: byKind(unanswered, unansweredPod)},
 		{name: "neighbor-failed-in", fault: "neighbor-failed", kinds: onlyFlannel, protos: allProtos, way: in, shape: patient,
