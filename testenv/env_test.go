@@ -102,9 +102,10 @@ const (
 	web2   = "default/web2"
 )
 
-// TestCalicoKnownOutcomes: what real traffic did on the recorded Calico nodes.
+// TestCalicoKnownOutcomes: what real traffic did on the recorded Calico nodes. The way
+// to the other node, and who serves services, changes none of it.
 func TestCalicoKnownOutcomes(t *testing.T) {
-	for _, d := range []cluster.Dataplane{cluster.CalicoLegacy, cluster.CalicoNFT, cluster.CalicoNFTables} {
+	for _, d := range []cluster.Dataplane{cluster.CalicoLegacy, cluster.CalicoNFT, cluster.CalicoNFTables, cluster.CalicoIPIP, cluster.CalicoWireGuard, cluster.CalicoIPVS} {
 		t.Run(string(d), func(t *testing.T) {
 			runCases(t, newTestEnv(t, cluster.Options{Dataplane: d, Nodes: 2}), []outcomeCase{
 				{traffic.Spec{Proto: "icmp", Src: client, Dst: server}, traffic.Answered},
@@ -138,7 +139,7 @@ func TestCalicoKnownOutcomes(t *testing.T) {
 
 // TestFlannelOutcomes: a flannel node lets everything through.
 func TestFlannelOutcomes(t *testing.T) {
-	for _, d := range []cluster.Dataplane{cluster.FlannelLegacy, cluster.FlannelNFT, cluster.FlannelNFTables} {
+	for _, d := range []cluster.Dataplane{cluster.FlannelLegacy, cluster.FlannelNFT, cluster.FlannelNFTables, cluster.FlannelHostGW, cluster.FlannelWireGuard, cluster.FlannelIPIP} {
 		t.Run(string(d), func(t *testing.T) {
 			e := newTestEnv(t, cluster.Options{Dataplane: d, Nodes: 2})
 			var cases []outcomeCase

@@ -3,7 +3,9 @@
 // Package cluster builds a small Kubernetes cluster out of network namespaces:
 // a Calico node or a Flannel node (or two of a kind), with pods, routes,
 // neighbours, VXLAN tunnel and the rule sets that the real Felix, flanneld and
-// kube-proxy programmed. What these were is recorded in testdata.
+// kube-proxy programmed. What these were is recorded in testdata. Nodes that are joined
+// by IPIP, WireGuard or routes alone, and kube-proxy's IPVS mode, are made of those
+// (derive.go).
 //
 //	        underlay netns: bridge br0 172.30.0.254/24, the world behind it
 //	           |                                  |

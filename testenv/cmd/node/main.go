@@ -58,7 +58,7 @@ func parse(args []string) (options, error) {
 	flags.Usage = func() {
 		fmt.Fprintf(os.Stderr, "usage: node [flags] [-- COMMAND [ARG...]]\n\n%s\nCOMMAND runs in node1's network namespace, with NODE1_NETNS, CLIENT_NETNS, SERVER_IP... in its environment.\n", flags.FlagUsages())
 	}
-	flags.StringVar(&dataplane, "dataplane", string(cluster.CalicoLegacy), "kind of node: calico- or flannel-, with legacy, nft or nftables rules")
+	flags.StringVar(&dataplane, "dataplane", string(cluster.CalicoLegacy), "kind of node: calico- or flannel-, with legacy, nft or nftables rules, or with ipip, wireguard, ipvs or host-gw")
 	flags.IntVar(&o.env.Nodes, "nodes", 1, "how many nodes, 1 or 2")
 	flags.BoolVar(&o.env.KubeProxy, "kube-proxy", false, "add kube-proxy's rules")
 	flags.StringVar(&o.fault, "fault", "", "break it: a fault's name")
