@@ -27,7 +27,8 @@ import (
 //	PATHTRACE_BACKEND     fentry or tracepoint (needed)
 //	PATHTRACE_DATAPLANES  comma-separated; default all, of which those are left out that
 //	                      take what this kernel has not
-//	PATHTRACE_SET         all (default); core: every case once, the basic ones with every protocol;
+//	PATHTRACE_SET         all (default); core: every case once, the basic ones with every protocol,
+//	                      and on nodes made of recorded ones what takes few traces;
 //	                      mixed: all on one Calico and one Flannel node, core on the others
 type plan struct {
 	bin, backend string
@@ -62,13 +63,21 @@ func readPlan(t *testing.T) plan {
 	return p
 }
 
-// basic are the cases that a core run makes with every protocol; on nodes made of
-// recorded ones, whose rules were met there, it is the way to the other node.
-func basic(d cluster.Dataplane) []string {
-	if !d.Recorded() {
-		return []string{"healthy-out", "healthy-ipvs-out"}
+// basic are the cases that a core run makes with every protocol.
+var basic = []string{"healthy", "healthy-out", "rule-drop", "rule-drop-return"}
+
+// core tells whether a core run makes a scenario that is one of its case's first, or
+// the next. A trace takes its time under emulation: of nodes made of recorded ones,
+// whose rules are met there, only what goes their own way is traced.
+func core(s story.Scenario, first bool) bool {
+	switch d := s.Dataplane; {
+	case d.Recorded():
+		return first || slices.Contains(basic, caseName(s))
+	case d.IPVS():
+		return first && s.KubeProxy && !s.Expect.Lasts
+	default:
+		return first && s.CrossNode && s.Traffic.Src != "default/web2"
 	}
-	return []string{"healthy", "healthy-out", "rule-drop", "rule-drop-return"}
 }
 
 // scenarios of one dataplane, as the plan wants them.
@@ -80,7 +89,7 @@ func (p plan) scenarios(d cluster.Dataplane) []story.Scenario {
 	seen := map[string]bool{}
 	for _, s := range story.Of(d) {
 		name := caseName(s)
-		if slices.Contains(basic(d), name) || !seen[name] {
+		if core(s, !seen[name]) {
 			out = append(out, s)
 		}
 		seen[name] = true
@@ -93,7 +102,7 @@ func (p plan) scenarios(d cluster.Dataplane) []story.Scenario {
 func byFlow(list []story.Scenario) []story.Scenario {
 	slices.SortStableFunc(list, func(a, b story.Scenario) int {
 		key := func(s story.Scenario) string {
-			return fmt.Sprint(s.Expect.Silence, s.KubeProxy, s.Traffic.Src, s.Traffic.Dst, s.Traffic.IPv6, s.Traffic.Source, s.Traffic.Proto)
+			return fmt.Sprint(s.Expect.Silence || s.Expect.Lasts, s.KubeProxy, s.Traffic.Src, s.Traffic.Dst, s.Traffic.IPv6, s.Traffic.Source, s.Traffic.Proto)
 		}
 		return strings.Compare(key(a), key(b))
 	})
@@ -309,7 +318,7 @@ func (ses *session) run(t tester, e *cluster.Env, s story.Scenario) {
 	}
 	defer undo()
 	src, dst := ends(t, e, s.Traffic)
-	if s.Expect.Silence {
+	if s.Expect.Silence || s.Expect.Lasts {
 		ses.end(t)
 	}
 	tr := ses.trace(t, e, src, dst, s.Traffic.Proto)
@@ -328,7 +337,7 @@ func (ses *session) run(t tester, e *cluster.Env, s story.Scenario) {
 	mended := time.Now()
 	ses.episodes = append(ses.episodes, episode{s.Name, s.Expect, begun, mended})
 	// what is no more than likely is told when the trace ends
-	over := !ses.shared() && s.Expect.Code != "" && len(tr.Live()) == held
+	over := s.Expect.Lasts || !ses.shared() && s.Expect.Code != "" && len(tr.Live()) == held
 	if over {
 		ses.end(t)
 		holdEvidence(t, tr, e, tr.Findings())

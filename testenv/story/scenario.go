@@ -41,6 +41,7 @@ type Expect struct {
 	Code      string // of the finding; empty: there must be none
 	Direction model.Direction
 	Silence   bool // no packet of the flow is seen: it takes a trace of its own
+	Lasts     bool // it is told at a trace's end, of the node as it is then: the fault outlasts a trace of its own
 	Outcomes  []model.Outcome
 	Stages    []model.Stage // where it died
 	Hook      string

@@ -37,6 +37,9 @@ func wayCases() []scenarioCase {
 	astray := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.LeftNode}, Interface: []Role{RoleUplink}, Sender: []traffic.Outcome{traffic.Unreachable, traffic.TimedOut}}
 	refused := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.Dropped, model.Rejected}, Places: []Role{RoleNode},
 		Sender: []traffic.Outcome{traffic.Unreachable, traffic.TimedOut}}
+	// nothing here takes the protocol: the other node is told
+	unwanted := refused
+	unwanted.Functions, unwanted.Sender = []string{"tunnel4_rcv", "ipip_rcv"}, silent
 	keyless := refused
 	keyless.Functions = []string{"wg_xmit"}
 	foreign := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleNode}, Functions: []string{"wg_packet_", "wg_"}, Sender: silent}
@@ -56,7 +59,7 @@ func wayCases() []scenarioCase {
 		row("tunnel-blocked", "tunnel-blocked", tunnels, out, inFilter("OUTPUT", "site-known-protocols-only", blocked)),
 		row("tunnel-blocked-return", "tunnel-blocked-return", ipipTunnels, out, inFilter("INPUT", "site-known-protocols-only", back)),
 		row("tunnel-down", "tunnel-device-down", tunnels, out, always(astray)),
-		row("tunnel-down-in", "tunnel-device-down", ipipTunnels, in, always(Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleNode}, Sender: silent})),
+		row("tunnel-down-in", "tunnel-device-down", ipipTunnels, in, always(unwanted)),
 		row("tunnel-no-node", "tunnel-no-node", ipipTunnels, out, always(refused)),
 		slow(row("tunnel-wrong-node", "tunnel-wrong-node", ipipTunnels, out, always(unanswered))),
 		slow(row("next-hop-gone", "next-hop-gone", bare, out, always(unanswered))),
@@ -71,7 +74,7 @@ func ipvsCases() []scenarioCase {
 	// IPVS tells the sender that the port is unreachable, as far as the kernel's rate limit for ICMP lets it.
 	nowhere := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.Dropped, model.Rejected}, Places: []Role{RoleNode},
 		Sender: []traffic.Outcome{traffic.Refused, traffic.Unreachable, traffic.TimedOut}}
-	astray := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.LeftNode}, Interface: []Role{RoleUplink}, Sender: nowhere.Sender}
+	astray := Expect{Direction: model.Forward, Lasts: true, Outcomes: []model.Outcome{model.LeftNode}, Interface: []Role{RoleUplink}, Sender: nowhere.Sender}
 	input := Expect{Direction: model.Forward, Outcomes: died, Places: []Role{RoleNode}, Sender: silent}
 	reply := input
 	reply.Direction = model.Return

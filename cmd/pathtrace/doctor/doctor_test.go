@@ -89,8 +89,12 @@ func checkDataplane(t *testing.T, r *Report, d cluster.Dataplane) {
 	for _, c := range r.CNI {
 		got = append(got, c.Name+" "+strings.Join(c.Modes, "+"))
 	}
-	if mode := string(d.Form()); !slices.Equal(got, []string{want + " " + mode, "kube-proxy " + mode}) {
-		t.Errorf("recognised %q, want %s and kube-proxy in %s", got, want, mode)
+	proxy := "kube-proxy " + string(d.Form())
+	if d.IPVS() {
+		proxy = "kube-proxy ipvs+" + string(d.Form())
+	}
+	if both := []string{want + " " + string(d.Form()), proxy}; !slices.Equal(got, both) {
+		t.Errorf("recognised %q, want %q", got, both)
 	}
 }
 
