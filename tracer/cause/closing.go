@@ -75,6 +75,7 @@ var leavings = []struct {
 	{"conntrack-unknown", unknownAway},
 	{"vxlan-broken", astray(isVXLAN)},
 	{"tunnel-broken", astray(notVXLAN)},
+	{"tunnel-broken", unencrypted},
 	{"bgp-blocked", bgpAstray},
 	{"misrouted", misrouted},
 	{"misrouted", redirectedAway},

@@ -166,6 +166,42 @@ func TestEncryptedIsNoDetour(t *testing.T) {
 	}
 }
 
+// A device that is down has packets leave bare for the node whose peer has them: that
+// is told, and of no other way.
+func TestUnencrypted(t *testing.T) {
+	bare := leaving(func(p *model.Packet) { p.Hops = append(p.Hops[:1:1], p.Hops[2:]...) })
+	down := func(more func(*recordedPlace)) *recorded {
+		return wireGuardNode(func(p *recordedPlace) {
+			p.Links[1].Up, p.Links[1].Addrs = false, []netip.Prefix{netip.MustParsePrefix("10.244.1.0/32")}
+			p.Routes = p.Routes[:len(p.Routes)-1]
+			if more != nil {
+				more(p)
+			}
+		})
+	}
+	found := diagnoseAll(t, down(nil), bare)
+	if len(found) != 1 || found[0].Code != "tunnel-broken" || found[0].Confidence != Likely {
+		t.Fatalf("told %+v", found)
+	}
+	for _, says := range []string{"wireguard.cali is set down", "leave unencrypted for node 172.30.0.2", "allowed-ips: " + keyOfNode2 + " 10.244.2.0/24", "ip link set wireguard.cali up"} {
+		if !strings.Contains(words(found[0]), says) {
+			t.Errorf("does not say %q:\n%s", says, words(found[0]))
+		}
+	}
+	for name, state := range map[string]*recorded{
+		"it is up":                     wireGuardNode(func(p *recordedPlace) { p.Routes = p.Routes[:len(p.Routes)-1] }),
+		"no peer has the address":      down(func(p *recordedPlace) { p.WireGuard[0].Peers[1].AllowedIPs = nil }),
+		"the way leads to another one": down(func(p *recordedPlace) { p.WireGuard[0].Peers[1].Endpoint = netip.MustParseAddrPort("172.30.0.3:51820") }),
+	} {
+		if found := diagnoseAll(t, state, bare); len(found) != 1 || found[0].Code == "tunnel-broken" {
+			t.Errorf("%s: told %+v", name, found)
+		}
+	}
+	if found := diagnoseAll(t, down(nil), bare, reply(remote, 80)); len(found) > 0 {
+		t.Errorf("answered, but told %+v", found)
+	}
+}
+
 // Of many peers the first few are told, that of the node in question before others.
 func TestManyPeers(t *testing.T) {
 	found := diagnoseAll(t, wireGuardNode(func(p *recordedPlace) {
