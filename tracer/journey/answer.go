@@ -109,7 +109,11 @@ func (a *Assembler) resetOf(e *bpf.Event) (asked *journey) {
 		acked := f.TcpFlags&tcpACK != 0
 		fits := acked && e.TcpFlags&tcpACK == 0 && e.Seq == f.Ack ||
 			!acked && e.TcpFlags&tcpACK != 0 && e.Seq == 0 && e.Ack != f.Seq && e.Ack-f.Seq <= f.L3len
-		if fits && len(j.by) == 0 && (asked == nil || asked.lastSeen().Ts < j.lastSeen().Ts) {
+		last := j.lastSeen()
+		if last == nil {
+			continue // it is off this node: whoever answers it there is not this node
+		}
+		if fits && len(j.by) == 0 && (asked == nil || asked.lastSeen().Ts < last.Ts) {
 			asked = j
 		}
 	}

@@ -77,6 +77,28 @@ func TestAnswersOfOthers(t *testing.T) {
 	}
 }
 
+// What has left the node is not what a reset made here answers, however often it was
+// sent again.
+func TestAnswerToWhatHasLeft(t *testing.T) {
+	s := newStory(t)
+	var asked bpf.Event
+	for range 2 {
+		p := syn(s)
+		asked = p.e
+		p.fromClient().xmit(uplink).recv(outside)
+	}
+	reset(s, tcpRST|tcpACK, 0, asked.Seq+1).xmit(serverEth).recv(calisv).kfree("NO_SOCKET", "tcp_v4_rcv+0x1", calisv)
+	got := s.told()
+	if len(got) != 3 {
+		t.Fatalf("told %v", lines(got))
+	}
+	for _, p := range got {
+		if p.AnswerTo != 0 || p.Direction == model.Forward && p.Outcome != model.LeftNode {
+			t.Errorf("#%d %s, answer to %d", p.ID, p.Outcome, p.AnswerTo)
+		}
+	}
+}
+
 // An answer that the backend sees being sent is told once; one that dies leaves its
 // sender untold, and both wait for that.
 func TestAnswerThatDies(t *testing.T) {
