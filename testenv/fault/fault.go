@@ -91,11 +91,14 @@ func All() []Fault {
 
 // Find finds a fault by name. The error names all that exist.
 func Find(name string) (*Fault, error) {
-	var names []string
-	for _, f := range All() {
+	all := All()
+	for _, f := range all {
 		if f.Name == name {
 			return &f, nil
 		}
+	}
+	var names []string
+	for _, f := range all {
 		names = append(names, f.Name)
 	}
 	return nil, fmt.Errorf("fault %q does not exist; take one of %s", name, strings.Join(names, ", "))
