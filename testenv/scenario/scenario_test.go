@@ -68,13 +68,14 @@ var basic = []string{"healthy", "healthy-out", "rule-drop", "rule-drop-return"}
 
 // core tells whether a core run makes a scenario that is one of its case's first, or
 // the next. A trace takes its time under emulation: of nodes made of recorded ones,
-// whose rules are met there, only what goes their own way is traced.
+// whose rules are met there, only what goes their own way to node2 is made, which is
+// one trace.
 func core(s story.Scenario, first bool) bool {
 	switch d := s.Dataplane; {
 	case d.Recorded():
 		return first || slices.Contains(basic, caseName(s))
 	case d.IPVS():
-		return first && s.KubeProxy && !s.Expect.Lasts
+		return first && s.CrossNode && s.KubeProxy
 	default:
 		return first && s.CrossNode && s.Traffic.Src != "default/web2"
 	}
