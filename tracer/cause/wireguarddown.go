@@ -33,12 +33,12 @@ func unencrypted(q *inquiry, p *peer) *claim {
 		if holder == nil || !holder.Endpoint.IsValid() || !ok || r.Gateway != holder.Endpoint.Addr() {
 			continue
 		}
-		return q.leftBare(l, holder, p)
+		return q.leftUnencrypted(l, holder, p)
 	}
 	return nil
 }
 
-func (q *inquiry) leftBare(l *node.Link, holder *node.WireGuardPeer, p *peer) *claim {
+func (q *inquiry) leftUnencrypted(l *node.Link, holder *node.WireGuardPeer, p *peer) *claim {
 	c := &claim{subject: l.Name, summary: fmt.Sprintf("the tunnel interface %s is set down: packets to %s leave unencrypted for node %s, and nothing here takes what it answers in WireGuard", l.Name, p.far.Addr(), holder.Endpoint.Addr())}
 	c.evidence = []string{"ip link: " + linkWords(l), "the way to it then: " + q.wayFor(q.state.Node(), p.far.Addr()).words(), allowedWords(l, holder)}
 	c.missing = []string{"that its route led into the tunnel before", "whether the other node answered"}
