@@ -4,7 +4,6 @@ package cause
 
 import (
 	"bytes"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -41,28 +40,10 @@ func play(t *testing.T, path string, sink func(*Collector) model.Sink) {
 	c := New(state, func(line string) { t.Errorf("could not be asked: %s", line) })
 	// as the tracer hands packets on
 	connections := journey.NewConnections()
-	settled := changing{sink(c), func(p *model.Packet) {
-		if p.Drop != nil && p.Drop.Tunnel == nil {
-			p.Drop.Tunnel = diedIn(filepath.Base(path))
-		}
-		connections.Settle(p)
-	}}
+	settled := changing{sink(c), connections.Settle}
 	if err := model.ReadJSON(bytes.NewReader(trace), settled); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// diedIn is the outer header that the deaths of a recording were in on their way into
-// the node. These were recorded before a death told it; it is as the node's tunnel, the
-// rule and the packets of the other direction have it, which is all but the source port.
-func diedIn(recording string) *model.Tunnel {
-	switch recording {
-	case "flannel-legacy_vxlan-blocked-return-udp":
-		return &model.Tunnel{Kind: "vxlan", VNI: 1, Src: node2, Dst: node1, DstPort: 8472}
-	case "calico-legacy_checksum-tunnel-icmp":
-		return &model.Tunnel{Kind: "vxlan", VNI: 4096, Src: node2, Dst: node1, DstPort: 4789}
-	}
-	return nil
 }
 
 // fileName is the test data's file of a scenario, without its ending.
