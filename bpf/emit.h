@@ -71,6 +71,7 @@ SUBPROG int describe(struct event *e, struct tracked *t, const struct pkt *p,
 	__builtin_memset(e->pad, 0, sizeof(e->pad));
 	e->nft = e->hook ? nft_stamp(t->nf_net) : 0;
 	e->routes = e->hook ? routes_stamp(t->nf_net, t->pf) : 0;
+	e->sealed = t->sealed;
 	e->frame = snaplen ? send_frame(t->skb, p->nh) : 0;
 	e->t = t->t;
 	e->tun = p->tun;

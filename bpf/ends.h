@@ -217,14 +217,17 @@ static __always_inline int on_sight(struct sk_buff *skb, struct net_device *dev,
 		    result);
 }
 
-/* The skb reached its receiver; deliveries of a tunnel's outer packet do not count. */
+/*
+ * The skb reached its receiver; deliveries of a tunnel's outer packet do not count,
+ * but for one that is encrypted: nothing is seen of it until it has come out.
+ */
 static __always_inline int on_deliver(struct sk_buff *skb,
 				      struct net_device *dev, u8 fn)
 {
 	struct pkt p;
 	struct tracked *t = seen(skb, &p);
 
-	if (!t || p.encap)
+	if (!t || (p.encap && t->outer != OUTER_SEALED))
 		return 0;
 	delivered(t);
 	return emit(t, &p, dev ? dev : BPF_CORE_READ(skb, dev),

@@ -3,7 +3,7 @@
 #ifndef PATHTRACE_ENTER_H
 #define PATHTRACE_ENTER_H
 
-#include "emit.h"
+#include "sealed.h"
 
 /* Does a packet that enters here come from outside what we can see? */
 static __always_inline int from_outside(struct net_device *dev)
@@ -101,6 +101,14 @@ static __always_inline struct tracked *enter(struct sk_buff *skb, u64 nh,
 	__builtin_memset(p, 0, sizeof(*p));
 	dir = match(nh, p, &tentative);
 	t = entry_of(key);
+	if (t && t->outer == OUTER_SEALED) {
+		if (still_sealed(t, p, dev, origin))
+			return t;
+		p->sealed = t->id;
+		p->room = t->room;
+		forget(key, t);
+		t = 0;
+	}
 	if (t) {
 		/* equal bytes again where packets begin: sent again */
 		int again = origin && ((t->flags & TRACKED_DELIVERED) ||
@@ -199,16 +207,20 @@ OURS int on_receive(struct sk_buff *skb, u8 fn)
 	if (proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD))
 		nh += 4; /* tag still in the data */
 	t = enter(skb, nh, dev, &p, from_outside(dev));
-	if (!t)
-		return 0;
-	if (p.encap && p.tun.kind == TUNNEL_WIREGUARD) {
+	if (t && p.encap && p.tun.kind == TUNNEL_WIREGUARD && t->outer != OUTER_SEALED) {
 		/*
 		 * It has come to the other end, in a namespace of this machine: told there
-		 * by what comes out, as on a wire nobody could tell it.
+		 * as on a wire, where nobody could tell it.
 		 */
 		forget((u64)skb, t);
-		return 0;
+		t = 0;
 	}
+	if (!t && cfg.sealed && from_outside(dev))
+		t = enter_sealed(skb, nh, dev, &p);
+	if (!t)
+		return 0;
+	if (p.sealed && decrypts(dev))
+		came_out(t, &p, skb);
 	t->hook = 0;
 	t->index = 0;
 	t->chain = 0;

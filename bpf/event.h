@@ -92,6 +92,7 @@ enum fn {
 	FN_nf_hook_run_bpf,
 	FN_tcp_v4_send_reset,
 	FN_tcp_v6_send_reset,
+	FN___skb_gso_segment,
 };
 
 /* Direction a packet was matched in. */
@@ -134,7 +135,7 @@ enum tunnel_kind {
 	TUNNEL_GRE,
 	TUNNEL_IPV4, /* IPv4 in IP: ipip, ip6tnl */
 	TUNNEL_IPV6, /* IPv6 in IP: sit, ip6tnl */
-	TUNNEL_WIREGUARD, /* encrypted: told by the skb that was followed into it */
+	TUNNEL_WIREGUARD, /* encrypted: told by the skb that was followed into it, or comes out */
 };
 
 /* The outer header of a packet in a tunnel. */
@@ -180,6 +181,7 @@ struct event {
 	u32 frame; /* number of the frame that holds its bytes, 0: none */
 	u64 nft; /* inside a netfilter hook: nft_stamp() then */
 	u64 routes; /* and routes_stamp() of its family */
+	u64 sealed; /* id of the encrypted packet it is, or came out of: see sealed.h; 0: none */
 	struct tuple t;
 	struct tunnel tun;
 };
@@ -320,7 +322,7 @@ enum end_of { END_SRC = 1, END_DST = 2 };
 /* A UDP destination port that carries a tunnel. */
 struct carrier {
 	u16 port; /* host order */
-	u8 kind; /* enum tunnel_kind: VXLAN or Geneve */
+	u8 kind; /* enum tunnel_kind: VXLAN, Geneve or WireGuard */
 	u8 pad;
 };
 
@@ -335,6 +337,7 @@ struct filter {
 	u32 node_netns;
 	u32 n_uplinks;
 	u32 uplinks[MAX_UPLINKS]; /* ifindexes in node_netns whose packets come from outside */
+	u32 sealed; /* a carrier is WireGuard's: what comes in by it is followed, see sealed.h */
 };
 
 /* Why something is missing: counted, never guessed. */

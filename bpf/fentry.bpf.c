@@ -274,6 +274,18 @@ int wg_xmit_in(u64 *ctx)
 	return on_sealing(ARG(0, struct sk_buff *), FN_wg_xmit);
 }
 
+/* Called with the packet at hand, so nothing ends it meanwhile; attached where there is WireGuard. */
+SEC("fexit/__skb_gso_segment")
+int __skb_gso_segment_out(u64 *ctx)
+{
+	u64 first = 0;
+
+	if (!in_flight)
+		return 0;
+	bpf_get_func_ret(ctx, &first);
+	return on_cut(ARG(0, struct sk_buff *), first);
+}
+
 SEC("fexit/wg_allowedips_lookup_src")
 int wg_allowedips_lookup_src_out(u64 *ctx)
 {

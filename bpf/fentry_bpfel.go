@@ -94,6 +94,7 @@ type FentryEvent struct {
 	Frame    uint32
 	Nft      uint64
 	Routes   uint64
+	Sealed   uint64
 	T        FentryTuple
 	Tun      FentryTunnel
 }
@@ -194,6 +195,7 @@ type FentryFilter struct {
 	NodeNetns  uint32
 	N_uplinks  uint32
 	Uplinks    [16]uint32
+	Sealed     uint32
 }
 
 type FentryFn uint32
@@ -250,6 +252,7 @@ const (
 	FentryFnFN_nfHookRunBpf          FentryFn = 48
 	FentryFnFN_tcpV4SendReset        FentryFn = 49
 	FentryFnFN_tcpV6SendReset        FentryFn = 50
+	FentryFnFN___skbGsoSegment       FentryFn = 51
 )
 
 type FentryFrame struct {
@@ -340,6 +343,7 @@ type FentryTracked struct {
 	Nfct         uint64
 	Dst          uint64
 	NfNet        uint64
+	Sealed       uint64
 	T            FentryTuple
 	First        FentryTuple
 	NfNetns      uint32
@@ -354,6 +358,8 @@ type FentryTracked struct {
 	Started      uint8
 	Sent         uint8
 	ChainFamily  uint8
+	Room         uint32
+	Pad          uint32
 }
 
 type FentryTrackedFlag uint32
@@ -426,6 +432,7 @@ const (
 	FentryMapTraversals                = "traversals"
 	FentryProgDevQueueXmitOut          = "__dev_queue_xmit_out"
 	FentryProgIcmpSendIn               = "__icmp_send_in"
+	FentryProgSkbGsoSegmentOut         = "__skb_gso_segment_out"
 	FentryProgBrForwardIn              = "br_forward_in"
 	FentryProgBrHandleFrameIn          = "br_handle_frame_in"
 	FentryProgBrPassFrameUpIn          = "br_pass_frame_up_in"
@@ -567,6 +574,8 @@ const (
 	FentryVarNfTablesNumberAt          = "nf_tables_number_at"
 	FentryVarQuota                     = "quota"
 	FentryVarRulesGeneration           = "rules_generation"
+	FentryVarSealedUsed                = "sealed_used"
+	FentryVarSealedWindow              = "sealed_window"
 	FentryVarSeenNow                   = "seen_now"
 	FentryVarSnaplen                   = "snaplen"
 	FentryVarStats                     = "stats"
@@ -619,6 +628,7 @@ type FentrySpecs struct {
 type FentryProgramSpecs struct {
 	DevQueueXmitOut          *ebpf.ProgramSpec `ebpf:"__dev_queue_xmit_out"`
 	IcmpSendIn               *ebpf.ProgramSpec `ebpf:"__icmp_send_in"`
+	SkbGsoSegmentOut         *ebpf.ProgramSpec `ebpf:"__skb_gso_segment_out"`
 	BrForwardIn              *ebpf.ProgramSpec `ebpf:"br_forward_in"`
 	BrHandleFrameIn          *ebpf.ProgramSpec `ebpf:"br_handle_frame_in"`
 	BrPassFrameUpIn          *ebpf.ProgramSpec `ebpf:"br_pass_frame_up_in"`
@@ -788,6 +798,8 @@ type FentryVariableSpecs struct {
 	NfTablesNumberAt  *ebpf.VariableSpec `ebpf:"nf_tables_number_at"`
 	Quota             *ebpf.VariableSpec `ebpf:"quota"`
 	RulesGeneration   *ebpf.VariableSpec `ebpf:"rules_generation"`
+	SealedUsed        *ebpf.VariableSpec `ebpf:"sealed_used"`
+	SealedWindow      *ebpf.VariableSpec `ebpf:"sealed_window"`
 	SeenNow           *ebpf.VariableSpec `ebpf:"seen_now"`
 	Snaplen           *ebpf.VariableSpec `ebpf:"snaplen"`
 	Stats             *ebpf.VariableSpec `ebpf:"stats"`
@@ -897,6 +909,8 @@ type FentryVariables struct {
 	NfTablesNumberAt  *ebpf.Variable `ebpf:"nf_tables_number_at"`
 	Quota             *ebpf.Variable `ebpf:"quota"`
 	RulesGeneration   *ebpf.Variable `ebpf:"rules_generation"`
+	SealedUsed        *ebpf.Variable `ebpf:"sealed_used"`
+	SealedWindow      *ebpf.Variable `ebpf:"sealed_window"`
 	SeenNow           *ebpf.Variable `ebpf:"seen_now"`
 	Snaplen           *ebpf.Variable `ebpf:"snaplen"`
 	Stats             *ebpf.Variable `ebpf:"stats"`
@@ -911,6 +925,7 @@ type FentryVariables struct {
 type FentryPrograms struct {
 	DevQueueXmitOut          *ebpf.Program `ebpf:"__dev_queue_xmit_out"`
 	IcmpSendIn               *ebpf.Program `ebpf:"__icmp_send_in"`
+	SkbGsoSegmentOut         *ebpf.Program `ebpf:"__skb_gso_segment_out"`
 	BrForwardIn              *ebpf.Program `ebpf:"br_forward_in"`
 	BrHandleFrameIn          *ebpf.Program `ebpf:"br_handle_frame_in"`
 	BrPassFrameUpIn          *ebpf.Program `ebpf:"br_pass_frame_up_in"`
@@ -1020,6 +1035,7 @@ func (p *FentryPrograms) Close() error {
 	return _FentryClose(
 		p.DevQueueXmitOut,
 		p.IcmpSendIn,
+		p.SkbGsoSegmentOut,
 		p.BrForwardIn,
 		p.BrHandleFrameIn,
 		p.BrPassFrameUpIn,

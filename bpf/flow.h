@@ -20,6 +20,11 @@
  * the few hooks that can follow a delivery (a drop, a reset, an ICMP error) look
  * for these.
  *
+ * Sealed. A packet that comes in by WireGuard is of the flow or not, and nobody can
+ * tell before it is decrypted. Those of a device that packets of the flow may come by
+ * are followed from where they come in until WireGuard has them, under ids of their
+ * own, so many in a time; what is decrypted in the same skb bears the id of its own.
+ *
  * Identity. skbs is keyed by the skb's address. An address is reused at once
  * after a free, and some frees are not told (__kfree_skb), so an entry is
  * believed only while the packet's signature (see parse.h) is the one it was

@@ -39,6 +39,7 @@ struct bio_vec {
 /* include/linux/skbuff.h */
 struct skb_shared_info {
 	u8 nr_frags;
+	u16 gso_size;
 	struct sk_buff *frag_list;
 	struct skb_frag frags[0];
 } CORE;
@@ -144,12 +145,24 @@ static __always_inline u64 page_address(u64 page)
 	return known_address - (known_page - page) / size * PAGE_BYTES;
 }
 
+static __always_inline struct skb_shared_info *shared_info(struct sk_buff *skb)
+{
+	return (void *)((u64)BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, end));
+}
+
+/* Bytes of a segment that it will be cut into, 0: it will not. */
+static __always_inline u32 gso_size(struct sk_buff *skb)
+{
+	struct skb_shared_info *info = shared_info(skb);
+
+	return BPF_CORE_READ(info, gso_size);
+}
+
 /* Notes what is to be copied of an skb: length linear bytes, then its fragments. */
 static __always_inline struct skb_shared_info *begin_skb(struct frame_buffer *b, struct sk_buff *skb,
 							 u64 start, u32 length)
 {
-	struct skb_shared_info *info =
-		(void *)((u64)BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, end));
+	struct skb_shared_info *info = shared_info(skb);
 
 	b->address = start;
 	b->left = length;

@@ -71,6 +71,12 @@ enum tracked_flag {
 	TRACKED_SEALED = 128, /* went into a tunnel that encrypts: see tunnel.h */
 };
 
+/* tracked.outer: why an entry is for a tunnel's own packet. */
+enum outer_as {
+	OUTER_OURS = 1, /* it is of the flow itself */
+	OUTER_SEALED, /* it came in encrypted, and may hold one of the flow: see sealed.h */
+};
+
 /* A packet in flight. */
 struct tracked {
 	u64 id;
@@ -83,12 +89,13 @@ struct tracked {
 	u64 nfct; /* skb->_nfct as last told, tracepoint backend */
 	u64 dst; /* skb->_skb_refdst as last told, tracepoint backend */
 	u64 nf_net; /* struct net of the hook below */
+	u64 sealed; /* as event.sealed */
 	struct tuple t;
 	struct tuple first; /* as it came in, for learning when NAT settles it */
 	u32 nf_netns; /* netns of the hook below */
 	u32 first_netns; /* where it was first seen */
 	u32 first_ifindex;
-	u32 outer; /* not looked inside: the tunnel's own packet is of the flow */
+	u32 outer; /* enum outer_as: not looked inside */
 	u8 dir;
 	u8 flags;
 	u8 hook; /* netfilter hook it is in, + 1 */
@@ -97,6 +104,8 @@ struct tracked {
 	u8 started; /* its first event is out */
 	u8 sent; /* was handed to a device since */
 	u8 chain_family; /* nfproto of that table */
+	u32 room; /* OUTER_SEALED: bytes of the packet inside, with what it is padded with */
+	u32 pad;
 };
 
 struct head_id {

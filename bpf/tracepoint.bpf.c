@@ -53,7 +53,7 @@ OURS int bracket_ours(struct bpf_nf_ctx *ctx, u8 index, int last)
 	enter_hook(t, st);
 	t->index = index + 1;
 	emit(t, &p, hook_dev(st), KIND_PASS, FN_nf_hook_run_bpf, last);
-	if (last && hook == NF_INET_LOCAL_IN && !p.encap) {
+	if (last && hook == NF_INET_LOCAL_IN && (!p.encap || t->outer == OUTER_SEALED)) {
 		delivered(t);
 		emit(t, &p, hook_dev(st), KIND_DELIVER, FN_nf_hook_run_bpf, 0);
 	}

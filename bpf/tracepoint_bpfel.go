@@ -110,6 +110,8 @@ const (
 	TracepointVarNfTablesNumberAt     = "nf_tables_number_at"
 	TracepointVarQuota                = "quota"
 	TracepointVarRulesGeneration      = "rules_generation"
+	TracepointVarSealedUsed           = "sealed_used"
+	TracepointVarSealedWindow         = "sealed_window"
 	TracepointVarSeenNow              = "seen_now"
 	TracepointVarSnaplen              = "snaplen"
 	TracepointVarStats                = "stats"
@@ -251,6 +253,8 @@ type TracepointVariableSpecs struct {
 	NfTablesNumberAt   *ebpf.VariableSpec `ebpf:"nf_tables_number_at"`
 	Quota              *ebpf.VariableSpec `ebpf:"quota"`
 	RulesGeneration    *ebpf.VariableSpec `ebpf:"rules_generation"`
+	SealedUsed         *ebpf.VariableSpec `ebpf:"sealed_used"`
+	SealedWindow       *ebpf.VariableSpec `ebpf:"sealed_window"`
 	SeenNow            *ebpf.VariableSpec `ebpf:"seen_now"`
 	Snaplen            *ebpf.VariableSpec `ebpf:"snaplen"`
 	Stats              *ebpf.VariableSpec `ebpf:"stats"`
@@ -365,6 +369,8 @@ type TracepointVariables struct {
 	NfTablesNumberAt   *ebpf.Variable `ebpf:"nf_tables_number_at"`
 	Quota              *ebpf.Variable `ebpf:"quota"`
 	RulesGeneration    *ebpf.Variable `ebpf:"rules_generation"`
+	SealedUsed         *ebpf.Variable `ebpf:"sealed_used"`
+	SealedWindow       *ebpf.Variable `ebpf:"sealed_window"`
 	SeenNow            *ebpf.Variable `ebpf:"seen_now"`
 	Snaplen            *ebpf.Variable `ebpf:"snaplen"`
 	Stats              *ebpf.Variable `ebpf:"stats"`

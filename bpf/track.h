@@ -261,6 +261,8 @@ SUBPROG int recheck(struct tracked *t, struct pkt *p, u64 nh)
 		parse_l4(l4, p);
 	if (!same_packet(t, p) && !sealed(t, p))
 		return 0;
+	if (t->outer == OUTER_SEALED)
+		wrap(p);
 	refresh(t, p);
 	return 1;
 }

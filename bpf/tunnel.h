@@ -180,4 +180,20 @@ SUBPROG int sealed(const struct tracked *t, struct pkt *p)
 	return 1;
 }
 
+/*
+ * p is a packet of WireGuard's own: tells its header as that of a tunnel. What is
+ * inside is not known, so the addresses stay those of the header.
+ */
+static __always_inline void wrap(struct pkt *p)
+{
+	__builtin_memset(&p->tun, 0, sizeof(p->tun));
+	__builtin_memcpy(p->tun.saddr, p->l3.t.saddr, 16);
+	__builtin_memcpy(p->tun.daddr, p->l3.t.daddr, 16);
+	p->tun.family = p->l3.t.family;
+	p->tun.kind = TUNNEL_WIREGUARD;
+	p->tun.sport = p->l3.t.sport;
+	p->tun.dport = p->l3.t.dport;
+	p->encap = 1;
+}
+
 #endif

@@ -5,6 +5,8 @@
 
 #include "enter.h"
 
+#define MAX_ERRNO 4095 /* include/linux/err.h */
+
 /* drivers/net/wireguard/peerlookup.h, noise.h, queueing.h (5.6 to 7.3) */
 struct wg_peer;
 
@@ -24,7 +26,10 @@ struct sk_buff___cb {
 	char cb[48];
 } CORE;
 
-/* A packet is handed to the device: from here on its bytes do not tell it any more. */
+/*
+ * A packet is handed to the device: from here on its bytes do not tell it any more.
+ * .result is the size of the segments that it will be cut into, 0: it stays whole.
+ */
 static __always_inline int on_sealing(struct sk_buff *skb, u8 fn)
 {
 	struct pkt p;
@@ -33,7 +38,39 @@ static __always_inline int on_sealing(struct sk_buff *skb, u8 fn)
 	if (!t)
 		return 0;
 	t->flags |= TRACKED_SEALED;
-	return emit(t, &p, BPF_CORE_READ(skb, dev), KIND_ENCAP, fn, 0);
+	return emit(t, &p, BPF_CORE_READ(skb, dev), KIND_ENCAP, fn, gso_size(skb));
+}
+
+/*
+ * skb was cut: first is the first of its segments, and holds its headers. Of a packet
+ * that WireGuard takes in, that one is followed as a copy; the others go the same way.
+ */
+static __always_inline int on_cut(struct sk_buff *skb, u64 first)
+{
+	u64 key = (u64)skb;
+	struct tracked *t = bpf_map_lookup_elem(&skbs, &key), *part;
+
+	if (!t || !(t->flags & TRACKED_SEALED) || !first || first >= (u64)-MAX_ERRNO || first == key)
+		return 0;
+	part = bpf_map_lookup_elem(&skbs, &first);
+	if (part)
+		forget(first, part);
+	if (bpf_map_update_elem(&skbs, &first, &zero_tracked, BPF_NOEXIST))
+		return 0;
+	__sync_fetch_and_add(&in_flight, 1);
+	part = bpf_map_lookup_elem(&skbs, &first);
+	if (!part)
+		return 0;
+	*part = *t;
+	part->skb = first;
+	part->head = (u64)BPF_CORE_READ((struct sk_buff *)first, head);
+	part->last = bpf_ktime_get_ns();
+	part->flags = (t->flags & (TRACKED_SEALED | TRACKED_TENTATIVE | TRACKED_LEARNED)) | TRACKED_COPY;
+	part->started = 0;
+	part->hook = 0;
+	part->index = 0;
+	part->chain = 0;
+	return 0;
 }
 
 /*
@@ -52,6 +89,8 @@ static __always_inline int on_source(struct sk_buff *skb, u64 found, u8 fn)
 	if (found == (u64)BPF_CORE_READ(cb, keypair, entry.peer))
 		return 0;
 	t = enter(skb, network_header(skb), dev, &p, 1);
+	if (t && p.sealed)
+		came_out(t, &p, skb);
 	return t ? emit(t, &p, dev, KIND_DECAP, fn, found != 0) : 0;
 }
 

@@ -66,6 +66,7 @@ func (f *flow) resolve(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	carriers = append(carriers, f.sealing(cfg.Verbose)...)
 	names, err := f.resolver.Names(ctx)
 	if err != nil {
 		return err
@@ -77,10 +78,32 @@ func (f *flow) resolve(ctx context.Context, cfg Config) (err error) {
 		cfg.Warn(fmt.Sprintf("%d interfaces lead off this node, %d are known as such to the kernel half: equal packets sent again from outside may be told as one", len(uplinks), n))
 	}
 	if n := len(bpf.Filter{}.Carriers); len(carriers) > n {
-		cfg.Warn(fmt.Sprintf("VXLAN and Geneve on %d ports, inside %d of which is looked: %v", len(carriers), n, carriers[:n]))
+		cfg.Warn(fmt.Sprintf("tunnels by UDP on %d ports, inside %d of which is looked: %v", len(carriers), n, carriers[:n]))
 	}
 	f.filter, err = attach.NewFilter(f.src, f.dst, cfg.Proto, cfg.Port, carriers, f.ns.Node().Inode, uplinks)
 	return err
+}
+
+// sealing are the ports at which WireGuard of this node may take in packets of the flow:
+// of the devices with a peer that may send from an address of an end. Where they cannot
+// be asked, such packets begin where they have been decrypted.
+func (f *flow) sealing(verbose func(string)) (all []node.Carrier) {
+	devices, err := f.ns.WireGuard(f.ns.Node().Inode)
+	if err != nil {
+		verbose(fmt.Sprintf("encrypted packets are not followed before they are decrypted: %v", err))
+		return nil
+	}
+	for _, w := range devices {
+		if w.ListenPort != 0 && slices.ContainsFunc(w.Peers, func(p node.WireGuardPeer) bool { return behind(&p, f.src) || behind(&p, f.dst) }) {
+			all = append(all, node.Carrier{Port: w.ListenPort, Kind: "wireguard"})
+		}
+	}
+	return all
+}
+
+// behind tells that an address of an end may be behind a peer.
+func behind(p *node.WireGuardPeer, e endpoint.Endpoint) bool {
+	return e.Any || slices.ContainsFunc(p.AllowedIPs, func(allowed netip.Prefix) bool { return slices.ContainsFunc(e.Prefixes, allowed.Overlaps) })
 }
 
 // expected is what packets of the flow may look like. Those in tunnels go between

@@ -52,6 +52,7 @@ func (t *Tracer) Run(ctx context.Context, sink model.Sink) (*model.Summary, erro
 type run struct {
 	*Tracer
 	sink     model.Sink
+	unopened func(*model.Packet) // what died encrypted, and may have been of the flow
 	sum      *model.Summary
 	duties   []duty
 	began    time.Time
@@ -71,11 +72,12 @@ func (t *Tracer) newRun(sink model.Sink) *run {
 	began := time.Now()
 	live := cause.NewLive(t.flow.ns, t.rules)
 	teller := t.changes.teller(sink)
-	r := &run{Tracer: t, sink: cause.New(live, t.cfg.Verbose).Sink(teller), began: began, now: began, heard: began,
+	causes := cause.New(live, t.cfg.Verbose)
+	r := &run{Tracer: t, sink: causes.Sink(teller), unopened: causes.Unopened, began: began, now: began, heard: began,
 		sum: &model.Summary{Type: "summary", MissedHooks: []model.MissedHook{}}}
 	r.duties = []duty{
 		{do: func() error { return t.changes.tell(r.sink, r.now) }},
-		{do: func() error { return t.handOver(r.sink, r.sum, t.asm.Due(r.now, false)) }},
+		{do: func() error { return r.tell(t.asm.Due(r.now, false)) }},
 		{do: func() error { return teller.Tick(r.now) }},
 		{do: always(t.att.BracketReached)},
 		{do: func() error { return t.follow(r.sink) }},
@@ -152,7 +154,7 @@ func (r *run) close() error {
 	if err := r.changes.tell(r.sink, time.Now()); err != nil {
 		return err
 	}
-	if err := r.handOver(r.sink, r.sum, r.asm.Due(time.Now(), true)); err != nil {
+	if err := r.tell(r.asm.Due(time.Now(), true)); err != nil {
 		return err
 	}
 	r.account(r.sum)
@@ -184,6 +186,14 @@ func (t *Tracer) drain() error {
 // enough tells that as many packets were told as were asked for.
 func (t *Tracer) enough() bool {
 	return t.cfg.Packets > 0 && int(t.told.packets.Load()) >= t.cfg.Packets
+}
+
+// tell hands packets on, and shows the causes what else died.
+func (r *run) tell(packets []*model.Packet) error {
+	for _, p := range r.asm.Unopened() {
+		r.unopened(p)
+	}
+	return r.handOver(r.sink, r.sum, packets)
 }
 
 // handOver counts packets and hands them to the sink, no more than were asked for.

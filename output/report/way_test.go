@@ -72,7 +72,7 @@ func TestWaysRecorded(t *testing.T) {
 		"flannel-nft_rp-filter-icmp":        "forward: 10.244.2.3 eth0 PREROUTING routing INPUT unwrapped_from_VXLAN flannel.1 PREROUTING routing[x] (10.244.1.3)",
 		"calico-legacy_vxlan-blocked-icmp":  "forward: OUTPUT eth0 calia7a3e029a7b PREROUTING routing FORWARD POSTROUTING vxlan.calico wrapped_in_VXLAN OUTPUT[x] (192.168.104.1)",
 		"calico-legacy_tunnel-down-tcp":     "forward: OUTPUT eth0 calia7a3e029a7b PREROUTING routing FORWARD POSTROUTING eth0 192.168.104.1",
-		"flannel-legacy_vxlan-blocked-return-udp": "forward: OUTPUT eth0 veth05b94ff5 PREROUTING cni0 routing FORWARD POSTROUTING flannel.1 wrapped_in_VXLAN OUTPUT POSTROUTING eth0 10.244.2.3\n" +
+		"flannel-legacy_vxlan-blocked-return-udp": "forward: OUTPUT eth0 veth849572aa PREROUTING cni0 routing FORWARD POSTROUTING flannel.1 wrapped_in_VXLAN OUTPUT POSTROUTING eth0 10.244.2.3\n" +
 			"return: 10.244.2.3 eth0 PREROUTING routing INPUT[x] (10.244.1.2)",
 		"calico-legacy_ttl-one-icmp": "forward: OUTPUT eth0 calia7a3e029a7b PREROUTING answers forwarding[x] (192.168.166.130)\n" +
 			"return: OUTPUT POSTROUTING calia7a3e029a7b eth0 routing INPUT delivered",

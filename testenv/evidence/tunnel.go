@@ -23,6 +23,8 @@ var tunnelStatements = []statement{
 	{regexp.MustCompile(`\bwg show (\S+) allowed-ips: (\S+)((?: [0-9a-f.:]+/\d+)*| \(none\))( and \d+ more)?$`), allows},
 	{regexp.MustCompile(`^wg show (\S+): (\d+) peers?, and none of their allowed IPs holds (\S+)$`), allowsNone},
 	{regexp.MustCompile(`^wg show (\S+) endpoints: (\S+) \(none\)$`), hasNoEndpoint},
+	{regexp.MustCompile(`^wg show (\S+) endpoints: (\S+) (\S+:\d+)$`), hasEndpoint},
+	{regexp.MustCompile(`^encrypted packets from \S+ died in hook (PREROUTING|INPUT|FORWARD) at node \((\S+)\)$`), cameBy},
 	{regexp.MustCompile(`^wg show (\S+) latest-handshakes: (\S+) (\d+)$`), hadHandshake},
 	{regexp.MustCompile(`^the last of these packets came at ([\d:.]+)$`), lastCame},
 }
@@ -120,6 +122,26 @@ func hasNoEndpoint(c *Court, m []string, _ model.Finding) string {
 		}
 	}
 	return "wg show knows no such peer"
+}
+
+func hasEndpoint(c *Court, m []string, _ model.Finding) string {
+	for _, line := range c.wg(m[1], "endpoints") {
+		if line[0] == m[2] {
+			if line[1] != m[3] {
+				return "wg show says " + line[1]
+			}
+			return ""
+		}
+	}
+	return "wg show knows no such peer"
+}
+
+// cameBy: such packets are not told by themselves; the rule has a line of its own.
+func cameBy(c *Court, m []string, _ model.Finding) string {
+	if c.run(c.node, "ip", "-o", "link", "show", "dev", m[2]) == "" {
+		return "the node has no interface " + m[2]
+	}
+	return ""
 }
 
 // hadHandshake: since it was told there may have been another.

@@ -32,6 +32,7 @@ type hook struct {
 	loses     string // what a trace lacks without it
 	essential bool   // without it there is no trace
 	quiet     bool   // its absence is normal and costs nothing worth a word
+	beside    string // function of the module without which it is of no use; "" it is by itself
 }
 
 const (
@@ -96,6 +97,7 @@ var fentryHooks = []hook{
 	{prog: "ip6_tnl_xmit_in", module: "ip6_tunnel", arg: 0, typ: typeSKB, loses: "encapsulation in IPv6 by function"},
 	{prog: "ip6_tnl_rcv_in", module: "ip6_tunnel", arg: 1, typ: typeSKB, loses: "decapsulation in IPv6 by function"},
 	{prog: "wg_xmit_in", module: modWireGuard, arg: 0, typ: typeSKB, loses: "packets that WireGuard sends, once they are encrypted"},
+	{prog: "__skb_gso_segment_out", module: modWireGuard, beside: "wg_xmit", arg: 0, typ: typeSKB, loses: "what becomes of large packets that WireGuard cuts"},
 	{prog: "wg_allowedips_lookup_src_out", module: modWireGuard, arg: 1, typ: typeSKB, loses: "packets that WireGuard refuses for their source"},
 	{prog: "__dev_queue_xmit_out", arg: 0, typ: typeSKB, loses: "results of queueing"},
 	{prog: "tcp_v4_rcv_in", arg: 0, typ: typeSKB, loses: "TCP delivery", essential: true},
@@ -171,6 +173,11 @@ func check(k *kernel.Kernel, h hook, p *ebpf.ProgramSpec) error {
 	var mods []string
 	if h.module != "" {
 		mods = []string{h.module}
+	}
+	if h.beside != "" {
+		if _, _, err := k.FindFunc(h.beside, mods...); err != nil {
+			return fmt.Errorf("function %s: %w", h.beside, errMissing)
+		}
 	}
 	fn, _, err := k.FindFunc(p.AttachTo, mods...)
 	if err != nil {

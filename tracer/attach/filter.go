@@ -25,7 +25,7 @@ var protocols = map[string]uint8{
 }
 
 // carrierKinds are the kinds of node.Carrier as the kernel half has them.
-var carrierKinds = map[string]uint8{"vxlan": bpf.TunnelVXLAN, "geneve": bpf.TunnelGeneve}
+var carrierKinds = map[string]uint8{"vxlan": bpf.TunnelVXLAN, "geneve": bpf.TunnelGeneve, "wireguard": bpf.TunnelWireGuard}
 
 // NewFilter turns what was asked for into what the kernel half compares with.
 func NewFilter(src, dst endpoint.Endpoint, proto string, port uint16, carriers []node.Carrier, nodeNetns uint32, uplinks map[uint32]string) (bpf.Filter, error) {
@@ -51,6 +51,9 @@ func NewFilter(src, dst endpoint.Endpoint, proto string, port uint16, carriers [
 		}
 		f.Carriers[f.N_carriers] = bpf.Carrier{Port: c.Port, Kind: carrierKinds[c.Kind]}
 		f.N_carriers++
+		if c.Kind == "wireguard" {
+			f.Sealed = 1
+		}
 	}
 	for idx := range uplinks {
 		if int(f.N_uplinks) == len(f.Uplinks) {

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// An skb handed to its receiver may be freed without a word: forget it soon.
+	// An skb handed to its receiver may be freed without a word: forget it soon. So may
+	// one that came in encrypted: it is with WireGuard then.
 	deliveredFor = 200 * time.Millisecond
 	// Anything else that was not seen for so long was freed unseen. Longer
 	// than a neighbour is probed for (3 s) or a qdisc holds a packet.
@@ -33,7 +34,7 @@ func (a *Attachment) Sweep(now uint64) {
 	it := a.coll.Maps["skbs"].Iterate()
 	for it.Next(&key, &val) {
 		limit := unseenFor
-		if val.Flags&bpf.TrackedDelivered != 0 {
+		if val.Flags&bpf.TrackedDelivered != 0 || val.Sealed == val.Id {
 			limit = deliveredFor
 		}
 		if now-val.Last > uint64(limit) && now > val.Last {

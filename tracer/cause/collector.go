@@ -33,15 +33,16 @@ const (
 // Collector finds the causes behind the packets of one trace. It is not safe for
 // concurrent use.
 type Collector struct {
-	state   State
-	verbose func(string)
-	start   model.Start
-	cases   map[signature]*kase
-	order   []*kase
-	said    map[string]bool // findings given while the trace goes on
-	mem     memory
-	looks   int
-	ipsec   string // /proc/net/xfrm_stat of the node as it was when the trace began; "": none
+	state    State
+	verbose  func(string)
+	start    model.Start
+	cases    map[signature]*kase
+	order    []*kase
+	said     map[string]bool // findings given while the trace goes on
+	mem      memory
+	unopened unopened
+	looks    int
+	ipsec    string // /proc/net/xfrm_stat of the node as it was when the trace began; "": none
 	// incomplete: packets were lost or left out, so that none may be missed.
 	incomplete bool
 	now        func() time.Time

@@ -54,7 +54,8 @@ func (c *Collector) Findings() []model.Finding {
 	all = absorb(all, unseen)
 	for _, closing := range closings {
 		for _, f := range closing.find(c) {
-			f.claim.code, f.rank = closing.code, rankOf(closing.code)
+			f.claim.code = cmp.Or(f.claim.code, closing.code)
+			f.rank = rankOf(f.claim.code)
 			f.claim.conclude()
 			all = join(all, f)
 		}

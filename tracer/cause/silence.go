@@ -13,7 +13,7 @@ import (
 
 // notSent: no packet of the flow was seen. What can be looked at is, and told.
 func notSent(c *Collector) []*found {
-	if c.mem.packets[model.Forward]+c.mem.packets[model.Return] > 0 || c.start.Type == "" {
+	if c.mem.packets[model.Forward]+c.mem.packets[model.Return] > 0 || c.start.Type == "" || c.unopened.told {
 		return nil
 	}
 	q := &inquiry{p: &model.Packet{}, d: &model.Drop{}, state: c.state, start: &c.start, mem: &c.mem}

@@ -103,6 +103,7 @@ var arrivals = []cause{
 // closings are asked when the trace is over, in this order, about what no packet
 // by itself tells.
 var closings = []closing{
+	{"tunnel-blocked", unopenedDeaths},
 	{"duplicate-address", strayReplies},
 	{"stale-conntrack", closingOf(wentAstray("stale-conntrack"))},
 	{"loop", closingOf(loopAstray)},

@@ -18,17 +18,18 @@ const QuietAfterEnd = 40 * time.Millisecond
 // Assembler gathers events into journeys and lets a journey go as a packet
 // once its fate is known.
 type Assembler struct {
-	cfg     Config
-	w       *world
-	active  map[uint64]*journey
-	alias   map[uint64]uint64 // id of a segment, fragment or copy -> id of its packet
-	byFlow  map[flowKey]map[uint64]*journey
-	seenIDs uint64
-	number  uint64
-	quiet   time.Duration // how long nothing more must come after an end
-	linger  time.Duration // the same while a copy is still under way: longer than a neighbour is probed for (3 s)
-	give    time.Duration // how long an unfinished packet is waited for
-	frames  *frames
+	cfg      Config
+	w        *world
+	active   map[uint64]*journey
+	alias    map[uint64]uint64 // id of a segment, fragment or copy -> id of its packet
+	byFlow   map[flowKey]map[uint64]*journey
+	seenIDs  uint64
+	number   uint64
+	quiet    time.Duration // how long nothing more must come after an end
+	linger   time.Duration // the same while a copy is still under way: longer than a neighbour is probed for (3 s)
+	give     time.Duration // how long an unfinished packet is waited for
+	frames   *frames
+	unopened *unopened
 }
 
 // Config is what an assembler works with.
@@ -45,7 +46,8 @@ type Config struct {
 }
 
 func NewAssembler(cfg Config) *Assembler {
-	return &Assembler{cfg: cfg, w: &world{Places: cfg.Places, Naming: cfg.Naming, tables: cfg.Tables, rules: cfg.Rules, tracks: make(map[uint32]bool), ipvs: make(balances)},
+	w := &world{Places: cfg.Places, Naming: cfg.Naming, tables: cfg.Tables, rules: cfg.Rules, tracks: make(map[uint32]bool), ipvs: make(balances)}
+	return &Assembler{cfg: cfg, w: w, unopened: &unopened{w: w, by: make(map[uint64]*journey)},
 		active: make(map[uint64]*journey), frames: newFrames(cfg.SnapLen), alias: make(map[uint64]uint64), byFlow: make(map[flowKey]map[uint64]*journey),
 		quiet: QuietAfterEnd, linger: 4 * time.Second, give: 10 * time.Second}
 }
@@ -78,6 +80,10 @@ func (a *Assembler) Frames() (lost, cut uint64) { return a.frames.lost, a.frames
 
 // add takes one event.
 func (a *Assembler) add(e *Record, now time.Time) {
+	if e.Sealed != 0 && e.Sealed == e.Id {
+		a.unopened.add(e, now)
+		return
+	}
 	id := e.Id
 	if to, ok := a.alias[id]; ok {
 		id = to
@@ -112,6 +118,11 @@ func (a *Assembler) add(e *Record, now time.Time) {
 		}
 	}
 	began := j.own
+	if e.Sealed != 0 {
+		if outer := a.unopened.opened(e.Sealed); outer != nil {
+			j.cameIn(outer)
+		}
+	}
 	j.add(a.w, e, now)
 	a.file(e.T, j)
 	if j.own && !began {
@@ -229,7 +240,7 @@ func (a *Assembler) wait(j *journey) time.Duration {
 	switch {
 	case !j.terminal:
 		return a.give
-	case j.open():
+	case j.open(), j.cut():
 		return a.linger
 	}
 	return a.quiet
@@ -238,6 +249,7 @@ func (a *Assembler) wait(j *journey) time.Duration {
 // Due takes out the packets whose fate is known and those waited for too
 // long; all of them when closing. They come in the order they began.
 func (a *Assembler) Due(now time.Time, closing bool) []*model.Packet {
+	a.unopened.due(now, closing, a.cfg.Wall)
 	var ready []*journey
 	for _, j := range a.active {
 		if closing || a.ready(j, now) {

@@ -343,13 +343,14 @@ func onlyTable(at []Table) (Table, bool) {
 // fate is drawn from the packet's copies: it arrived if one did, it left if
 // one did, it died if one died and none did either.
 func (j *journey) fate() (model.Outcome, *model.Drop) {
-	var left, ended bool
+	var left, ended, cut bool
 	var drop *model.Drop
 	if d := j.segmentDrop(); d != nil {
 		return j.death(), d
 	}
 	for _, skb := range j.order {
 		c := j.copies[skb]
+		cut = cut || c.cut
 		switch {
 		case c.drop != nil:
 			// a flooded copy that a stranger's interface refused says least
@@ -369,7 +370,7 @@ func (j *journey) fate() (model.Outcome, *model.Drop) {
 		return model.LeftNode, nil
 	case drop != nil:
 		return j.death(), drop
-	case ended:
+	case ended, cut:
 		return model.Consumed, nil
 	}
 	return model.Unknown, nil

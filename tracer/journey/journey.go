@@ -118,6 +118,7 @@ type ending struct {
 	left       bool
 	ended      bool // freed in good order
 	tap        bool // a packet socket's copy: its fate says nothing
+	cut        bool // WireGuard cut it into segments: see sealed.go
 	drop       *model.Drop
 	dropRules  []model.Rule // those that led to its death, where no hop of a table tells them
 	dropSource model.RuleSource
@@ -138,8 +139,14 @@ type journey struct {
 	own      bool // seen on this node at least once
 	touched  time.Time
 	terminal bool
-	filed    []flowKey // every key it is found by
-	parts    []uint64  // ids that turned out to be parts of it
+	known
+	carrier *model.Tunnel // that it came out of, where its encrypted packet was seen
+}
+
+// known is what a journey is found by.
+type known struct {
+	filed []flowKey // every key
+	parts []uint64  // ids that turned out to be parts of it
 }
 
 func newJourney(e *Record, now time.Time) *journey {
@@ -249,6 +256,9 @@ func looked(e *Record) bool { return e.Kind != bpf.KindFib && e.Kind != bpf.Kind
 // rewritten, a tunnel header put on or taken off.
 func (j *journey) changes(w *world, c *copyState, e *Record) {
 	if c.last.Id == 0 || e.Kind == bpf.KindFib || e.Kind == bpf.KindEnd {
+		if c.number > 0 {
+			j.sealedPart(e)
+		}
 		return
 	}
 	was, is := c.last.Flags&bpf.FlagEncap != 0, e.Flags&bpf.FlagEncap != 0

@@ -58,9 +58,9 @@ func stepReceive(j *journey, w *world, c *copyState, e *Record) {
 	c.ct, c.invalid, c.out, c.outIndex, c.bracket = nil, false, "", 0, bpf.Event{}
 	c.came = CString(e.Ifname[:])
 	if c.last.Id == 0 && w.Decrypts(e.Netns, e.Ifindex, c.came) {
-		// nobody can tell an encrypted packet: it begins where it has come out
+		// it begins where it has come out, unless the encrypted packet was followed
 		h := j.hop(w, c, e, model.StageDecapsulate)
-		h.Function, h.Tunnel = "", &model.Tunnel{Kind: wireGuard}
+		h.Function, h.Tunnel = "", j.outOf()
 		j.push(e, h)
 	}
 	j.push(e, j.hop(w, c, e, model.StageReceive))
@@ -72,7 +72,7 @@ func stepDecap(j *journey, w *world, c *copyState, e *Record) {
 	case e.Flags&bpf.FlagEncap != 0:
 		h.Tunnel = TunnelOf(&e.Tun)
 	case e.Fn == fnWireGuardSource:
-		h.Tunnel, h.Result = &model.Tunnel{Kind: wireGuard}, "no peer has its source among its allowed IPs"
+		h.Tunnel, h.Result = j.outOf(), "no peer has its source among its allowed IPs"
 		if e.Result != 0 {
 			h.Result = "another peer than the one that sent it has its source among its allowed IPs"
 		}

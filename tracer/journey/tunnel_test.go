@@ -4,8 +4,10 @@ package journey
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -87,7 +89,100 @@ func TestDeathInTunnel(t *testing.T) {
 	}
 }
 
-// TestWireGuardLetsGo: what it cuts into segments has not arrived for all that is known.
+// intoWireGuard are the hops of a packet that goes into WireGuard, up to there.
+var intoWireGuard = []string{"transmit eth0@client", "receive calicl@node", "transmit wireguard.cali@node"}
+
+// TestWireGuardCuts: of a large packet the first segment is followed, and tells what
+// became of all; where none was seen it ended in good order, as far as it is known.
+func TestWireGuardCuts(t *testing.T) {
+	sealed := carried(bpf.TunnelWireGuard, "192.168.0.1 51820", "192.168.0.2 51820")
+	cut := func(s *story) *packet {
+		p := syn(s).become(size(5000)).fromClient().xmit(wg0).see(bpf.KindEncap, bpf.FentryFnFN_wgXmit, wg0, result(1360))
+		part := p.clone().become(sealed)
+		p.end(wg0)
+		return part
+	}
+	s := newStory(t)
+	cut(s).xmit(uplink)
+	p := s.one()
+	wantOutcome(t, p, model.LeftNode)
+	wantHops(t, p, append(slices.Clone(intoWireGuard), "encapsulate wireguard.cali@node wireguard 0 192.168.0.1:51820 > 192.168.0.2:51820 cut into segments of 1360 bytes, each encrypted by itself: the first is followed",
+		"transmit eth0@node copy 1")...)
+
+	s = newStory(t)
+	cut(s).kfree("NETFILTER_DROP", "nf_hook_slow+0x1", uplink, in(unix.NFPROTO_IPV4, output))
+	p = s.one()
+	wantOutcome(t, p, model.Dropped)
+	if p.Drop.Tunnel == nil || p.Drop.Tunnel.Kind != "wireguard" {
+		t.Errorf("died in %+v, want WireGuard", p.Drop.Tunnel)
+	}
+
+	s = newStory(t)
+	cut(s)
+	s.now = s.now.Add(time.Second)
+	if early := s.asm.Due(s.now, false); len(early) != 0 {
+		t.Errorf("told before its segment had time to come: %v", lines(early))
+	}
+	p = s.one()
+	wantOutcome(t, p, model.Consumed)
+	wantHops(t, p, append(slices.Clone(intoWireGuard), "encapsulate wireguard.cali@node cut into segments of 1360 bytes, each encrypted by itself")...)
+}
+
+// sealedIn is what comes in encrypted from the other node, as the kernel half tells it.
+func (s *story) sealedIn() *packet {
+	p := s.send(unix.IPPROTO_UDP, "192.168.0.2 51820", "192.168.0.1 51820", carried(bpf.TunnelWireGuard, "192.168.0.2 51820", "192.168.0.1 51820"), flag(bpf.FlagTentative))
+	return p.become(func(_ *story, x *sample) { x.Sealed = x.Id })
+}
+
+// opens is a packet that comes out of what was encrypted, in the same skb.
+func (p *packet) opens(sealed *packet) *packet {
+	return p.become(func(_ *story, x *sample) { x.Skb, x.Sealed = sealed.e.Skb, sealed.e.Id })
+}
+
+// TestSealedIsFollowed: the way of an encrypted packet goes before that of what came out
+// of it, once; it is no packet of the trace by itself.
+func TestSealedIsFollowed(t *testing.T) {
+	s := newStory(t)
+	other, outer := s.sealedIn(), s.sealedIn()
+	other.recv(uplink).deliver(bpf.FentryFnFN_udpQueueRcvSkb, uplink)
+	outer.recv(uplink).see(bpf.KindTable, bpf.FentryFnFN_iptDoTable, uplink, table("filter", "", 0, 1), in(unix.NFPROTO_IPV4, input)).deliver(bpf.FentryFnFN_udpQueueRcvSkb, uplink)
+	syn(s).opens(outer).recv(wg0).toServer(bpf.FentryFnFN_tcpV4Rcv)
+	syn(s).opens(outer).recv(wg0).toServer(bpf.FentryFnFN_tcpV4Rcv) // GRO's: the same again
+	ps := s.told()
+	if len(ps) != 2 || s.asm.Seen() != 2 || len(s.asm.Unopened()) != 0 {
+		t.Fatalf("told %v, %d seen", lines(ps), s.asm.Seen())
+	}
+	rest := []string{"receive wireguard.cali@node", "transmit calisv@node", "receive eth0@server", "deliver eth0@server"}
+	wantHops(t, ps[0], append([]string{"receive eth0@node", "netfilter eth0@node INPUT legacy ip filter INPUT accept",
+		"decapsulate wireguard.cali@node wireguard 0 192.168.0.2:51820 > 192.168.0.1:51820"}, rest...)...)
+	wantHops(t, ps[1], append([]string{"decapsulate wireguard.cali@node wireguard 0 invalid IP:0 > invalid IP:0"}, rest...)...)
+	if p := ps[0]; p.Src.String() != clientIP || p.Proto != "tcp" || p.Length != 84 || p.Hops[0].AtNS != 0 || p.Hops[3].AtNS <= p.Hops[1].AtNS {
+		t.Errorf("told as %+v", p)
+	}
+	if len(s.others) != 0 {
+		t.Errorf("%v are called another flow's", s.others)
+	}
+}
+
+// TestSealedDies: of an encrypted packet that dies no more is known than its header: it is
+// told to who asks, and is none of the trace's.
+func TestSealedDies(t *testing.T) {
+	s := newStory(t)
+	s.sealedIn().recv(uplink).kfree("NETFILTER_DROP", "nf_hook_slow+0x1", uplink, in(unix.NFPROTO_IPV4, input))
+	if ps := s.told(); len(ps) != 0 || s.asm.Seen() != 0 {
+		t.Fatalf("told %v, %d seen", lines(ps), s.asm.Seen())
+	}
+	died := s.asm.Unopened()
+	if len(died) != 1 || died[0].Drop == nil || died[0].Drop.Hook != "INPUT" || died[0].Drop.Tunnel == nil || died[0].Drop.Tunnel.SrcPort != 51820 || died[0].Outcome != model.Dropped {
+		t.Fatalf("died: %v", lines(died))
+	}
+	if again := s.asm.Unopened(); len(again) != 0 {
+		t.Errorf("told again: %v", lines(again))
+	}
+}
+
+// TestWireGuardLetsGo: what it had taken in and freed whole has not arrived for all that
+// is known.
 func TestWireGuardLetsGo(t *testing.T) {
 	s := newStory(t)
 	syn(s).fromClient().xmit(wg0).see(bpf.KindEncap, bpf.FentryFnFN_wgXmit, wg0).end(wg0)

@@ -56,11 +56,26 @@ func shown(p journey.Passage) *facts.Packet {
 // outer header's. Of that only the addresses and ports are known.
 func outer(p journey.Passage, q *facts.Packet) {
 	outer := journey.TunnelOf(&p.At.Tun)
-	q.Src, q.Dst, q.Proto = outer.Src, outer.Dst, unix.IPPROTO_UDP
-	q.SrcPort, q.DstPort = facts.Known(outer.SrcPort), facts.Known(outer.DstPort)
+	q.Src, q.Dst, q.Proto = outer.Src, outer.Dst, carriedBy(&p.At.Tun)
+	if q.Proto == unix.IPPROTO_UDP {
+		q.SrcPort, q.DstPort = facts.Known(outer.SrcPort), facts.Known(outer.DstPort)
+	}
 	q.Length, q.TTL, q.Fragment = facts.Fact[uint32]{}, facts.Fact[uint8]{}, facts.Known(false)
 	interfaces(p, q)
 	conntrack(p, q)
+}
+
+// carriedBy is the protocol of an outer header.
+func carriedBy(t *bpf.Tunnel) uint8 {
+	switch t.Kind {
+	case bpf.TunnelIPv4:
+		return unix.IPPROTO_IPIP
+	case bpf.TunnelIPv6:
+		return unix.IPPROTO_IPV6
+	case bpf.TunnelGRE:
+		return unix.IPPROTO_GRE
+	}
+	return unix.IPPROTO_UDP
 }
 
 // interfaces: the hook's own device is the one it came by, or leaves by.
