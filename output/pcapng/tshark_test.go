@@ -7,8 +7,10 @@ package pcapng
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -237,6 +239,53 @@ func TestTsharkDissects(t *testing.T) {
 	for i, c := range cases {
 		if got := rows[i][slices.Index(names, c.field)]; got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// A reader sees both layers of a tunnel: of IPIP in one block, of WireGuard, whose packets
+// show nothing of what is inside, in the blocks before and behind it, which share the
+// packet's id; and a death says what it was inside.
+func TestTsharkTunnels(t *testing.T) {
+	inner := bytesOf(t, syn4)
+	outer := func(proto byte, payload []byte) []byte {
+		ip := []byte{0x45, 0, 0, 0, 0, 1, 0, 0, 64, proto, 0, 0, 172, 30, 0, 1, 172, 30, 0, 2}
+		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)+len(payload)))
+		return append(append(bytesOf(t, macs+"0800"), ip...), payload...)
+	}
+	data := append([]byte{4, 0, 0, 0, 1, 2, 3, 4, 1, 0, 0, 0, 0, 0, 0, 0}, make([]byte, 80)...) // type, receiver, counter
+	udp := append([]byte{0xca, 0x6c, 0xca, 0x6c, 0, byte(8 + len(data)), 0, 0}, data...)
+	framed := func(link uint16, b []byte) *model.Frame {
+		return &model.Frame{LinkType: link, Bytes: b, Length: uint32(len(b))}
+	}
+	through := func(id uint64, kind, device string, port uint16, wire []byte) *model.Packet {
+		p := diedWith(id, nil)
+		tunnel := &model.Tunnel{Kind: kind, Src: netip.MustParseAddr("172.30.0.1"), SrcPort: port, Dst: netip.MustParseAddr("172.30.0.2"), DstPort: port}
+		p.Hops = []model.Hop{
+			{Stage: model.StageTransmit, Netns: 10, Place: "node", Interface: device, IfIndex: 7, Frame: framed(linkRaw, inner), Length: 60},
+			{Stage: model.StageEncapsulate, Netns: 10, Place: "node", Interface: device, IfIndex: 7, Frame: framed(linkRaw, inner), Length: 60, Tunnel: tunnel},
+			{Stage: model.StageDrop, Netns: 10, Place: "node", Interface: "eth0", IfIndex: 2, Frame: framed(1, wire), Length: uint32(len(wire)), Hook: "OUTPUT"},
+		}
+		p.Drop.Tunnel, p.Drop.Hook, p.Drop.Interface, p.Drop.IfIndex = tunnel, "OUTPUT", "eth0", 2
+		return p
+	}
+	objects := []any{made(), through(1, "ipip", "tunl0", 0, outer(4, inner)), through(2, "wireguard", "wireguard.cali", 51820, outer(17, udp)), &model.Summary{}}
+	says := file(t, Options{All: true}, objects...)
+	var got []string
+	for _, row := range fields(t, says, "frame.packet_id", "frame.interface_name", "ip.src", "tcp.dstport", "wg.type") {
+		got = append(got, strings.Join(row, " "))
+	}
+	want := []string{
+		"1 tunl0 10.0.0.1 80 ", "1 tunl0 10.0.0.1 80 ", "1 eth0 172.30.0.1|10.0.0.1 80 ",
+		"2 wireguard.cali 10.0.0.1 80 ", "2 wireguard.cali 10.0.0.1 80 ", "2 eth0 172.30.0.1  4",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("\n got %q\nwant %q", got, want)
+	}
+	for i, row := range fields(t, file(t, Options{}, objects...), "frame.comment") {
+		want := []string{"inside ipip, outer 172.30.0.1 > 172.30.0.2", "inside wireguard, outer 172.30.0.1:51820 > 172.30.0.2:51820"}[i]
+		if !strings.Contains(row[0], want) {
+			t.Errorf("comment %q does not say %q", row[0], want)
 		}
 	}
 }

@@ -57,6 +57,7 @@ type ruleLink struct {
 type death struct {
 	*model.Drop
 	Cause, Filter, Trust string
+	Inside               string // the tunnel it was in
 	Rule                 *ruleLine
 	Way                  []ruleLink
 	Callers              []string
@@ -195,6 +196,9 @@ func (w *Writer) death(p *model.Packet) *death {
 		return nil
 	}
 	d := &death{Drop: p.Drop, Cause: text.Cause(p.Drop), Filter: text.Filter(p.Drop), Trust: text.Trust(p.Drop.RuleSource), Callers: text.Callers(p.Drop)}
+	if p.Drop.Tunnel != nil {
+		d.Inside = text.Tunnel(p.Drop.Tunnel)
+	}
 	if p.Drop.Rule == nil {
 		return d
 	}

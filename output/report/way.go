@@ -258,7 +258,7 @@ func tunnel(verb string) func(*walk, *model.Hop, station) {
 			if t.Dst.IsValid() {
 				s.detail = t.Src.String() + " > " + t.Dst.String()
 			}
-			if h.Result != "" {
+			if h.Result != "" && (s.detail == "" || h.Stage == model.StageDecapsulate) {
 				s.detail = h.Result
 			}
 		}

@@ -4,6 +4,7 @@ package report
 
 import (
 	"bytes"
+	"html"
 	"net/netip"
 	"strings"
 	"testing"
@@ -132,6 +133,39 @@ func TestWaysOfHops(t *testing.T) {
 		c.add(p)
 		if got := strings.TrimPrefix(drawn(c.list), "forward: "); got != tc.want {
 			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+// TestTunnelLayers: of each kind of tunnel both layers are on the page, in the drawing and
+// in the list of hops; of a death what it was inside; of IPVS that it was IPVS.
+func TestTunnelLayers(t *testing.T) {
+	hop := func(stage model.Stage, iface string) model.Hop {
+		return model.Hop{Stage: stage, Netns: 1, Place: "node", Interface: iface}
+	}
+	near, far := netip.MustParseAddr("172.30.0.1"), netip.MustParseAddr("172.30.0.2")
+	for _, kind := range []string{"vxlan", "geneve", "gre", "ipip", "sit", "ip6tnl", "wireguard"} {
+		outer := &model.Tunnel{Kind: kind, Src: near, Dst: far}
+		encap, decap, hook, nat := hop(model.StageEncapsulate, "t0"), hop(model.StageDecapsulate, "t0"), hop(model.StageNetfilter, "eth0"), hop(model.StageNAT, "eth0")
+		encap.Tunnel, decap.Tunnel = outer, &model.Tunnel{Kind: kind, Src: far, Dst: near}
+		hook.Hook, hook.Table, hook.Verdict = "PREROUTING", "raw", "accept"
+		nat.Before, nat.After, nat.NATBy = &model.Endpoints{Src: client, Dst: netip.MustParseAddr("10.96.0.10"), DstPort: 80}, &model.Endpoints{Src: client, Dst: server, DstPort: 8080}, model.ByIPVS
+		out, in := packet(1, "x", model.Dropped), packet(2, "x", model.Delivered)
+		out.Hops = []model.Hop{hop(model.StageReceive, "cali1"), nat, hop(model.StageTransmit, "t0"), encap, hop(model.StageDrop, "eth0")}
+		out.Drop = &model.Drop{Reason: "NETFILTER_DROP", Hook: "OUTPUT", Interface: "eth0", Netns: 1, Place: "node", Tunnel: outer}
+		in.Hops = []model.Hop{hop(model.StageReceive, "eth0"), hook, decap, hop(model.StageReceive, "t0"), hop(model.StageDeliver, "t0")}
+		var page bytes.Buffer
+		w := New(&page)
+		play(t, w, "x", out, in)
+		want := "forward: 10.244.1.5 cali1 NAT t0 wrapped_in_" + strings.ToUpper(kind) + " OUTPUT[x]\nforward: 10.244.1.5 eth0 PREROUTING unwrapped_from_" + strings.ToUpper(kind) + " t0 delivered"
+		if got := drawn(w.stories.list); got != want {
+			t.Errorf("%s is drawn\n%s\nwant\n%s", kind, got, want)
+		}
+		flat := strings.Join(strings.Fields(html.UnescapeString(page.String())), " ")
+		for _, says := range []string{"<dt>inside</dt><dd>" + kind, "encapsulate " + kind, "decapsulate " + kind, "outer 172.30.0.1 > 172.30.0.2", "outer 172.30.0.2 > 172.30.0.1", "by ipvs"} {
+			if !strings.Contains(strings.ToLower(flat), says) {
+				t.Errorf("%s: the page does not say %q", kind, says)
+			}
 		}
 	}
 }

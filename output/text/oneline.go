@@ -83,6 +83,9 @@ func DropDetails(d *model.Drop) []string {
 		add("element ", d.Rule.Element)
 		add("meaning: ", d.Rule.Meaning)
 	}
+	if d.Tunnel != nil {
+		add("inside ", Tunnel(d.Tunnel))
+	}
 	add("function ", strings.Join(wayOut(d), " < "))
 	return lines
 }

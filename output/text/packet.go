@@ -169,6 +169,9 @@ func (w *Writer) drop(p *model.Packet, diedNS int64) {
 		when = ", " + millis(diedNS)
 	}
 	w.page.para(6, span{"  " + outcomeWord(p.Outcome) + " " + cause(d), bad}, span{when, dim})
+	if d.Tunnel != nil {
+		w.label("inside", span{tunnelWords(d.Tunnel), plain})
+	}
 	w.dropRule(d, rulesOfDeath(p))
 	if d.Function != "" {
 		w.label("function", span{d.Function, plain})

@@ -260,20 +260,29 @@ func tunnelPhrase(h *model.Hop) phrase {
 	if t == nil {
 		return phrase{text: string(h.Stage), level: notable}
 	}
-	p := phrase{text: string(h.Stage) + " " + t.Kind, level: notable}
-	switch {
-	case t.Kind == "gre" && t.VNI != 0:
-		p.text += fmt.Sprintf(" key %d", t.VNI)
-	case t.Kind == "vxlan" || t.Kind == "geneve":
-		p.text += fmt.Sprintf(" vni %d", t.VNI)
-	}
-	if t.Dst.IsValid() {
-		p.text += ", outer " + glued(named(t.Src, t.SrcPort, t.SrcName)) + " " + glued("> "+named(t.Dst, t.DstPort, t.DstName))
-	}
-	if h.Result != "" {
+	p := phrase{text: string(h.Stage) + " " + tunnelWords(t), level: notable}
+	if h.Result != "" && !strings.HasPrefix(h.Result, cutResult) {
 		p.level = odd
 	}
 	return p
+}
+
+// cutResult begins the result of a tunnel that cuts a large packet, as it should.
+const cutResult = "cut into segments"
+
+// tunnelWords tell a tunnel's header: "vxlan vni 1, outer 172.30.0.1:50000 > 172.30.0.2:8472".
+func tunnelWords(t *model.Tunnel) string {
+	says := t.Kind
+	switch {
+	case t.Kind == "gre" && t.VNI != 0:
+		says += fmt.Sprintf(" key %d", t.VNI)
+	case t.Kind == "vxlan" || t.Kind == "geneve":
+		says += fmt.Sprintf(" vni %d", t.VNI)
+	}
+	if t.Dst.IsValid() {
+		says += ", outer " + glued(named(t.Src, t.SrcPort, t.SrcName)) + " " + glued("> "+named(t.Dst, t.DstPort, t.DstName))
+	}
+	return says
 }
 
 // deliverPhrase names the receiving protocol's function. Where a netfilter

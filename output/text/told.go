@@ -58,6 +58,9 @@ func ShortRule(r model.Rule) string { return clean(shortRule(r)) }
 // Filter names hook, table, chain and backend of a death.
 func Filter(d *model.Drop) string { return filterWords(d) }
 
+// Tunnel is what carried a packet: kind, number and outer header.
+func Tunnel(t *model.Tunnel) string { return clean(tunnelWords(t)) }
+
 // Trust says how far the rule of a death can be trusted.
 func Trust(s model.RuleSource) string { return strings.TrimPrefix(sourceWords(s), ", ") }
 
