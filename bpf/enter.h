@@ -104,8 +104,7 @@ static __always_inline struct tracked *enter(struct sk_buff *skb, u64 nh,
 	if (t && t->outer == OUTER_SEALED) {
 		if (still_sealed(t, p, dev, origin))
 			return t;
-		p->sealed = t->id;
-		p->room = t->room;
+		was_sealed(t);
 		forget(key, t);
 		t = 0;
 	}
@@ -206,6 +205,8 @@ OURS int on_receive(struct sk_buff *skb, u8 fn)
 		return 0;
 	if (proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD))
 		nh += 4; /* tag still in the data */
+	if (cfg.sealed)
+		nothing_was();
 	t = enter(skb, nh, dev, &p, from_outside(dev));
 	if (t && p.encap && p.tun.kind == TUNNEL_WIREGUARD && t->outer != OUTER_SEALED) {
 		/*
@@ -219,7 +220,7 @@ OURS int on_receive(struct sk_buff *skb, u8 fn)
 		t = enter_sealed(skb, nh, dev, &p);
 	if (!t)
 		return 0;
-	if (p.sealed && decrypts(dev))
+	if (cfg.sealed && decrypts(dev))
 		came_out(t, &p, skb);
 	t->hook = 0;
 	t->index = 0;

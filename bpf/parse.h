@@ -40,8 +40,6 @@ struct pkt {
 	struct tunnel tun;
 	u64 nh; /* where the (outer) IP header is; 0: not looked at */
 	u64 sig; /* equal for two sightings of one packet, whatever NAT did */
-	u64 sealed; /* the skb held this encrypted packet before, see sealed.h; 0: none */
-	u32 room; /* and what that can have held, bytes */
 	u32 seq;
 	u32 ack;
 	u8 tcp_flags;
@@ -50,7 +48,7 @@ struct pkt {
 	u8 encap; /* .tun is valid, .l3 is the inner packet's */
 	u8 icmp_error;
 	u8 outer; /* a tunnel's packet that is of the flow itself, whatever is inside */
-	u8 pad[6];
+	u8 pad[2];
 };
 
 static __always_inline u64 mix(u64 h, u64 v)

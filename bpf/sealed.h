@@ -138,14 +138,43 @@ static __always_inline int decrypts(struct net_device *dev)
 }
 
 /*
+ * What enter() finds an skb to have been goes to its caller by these, and not on the
+ * stack, which is short: nothing before, this one, and whether that is the one p was in.
+ */
+static __always_inline void nothing_was(void)
+{
+	u32 zero = 0;
+	struct current *c = bpf_map_lookup_elem(&currents, &zero);
+
+	if (c)
+		c->was = 0;
+}
+
+SUBPROG int was_sealed(const struct tracked *t)
+{
+	u32 zero = 0;
+	struct current *c = bpf_map_lookup_elem(&currents, &zero);
+
+	if (!t || !c)
+		return 0;
+	c->was = t->skb;
+	c->sealed = t->id;
+	c->room = t->room;
+	return 0;
+}
+
+/*
  * p comes out of WireGuard in the skb of an encrypted packet: was it inside? Data is
  * padded to 16 bytes at most, and GRO may have joined more to it.
  */
 static __always_inline void came_out(struct tracked *t, const struct pkt *p, struct sk_buff *skb)
 {
-	if (p->room && !p->encap && p->l3.len + 16 > p->room &&
-	    (p->l3.len <= p->room || gso_size(skb)))
-		t->sealed = p->sealed;
+	u32 zero = 0;
+	struct current *c = bpf_map_lookup_elem(&currents, &zero);
+
+	if (c && c->was == (u64)skb && c->room && !p->encap && p->l3.len + 16 > c->room &&
+	    (p->l3.len <= c->room || gso_size(skb)))
+		t->sealed = c->sealed;
 }
 
 #endif

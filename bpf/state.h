@@ -168,6 +168,11 @@ struct current {
 	u64 skb;
 	u32 saddr;
 	u32 daddr;
+	/* the encrypted packet that the skb was before which is looked at: see sealed.h */
+	u64 was;
+	u64 sealed;
+	u32 room;
+	u32 pad;
 };
 
 struct {

@@ -88,8 +88,10 @@ static __always_inline int on_source(struct sk_buff *skb, u64 found, u8 fn)
 
 	if (found == (u64)BPF_CORE_READ(cb, keypair, entry.peer))
 		return 0;
+	if (cfg.sealed)
+		nothing_was();
 	t = enter(skb, network_header(skb), dev, &p, 1);
-	if (t && p.sealed)
+	if (t && cfg.sealed)
 		came_out(t, &p, skb);
 	return t ? emit(t, &p, dev, KIND_DECAP, fn, found != 0) : 0;
 }

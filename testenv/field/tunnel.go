@@ -112,6 +112,9 @@ func wireGuard() []string {
 			"ip rule add not fwmark 0x100000/0x100000 lookup 1 priority 99"))
 }
 
+// keyed has both nodes agree on a key before anything breaks.
+const keyed = "web2: ping -c1 -W3 $SERVER >/dev/null"
+
 func wireGuardCases() []Case {
 	modules, tools := []string{"wireguard"}, []string{"wg"}
 	two := plain(cluster.CalicoLegacy, 2)
@@ -153,6 +156,35 @@ func wireGuardCases() []Case {
 			Traffic: exchange("udp", client, web2),
 			Want: Want{Code: "wireguard", Direction: model.Forward,
 				Says: []string{`does not know where the peer is that has \S+: it has no endpoint`, `endpoints: \S{44} \(none\)`}},
+		},
+		{
+			Name: "wireguard-input", Reports: []string{"flannel-io/flannel#1770"},
+			Essence: "the receiving node's own firewall drops the encrypted packets, so that nothing of the flow is seen there",
+			Node:    two, Modules: modules, Tools: tools, Setup: wireGuard(), Twin: true,
+			Break:   []string{keyed, "node1: iptables-legacy -I INPUT -p udp --dport 51820 -m comment --comment only-known-ports -j DROP"},
+			Traffic: traffic.Spec{Proto: "udp", Src: web2, Dst: server, Count: 2, Timeout: time.Second},
+			Want: Want{Code: "tunnel-blocked", Confidence: "likely", Direction: model.Forward,
+				Says: []string{`so died \d+ encrypted packets? of WireGuard \(wireguard\.cali\) from peer \S{44} \(172\.30\.0\.2:51820\), and nothing of the flow from \S+, which is behind that peer`,
+					`-A INPUT -p udp .*--dport 51820 .*only-known-ports`, `^encrypted packets from 172\.30\.0\.2:51820 died in hook INPUT at node \(eth0\)$`, `not known: what was inside`}},
+		},
+		{
+			Name: "wireguard-input-return", Reports: []string{"flannel-io/flannel#1770"},
+			Essence: "the sending node's own firewall drops the encrypted answers",
+			Node:    two, Modules: modules, Tools: tools, Setup: wireGuard(),
+			Break:   []string{keyed, "node1: nft add table ip edge && nft add chain ip edge in '{ type filter hook prerouting priority -150; }' && nft add rule ip edge in iif eth0 udp dport 51820 counter drop"},
+			Traffic: exchange("udp", client, web2),
+			Want: Want{Code: "tunnel-blocked", Confidence: "likely", Direction: model.Return,
+				Says: []string{`so died \d+ encrypted packets? of WireGuard \(wireguard\.cali\) from peer \S{44} \(172\.30\.0\.2:51820\), and no answer from \S+ \(udp\), which is behind that peer`,
+					`udp dport 51820 counter( packets \d+ bytes \d+)? drop`, `died in hook PREROUTING at node \(eth0\)`}},
+		},
+		{
+			Name: "wireguard-input-handshake", Reports: []string{"flannel-io/flannel#1770"},
+			Essence: "the sending node's own firewall drops the answers to its handshakes, so that there never is a key",
+			Node:    two, Modules: modules, Tools: tools, Setup: wireGuard(),
+			Break:   []string{"node1: iptables-legacy -I INPUT -p udp --dport 51820 -j DROP"},
+			Traffic: exchange("tcp", client, web2),
+			Want: Want{Code: "tunnel-blocked", Confidence: "likely", Direction: model.Forward, Besides: []string{"wireguard"},
+				Says: []string{`packets wait there for a key, which takes an answer of that peer's`, `-A INPUT -p udp .*--dport 51820 -j DROP`}},
 		},
 		{
 			Name: "wireguard-port", Reports: []string{"flannel-io/flannel#1770"},
