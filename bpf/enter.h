@@ -179,6 +179,7 @@ OURS int on_transmit(struct sk_buff *skb, struct net_device *dev, u8 fn)
 	u64 nh = network_header(skb);
 	struct tracked *t;
 	struct pkt p;
+	u32 cut = 0; /* as on_sealing() */
 
 	if (!may_be_ip(skb->protocol) || foreign(skb, nh))
 		return 0;
@@ -189,7 +190,11 @@ OURS int on_transmit(struct sk_buff *skb, struct net_device *dev, u8 fn)
 	t->index = 0;
 	t->chain = 0;
 	t->sent = 1;
-	return emit(t, &p, BPF_CORE_READ(skb, dev), KIND_TRANSMIT, fn, 0);
+	if (cfg.sealed && decrypts(dev)) {
+		t->flags |= TRACKED_SEALED;
+		cut = gso_size(skb);
+	}
+	return emit(t, &p, BPF_CORE_READ(skb, dev), KIND_TRANSMIT, fn, cut);
 }
 
 OURS int on_receive(struct sk_buff *skb, u8 fn)

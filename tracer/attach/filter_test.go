@@ -69,12 +69,19 @@ func TestNewFilter(t *testing.T) {
 	if f.Proto != unix.IPPROTO_TCP || f.Port != 80 || f.NodeNetns != 77 || f.N_carriers != 2 || f.Carriers[0] != (bpf.Carrier{Port: 8472, Kind: bpf.TunnelVXLAN}) || f.Carriers[1] != (bpf.Carrier{Port: 6081, Kind: bpf.TunnelGeneve}) || f.N_uplinks != 1 || f.Uplinks[0] != 2 {
 		t.Errorf("filter %+v", f)
 	}
+	if f.Sealed != 0 {
+		t.Error("no port is WireGuard's")
+	}
 	if f.Tentative != 1 {
 		t.Error("NAT may make one of these two ends: to be followed tentatively")
 	}
 	f, err = NewFilter(endOf("10.0.0.1"), anyEnd, "", 0, nil, 1, nil)
 	if err != nil || f.Dst.Any != 1 || f.Tentative != 0 || f.Proto != 0 {
 		t.Errorf("with any: %+v, %v", f, err)
+	}
+	f, err = NewFilter(endOf("10.0.0.1"), anyEnd, "", 0, []node.Carrier{{Port: 8472, Kind: "vxlan"}, {Port: 51820, Kind: "wireguard"}}, 1, nil)
+	if err != nil || f.Sealed != 1 || f.Carriers[1] != (bpf.Carrier{Port: 51820, Kind: bpf.TunnelWireGuard}) {
+		t.Errorf("with WireGuard: %+v, %v", f, err)
 	}
 }
 

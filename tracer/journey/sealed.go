@@ -23,6 +23,13 @@ const fnWireGuardSource = uint8(bpf.FentryFnFN_wgAllowedipsLookupSrc)
 // fnWireGuardSend is where WireGuard takes a packet in.
 const fnWireGuardSend = uint8(bpf.FentryFnFN_wgXmit)
 
+// withWireGuard tells that a copy was handed to WireGuard and not seen since: by its
+// function, or by the device where that is not seen.
+func (c *copyState) withWireGuard(w *world) bool {
+	l := &c.last
+	return l.Kind == bpf.KindEncap && l.Fn == fnWireGuardSend || l.Kind == bpf.KindTransmit && w.Decrypts(l.Netns, l.Ifindex, CString(l.Ifname[:]))
+}
+
 // letGo: WireGuard freed what it had taken in, in the way that otherwise means good
 // order: a large packet that it has cut into segments, or one of those that wait for a
 // key and are too many (wg_xmit, drivers/net/wireguard/device.c, 5.6 to 7.3). What became
@@ -33,9 +40,14 @@ func (j *journey) letGo(w *world, c *copyState, e *Record) {
 	c.tap = true // its end says nothing
 	if size := c.last.Result; size != 0 {
 		c.cut = true
+		says := fmt.Sprintf("cut into segments of %d bytes, each encrypted by itself", size)
 		if h := j.entering(); h != nil {
-			h.Result = fmt.Sprintf("cut into segments of %d bytes, each encrypted by itself", size)
+			h.Result = says
+			return
 		}
+		h := j.hop(w, c, e, model.StageEncapsulate)
+		h.Interface, h.IfIndex, h.Function, h.Tunnel, h.Result = CString(c.last.Ifname[:]), c.last.Ifindex, "", &model.Tunnel{Kind: wireGuard}, says
+		j.push(e, h)
 		return
 	}
 	h := j.hop(w, c, e, model.StageEncapsulate)

@@ -435,7 +435,7 @@ func stepEnd(j *journey, w *world, c *copyState, e *Record) {
 		j.refusedSource(w, c, e)
 		return
 	}
-	if c.last.Kind == bpf.KindEncap && c.last.Fn == fnWireGuardSend {
+	if c.withWireGuard(w) {
 		j.letGo(w, c, e)
 		return
 	}

@@ -128,6 +128,30 @@ func TestWireGuardCuts(t *testing.T) {
 	wantHops(t, p, append(slices.Clone(intoWireGuard), "encapsulate wireguard.cali@node cut into segments of 1360 bytes, each encrypted by itself")...)
 }
 
+// TestWireGuardByDevice: without WireGuard's function its device tells what goes into it.
+func TestWireGuardByDevice(t *testing.T) {
+	sealed := carried(bpf.TunnelWireGuard, "192.168.0.1 51820", "192.168.0.2 51820")
+	s := newStory(t)
+	syn(s).fromClient().xmit(wg0).become(sealed).xmit(uplink)
+	p := s.one()
+	wantOutcome(t, p, model.LeftNode)
+	wantHops(t, p, append(slices.Clone(intoWireGuard), "encapsulate wireguard.cali@node wireguard 0 192.168.0.1:51820 > 192.168.0.2:51820", "transmit eth0@node")...)
+
+	for size, want := range map[int32]struct {
+		outcome model.Outcome
+		says    string
+	}{
+		1360: {model.Consumed, "cut into segments of 1360 bytes, each encrypted by itself"},
+		0:    {model.Unknown, "WireGuard let go of it: one too many to wait for a key"},
+	} {
+		s := newStory(t)
+		syn(s).fromClient().xmit(wg0, result(size)).end(wg0)
+		p := s.one()
+		wantOutcome(t, p, want.outcome)
+		wantHops(t, p, append(slices.Clone(intoWireGuard), "encapsulate wireguard.cali@node wireguard 0 invalid IP:0 > invalid IP:0 "+want.says)...)
+	}
+}
+
 // sealedIn is what comes in encrypted from the other node, as the kernel half tells it.
 func (s *story) sealedIn() *packet {
 	p := s.send(unix.IPPROTO_UDP, "192.168.0.2 51820", "192.168.0.1 51820", carried(bpf.TunnelWireGuard, "192.168.0.2 51820", "192.168.0.1 51820"), flag(bpf.FlagTentative))

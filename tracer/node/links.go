@@ -223,7 +223,7 @@ func (l Link) GlobalAddrs() []netip.Prefix { return slices.Clone(l.global) }
 // Carrier is a UDP port inside whose packets other packets go between nodes.
 type Carrier struct {
 	Port uint16
-	Kind string // as `ip -d link` names the devices: vxlan, geneve
+	Kind string // as `ip -d link` names the devices: vxlan, geneve; wireguard, whose packets show nothing
 }
 
 // Carriers lists the UDP ports of the node's VXLAN and Geneve links, and always those
