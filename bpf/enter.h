@@ -5,20 +5,6 @@
 
 #include "sealed.h"
 
-/* Does a packet that enters here come from outside what we can see? */
-static __always_inline int from_outside(struct net_device *dev)
-{
-	u32 ifindex = BPF_CORE_READ(dev, ifindex);
-
-	for (u32 i = 0; i < MAX_UPLINKS; i++) {
-		if (i >= cfg.n_uplinks)
-			return 0;
-		if (cfg.uplinks[i] == ifindex)
-			return netns_of(dev) == cfg.node_netns;
-	}
-	return 0;
-}
-
 static __always_inline void tuple_of_ct(struct tuple *t,
 					const struct nf_conntrack_tuple *c)
 {
@@ -96,19 +82,16 @@ static __always_inline struct tracked *enter(struct sk_buff *skb, u64 nh,
 	struct tracked *t;
 	int dir;
 
+	__builtin_memset(p, 0, sizeof(*p));
 	if (!armed)
 		return 0;
-	__builtin_memset(p, 0, sizeof(*p));
 	dir = match(nh, p, &tentative);
 	t = entry_of(key);
 	if (t && t->outer == OUTER_SEALED) {
 		if (still_sealed(t, p, dev, origin))
 			return t;
 		was_sealed(t);
-		forget(key, t);
-		t = 0;
-	}
-	if (t) {
+	} else if (t) {
 		/* equal bytes again where packets begin: sent again */
 		int again = origin && ((t->flags & TRACKED_DELIVERED) ||
 				       (t->sent && t->first_netns == netns_of(dev) &&
@@ -133,8 +116,9 @@ static __always_inline struct tracked *enter(struct sk_buff *skb, u64 nh,
 		}
 		if (!known)
 			__sync_fetch_and_add(&stats.stale, 1);
-		forget(key, t);
 	}
+	if (t)
+		forget(key, t);
 	if (!dir)
 		return 0;
 	/*
@@ -197,6 +181,27 @@ OURS int on_transmit(struct sk_buff *skb, struct net_device *dev, u8 fn)
 	return emit(t, &p, BPF_CORE_READ(skb, dev), KIND_TRANSMIT, fn, cut);
 }
 
+/* What on_receive() does about WireGuard's packets, apart from its stack. */
+OURS struct tracked *came_sealed(struct sk_buff *skb, struct net_device *dev, struct pkt *p,
+				 struct tracked *t)
+{
+	if (t && p->encap && p->tun.kind == TUNNEL_WIREGUARD && t->outer != OUTER_SEALED) {
+		/*
+		 * It has come to the other end, in a namespace of this machine: told there
+		 * as on a wire, where nobody could tell it.
+		 */
+		forget((u64)skb, t);
+		t = 0;
+	}
+	if (!cfg.sealed)
+		return t;
+	if (!t)
+		return enter_sealed(skb, p->nh, dev, p);
+	if (decrypts(dev))
+		came_out(t, p, skb);
+	return t;
+}
+
 OURS int on_receive(struct sk_buff *skb, u8 fn)
 {
 	/* as plain numbers, which global functions take */
@@ -213,20 +218,10 @@ OURS int on_receive(struct sk_buff *skb, u8 fn)
 	if (cfg.sealed)
 		nothing_was();
 	t = enter(skb, nh, dev, &p, from_outside(dev));
-	if (t && p.encap && p.tun.kind == TUNNEL_WIREGUARD && t->outer != OUTER_SEALED) {
-		/*
-		 * It has come to the other end, in a namespace of this machine: told there
-		 * as on a wire, where nobody could tell it.
-		 */
-		forget((u64)skb, t);
-		t = 0;
-	}
-	if (!t && cfg.sealed && from_outside(dev))
-		t = enter_sealed(skb, nh, dev, &p);
+	if (cfg.sealed || (t && p.encap && p.tun.kind == TUNNEL_WIREGUARD))
+		t = came_sealed(skb, dev, &p, t);
 	if (!t)
 		return 0;
-	if (cfg.sealed && decrypts(dev))
-		came_out(t, &p, skb);
 	t->hook = 0;
 	t->index = 0;
 	t->chain = 0;

@@ -57,7 +57,21 @@ static __always_inline int message(u64 l4, u32 *room)
 	return 1;
 }
 
-/* Makes the entry of a packet that came in by a link that leads off the node. */
+/* Does a packet that enters here come from outside what we can see? */
+static __always_inline int from_outside(struct net_device *dev)
+{
+	u32 ifindex = BPF_CORE_READ(dev, ifindex);
+
+	for (u32 i = 0; i < MAX_UPLINKS; i++) {
+		if (i >= cfg.n_uplinks)
+			return 0;
+		if (cfg.uplinks[i] == ifindex)
+			return netns_of(dev) == cfg.node_netns;
+	}
+	return 0;
+}
+
+/* Makes the entry of a packet of WireGuard's that came in by a link that leads off the node. */
 OURS struct tracked *enter_sealed(struct sk_buff *skb, u64 nh, struct net_device *dev,
 				  struct pkt *p)
 {
@@ -65,7 +79,7 @@ OURS struct tracked *enter_sealed(struct sk_buff *skb, u64 nh, struct net_device
 	struct tracked *t;
 	u32 room = 0;
 
-	if (!armed)
+	if (!armed || !from_outside(dev))
 		return 0;
 	__builtin_memset(p, 0, sizeof(*p));
 	l4 = parse_l3(nh, &p->l3);
@@ -103,8 +117,7 @@ OURS struct tracked *enter_sealed(struct sk_buff *skb, u64 nh, struct net_device
 }
 
 /* At an entry point: is an skb still the encrypted packet that its entry is for? */
-static __always_inline int still_sealed(struct tracked *t, struct pkt *p,
-					struct net_device *dev, int origin)
+OURS int still_sealed(struct tracked *t, struct pkt *p, struct net_device *dev, int origin)
 {
 	if (p->sig != t->sig || p->l3.t.proto != IPPROTO_UDP ||
 	    (origin && ((t->flags & TRACKED_DELIVERED) ||
@@ -125,7 +138,7 @@ struct net_device___ops {
 	struct rtnl_link_ops *rtnl_link_ops;
 } CORE;
 
-static __always_inline int decrypts(struct net_device *dev)
+OURS int decrypts(struct net_device *dev)
 {
 	const char *kind = BPF_CORE_READ((struct net_device___ops *)dev, rtnl_link_ops, kind);
 	char b[10] = {};
@@ -141,13 +154,14 @@ static __always_inline int decrypts(struct net_device *dev)
  * What enter() finds an skb to have been goes to its caller by these, and not on the
  * stack, which is short: nothing before, this one, and whether that is the one p was in.
  */
-static __always_inline void nothing_was(void)
+OURS int nothing_was(void)
 {
 	u32 zero = 0;
 	struct current *c = bpf_map_lookup_elem(&currents, &zero);
 
 	if (c)
 		c->was = 0;
+	return 0;
 }
 
 SUBPROG int was_sealed(const struct tracked *t)
@@ -167,7 +181,7 @@ SUBPROG int was_sealed(const struct tracked *t)
  * p comes out of WireGuard in the skb of an encrypted packet: was it inside? Data is
  * padded to 16 bytes at most, and GRO may have joined more to it.
  */
-static __always_inline void came_out(struct tracked *t, const struct pkt *p, struct sk_buff *skb)
+OURS int came_out(struct tracked *t, const struct pkt *p, struct sk_buff *skb)
 {
 	u32 zero = 0;
 	struct current *c = bpf_map_lookup_elem(&currents, &zero);
@@ -175,6 +189,7 @@ static __always_inline void came_out(struct tracked *t, const struct pkt *p, str
 	if (c && c->was == (u64)skb && c->room && !p->encap && p->l3.len + 16 > c->room &&
 	    (p->l3.len <= c->room || gso_size(skb)))
 		t->sealed = c->sealed;
+	return 0;
 }
 
 #endif
