@@ -100,9 +100,10 @@ func (a *Assembler) add(e *Record, now time.Time) {
 	}
 	if j == nil && e.Flags&bpf.FlagNew != 0 {
 		a.seenIDs++
-		if e.Kind == bpf.KindDrop && e.Netns == 0 {
+		if e.Kind == bpf.KindDrop && (e.Netns == 0 || goesWithWhole(a.w.Symbol(e.drop.Location), a.w.Reason(e.drop.Reason))) {
 			// Never seen on its way, and in no namespace any more: it lay in a
-			// socket's queue since before the trace.
+			// socket's queue since before the trace. Or GRO had put it to another
+			// packet before anybody saw it, with which it goes.
 			return
 		}
 	}

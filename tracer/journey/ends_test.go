@@ -154,3 +154,15 @@ func TestPartsGoWithTheWhole(t *testing.T) {
 		}
 	}
 }
+
+// TestPartNeverSeen: what GRO put to another packet before anybody saw it is freed with
+// that one, and is no packet of its own.
+func TestPartNeverSeen(t *testing.T) {
+	for _, function := range []string{"skb_release_data+0x163", "kfree_skb_list_reason+0x1e"} {
+		s := newStory(t)
+		syn(s).kfree("NOT_SPECIFIED", function, wg0)
+		if ps := s.told(); len(ps) != 0 || s.asm.Seen() != 1 {
+			t.Errorf("%s: told %v, %d seen", function, lines(ps), s.asm.Seen())
+		}
+	}
+}

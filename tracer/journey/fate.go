@@ -48,16 +48,13 @@ func judge(c *copyState, e *Record, d *model.Drop) judgement {
 	if d.Reason == "ICMP_CSUM" {
 		return theDeath // icmp_rcv looked at no more than the checksum
 	}
+	if goesWithWhole(d.Function, d.Reason) {
+		return afterDelivery
+	}
 	fn, _, _ := strings.Cut(d.Function, "+")
 	switch fn {
 	case "packet_rcv", "tpacket_rcv", "packet_rcv_spkt":
 		return notThePacket // tcpdump's copy
-	case "skb_release_data", "kfree_skb_list_reason":
-		// a part of a packet that was put together goes with the whole, whose own end is
-		// told (net/core/skbuff.c, 6.1 to 7.3)
-		if d.Reason == "NOT_SPECIFIED" || d.Reason == "" {
-			return afterDelivery
-		}
 	case "inet_rtm_getroute", "inet6_rtm_getroute":
 		// `ip route get ... iif ...` has a header of the flow made up and looked up
 		// (net/ipv4/route.c, net/ipv6/route.c, 5.10 to 7.3)
@@ -89,6 +86,13 @@ func judge(c *copyState, e *Record, d *model.Drop) judgement {
 		return afterDelivery
 	}
 	return theDeath
+}
+
+// goesWithWhole: a part of a packet that was put together goes with the whole, whose own
+// end is told (net/core/skbuff.c, 6.1 to 7.3).
+func goesWithWhole(function, reason string) bool {
+	fn, _, _ := strings.Cut(function, "+")
+	return (fn == "skb_release_data" || fn == "kfree_skb_list_reason") && (reason == "NOT_SPECIFIED" || reason == "")
 }
 
 func echoReply(e *Record) bool {
