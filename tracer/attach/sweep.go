@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	// An skb handed to its receiver may be freed without a word: forget it soon. So may
-	// one that came in encrypted: it is with WireGuard then.
+	// An skb handed to its receiver may be freed without a word: forget it soon.
 	deliveredFor = 200 * time.Millisecond
+	// So may one that came in encrypted, but WireGuard decrypts it when it comes to it: by
+	// a worker, which other work may keep waiting.
+	sealedFor = 2 * time.Second
 	// Anything else that was not seen for so long was freed unseen. Longer
 	// than a neighbour is probed for (3 s) or a qdisc holds a packet.
 	unseenFor = 30 * time.Second
@@ -34,7 +36,10 @@ func (a *Attachment) Sweep(now uint64) {
 	it := a.coll.Maps["skbs"].Iterate()
 	for it.Next(&key, &val) {
 		limit := unseenFor
-		if val.Flags&bpf.TrackedDelivered != 0 || val.Sealed == val.Id {
+		switch {
+		case val.Sealed == val.Id:
+			limit = sealedFor
+		case val.Flags&bpf.TrackedDelivered != 0:
 			limit = deliveredFor
 		}
 		if now-val.Last > uint64(limit) && now > val.Last {

@@ -103,7 +103,7 @@ func (j *journey) refusedSource(w *world, c *copyState, e *Record) {
 
 // unopenedFor is how long a packet that came in encrypted is kept for what comes out of
 // it: the kernel half forgets it sooner (attach/sweep.go).
-const unopenedFor = time.Second
+const unopenedFor = 2500 * time.Millisecond
 
 // maxUnopened bounds the encrypted packets whose death is kept until somebody asks.
 const maxUnopened = 64

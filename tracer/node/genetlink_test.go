@@ -16,3 +16,11 @@ func TestFamilyID(t *testing.T) {
 		}
 	}
 }
+
+// TestGenlHeader: the reserved bytes are zero.
+func TestGenlHeader(t *testing.T) {
+	h := genlHeader{3, 1}
+	if got := h.Serialize(); len(got) != h.Len() || got[0] != 3 || got[1] != 1 || got[2] != 0 || got[3] != 0 {
+		t.Errorf("% x", got)
+	}
+}

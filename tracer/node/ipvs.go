@@ -225,7 +225,7 @@ func dumpIPVS(command uint8, about *nl.RtAttr) ([][]byte, error) {
 	}
 	return dump(func() ([][]byte, error) {
 		req := nl.NewNetlinkRequest(int(family), unix.NLM_F_DUMP)
-		req.AddData(&nl.Genlmsg{Command: command, Version: ipvsVersion})
+		req.AddData(genlHeader{command, ipvsVersion})
 		if about != nil {
 			req.AddData(about)
 		}

@@ -141,7 +141,7 @@ func (n *Namespaces) WireGuard(inode uint32) (all []WireGuard, err error) {
 
 func askWireGuard(family uint16, index int) ([][]byte, error) {
 	req := nl.NewNetlinkRequest(int(family), unix.NLM_F_DUMP)
-	req.AddData(&nl.Genlmsg{Command: wgGetDevice, Version: wgVersion})
+	req.AddData(genlHeader{wgGetDevice, wgVersion})
 	req.AddData(nl.NewRtAttr(wgDeviceIndex, nl.Uint32Attr(uint32(index))))
 	return req.Execute(unix.NETLINK_GENERIC, 0)
 }
