@@ -23,6 +23,7 @@ func notSent(c *Collector) []*found {
 		claim.evidence = append(claim.evidence, fmt.Sprintf("the source %s is no pod of this node, so its own side could not be looked at", src.Given))
 		if !q.ownSilence(claim) {
 			claim.fix = []string{"trace on the node that has the source, while it sends"}
+			q.keptOut(claim)
 		}
 		q.ownToService(claim)
 	} else {

@@ -159,3 +159,28 @@ func (q *inquiry) unopenedClaim(f *found, s *unopenedPacket, l *node.Link, peer 
 	c.missing = append(c.missing, "what was inside: nobody can see that before it is decrypted; that it is of this flow is inferred from who sent it and when")
 	c.fix = s.claim.fix
 }
+
+// keptOut adds to packets of which none was seen that WireGuard would not let any from
+// their source come out: its answers go into a device where no peer may send from that
+// address. What it refuses so is not seen by all backends.
+func (q *inquiry) keptOut(c *claim) {
+	for _, src := range q.start.Src.Addresses {
+		if !src.IsSingleIP() {
+			continue
+		}
+		a, ok := q.wayTo(q.state.Node(), src.Addr()).sure()
+		if !ok || a.Route == nil {
+			continue
+		}
+		l := q.link(q.state.Node(), a.Route.LinkIndex)
+		if l == nil || l.Kind != "wireguard" {
+			continue
+		}
+		if w := q.wireGuard(l); w != nil && w.PeerOf(src.Addr()) == nil {
+			c.summary += fmt.Sprintf("; if it sends, WireGuard (%s) would take none from it", l.Name)
+			c.evidence = append(c.evidence, fmt.Sprintf("wg show %s: %s, and none of their allowed IPs holds %s", l.Name, packetsWords(len(w.Peers), "peer", "peers"), src.Addr()))
+			c.fix = append(c.fix, wireGuardFix(l, "see what the peers may send: wg show "+l.Name+" allowed-ips")...)
+			return
+		}
+	}
+}

@@ -75,11 +75,12 @@ func TestExitStatus(t *testing.T) {
 		s    Summary
 		want int
 	}{
-		"nothing seen":  {Summary{}, 3},
-		"all delivered": {Summary{Forward: Counts{Seen: 2, Delivered: 2}}, 0},
-		"left the node": {Summary{Forward: Counts{Seen: 2, LeftNode: 2}}, 0},
-		"a reply died":  {Summary{Forward: Counts{Seen: 2, Delivered: 2}, Return: Counts{Seen: 1, Rejected: 1}}, 2},
-		"only replies":  {Summary{Return: Counts{Seen: 1, Delivered: 1}}, 0},
+		"nothing seen":              {Summary{}, 3},
+		"all delivered":             {Summary{Forward: Counts{Seen: 2, Delivered: 2}}, 0},
+		"left the node":             {Summary{Forward: Counts{Seen: 2, LeftNode: 2}}, 0},
+		"a reply died":              {Summary{Forward: Counts{Seen: 2, Delivered: 2}, Return: Counts{Seen: 1, Rejected: 1}}, 2},
+		"only replies":              {Summary{Return: Counts{Seen: 1, Delivered: 1}}, 0},
+		"a fault, and nothing seen": {Summary{Faults: 1}, 2},
 	} {
 		if got := tc.s.ExitStatus(); got != tc.want {
 			t.Errorf("%s: %d, want %d", name, got, tc.want)

@@ -470,15 +470,15 @@ type Summary struct {
 	Faults int `json:"faults,omitempty"`
 }
 
-// ExitStatus is the process's exit status as the interface promises it: 3 no
-// packet of the flow was seen, 2 at least one died on this node or something wrong
-// was found on it, 0 otherwise.
+// ExitStatus is the process's exit status as the interface promises it: 2 at least one
+// packet died on this node or something wrong was found on it, 3 no packet of the flow
+// was seen, 0 otherwise.
 func (s Summary) ExitStatus() int {
 	switch {
-	case s.Forward.Seen+s.Return.Seen == 0:
-		return 3
 	case s.Forward.Died()+s.Return.Died() > 0 || s.Faults > 0:
 		return 2
+	case s.Forward.Seen+s.Return.Seen == 0:
+		return 3
 	}
 	return 0
 }
