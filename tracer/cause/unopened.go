@@ -13,6 +13,7 @@ import (
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
+	"github.com/pathtrace/pathtrace/tracer/routing"
 )
 
 // maxUnopened bounds the kinds of death of encrypted packets that are kept.
@@ -161,14 +162,14 @@ func (q *inquiry) unopenedClaim(f *found, s *unopenedPacket, l *node.Link, peer 
 }
 
 // keptOut adds to packets of which none was seen that WireGuard would not let any from
-// their source come out: its answers go into a device where no peer may send from that
+// their source come out: answers without a mark go into a device where no peer may send from that
 // address. What it refuses so is not seen by all backends.
 func (q *inquiry) keptOut(c *claim) {
 	for _, src := range q.start.Src.Addresses {
 		if !src.IsSingleIP() {
 			continue
 		}
-		a, ok := q.wayTo(q.state.Node(), src.Addr()).sure()
+		a, ok := q.ask(q.state.Node(), routing.Question{Dst: src.Addr(), IIF: routing.Loopback, Mark: routing.Of(uint32(0))}).sure()
 		if !ok || a.Route == nil {
 			continue
 		}

@@ -66,7 +66,10 @@ func TestEncryptedDeaths(t *testing.T) {
 		"of nobody's endpoint":      {from(podA), []*model.Packet{left()}, []*model.Packet{encrypted(node2, 4500)}, nil, "left-node", nil, model.Forward},
 		"before anything was asked": {from(podA), []*model.Packet{left()}, []*model.Packet{encrypted(node2, 51820, func(p *model.Packet) { p.Time = p.Time.Add(-time.Minute) })}, nil, "left-node", nil, model.Forward},
 		"nothing came at all":       {from(remote), nil, []*model.Packet{encrypted(node2, 51820)}, nil, "tunnel-blocked", []string{"nothing of the flow from 10.244.2.3, which is behind that peer, was seen to come out of wireguard.cali", rule}, model.Forward},
-		"nothing came, may not send": {from(remote), nil, nil, func(p *recordedPlace) { p.WireGuard[0].Peers[1].AllowedIPs = nil }, "not-sent", []string{
+		"nothing came, may not send": {from(remote), nil, nil, func(p *recordedPlace) {
+			p.WireGuard[0].Peers[1].AllowedIPs = nil
+			p.RouteRules[0].Flags, p.RouteRules[0].Mark, p.RouteRules[0].Mask = node.RuleInvert, 0x100000, 0x100000 // as Felix makes it
+		}, "not-sent", []string{
 			"if it sends, WireGuard (wireguard.cali) would take none from it", "wg show wireguard.cali: 2 peers, and none of their allowed IPs holds 10.244.2.3\n"}, model.Forward},
 		"nothing came, of another":    {from(remote), nil, []*model.Packet{encrypted(node3, 51820)}, nil, "not-sent", nil, model.Forward},
 		"nobody sent, the other asks": {from(podA), nil, []*model.Packet{encrypted(node2, 51820)}, nil, "not-sent", nil, model.Forward},
