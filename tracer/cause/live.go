@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/recall"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
@@ -60,6 +61,17 @@ func goodUntil(asked, given time.Time) time.Time {
 // ask gives what is still fresh, or reads it.
 func ask[T any](l *Live, what string, netns uint32, read func() (T, error)) (T, error) {
 	return recall.Ask(l.kept, question{what, netns}, read)
+}
+
+// changed forgets what a link's going down or coming up has made untrue: the next
+// packet may go another way for it.
+func (l *Live) changed(e *model.NodeEvent) {
+	switch e.What {
+	case model.LinkDown, model.LinkUp, model.LinkDeleted:
+		for _, what := range []string{"links", "routes"} {
+			l.kept.Forget(question{what, e.Netns})
+		}
+	}
 }
 
 // Node implements State.

@@ -12,11 +12,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pathtrace/pathtrace/bpf"
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/node/nodetest"
+	"github.com/pathtrace/pathtrace/tracer/recall"
 	"github.com/pathtrace/pathtrace/tracer/rulebook"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
@@ -137,5 +139,37 @@ func TestLiveGone(t *testing.T) {
 	}
 	if _, err := live.Rules(nowhere); err == nil {
 		t.Error("rules of a namespace that does not exist")
+	}
+}
+
+// What was read of links and routes is not good for longer than they stay as they are.
+func TestLiveLinkDown(t *testing.T) {
+	c := nodetest.New(t)
+	c.Add("n")
+	c.In("n", "ip link add eth9 type bridge", "ip addr add 192.0.2.1/24 dev eth9", "ip link set eth9 up")
+	ns, err := node.OpenNamespaces(c.Path("n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	live := NewLive(ns, standing{t.Context(), ns})
+	// reading took long, as on a busy machine, so that it is good for long
+	live.kept = recall.New[question](recall.Config{Most: keptAnswers, Until: func(_, given time.Time) time.Time { return given.Add(time.Hour) }})
+	q := &inquiry{state: live, p: &model.Packet{}, d: &model.Drop{}}
+	self := live.Node()
+	up := func() (bool, bool) {
+		_, routed := q.routeTo(self, netip.MustParseAddr("192.0.2.9"))
+		return q.linkNamed(self, "eth9").Up, routed
+	}
+	if linked, routed := up(); !linked || !routed {
+		t.Fatalf("up %v, a route %v", linked, routed)
+	}
+	c.In("n", "ip link set eth9 down")
+	if linked, _ := up(); !linked {
+		t.Error("nothing was kept: this test shows nothing")
+	}
+	New(live, nil).Node(&model.NodeEvent{What: model.LinkDown, Netns: self})
+	if linked, routed := up(); linked || routed {
+		t.Errorf("set down: up %v, a route %v", linked, routed)
 	}
 }
