@@ -26,6 +26,8 @@ const (
 	// takes no more than a part of our time; but never for longer than staleAfter.
 	costShare  = 5
 	staleAfter = time.Second
+	// forgetEvery is how often changes of the node have answers forgotten at most.
+	forgetEvery = freshFor
 	// keptAnswers bounds what is remembered; past it all is forgotten.
 	keptAnswers = 1024
 )
@@ -42,6 +44,8 @@ type Live struct {
 	ns   *node.Namespaces
 	book RuleBook
 	kept *recall.Memory[question]
+	// forgot is when a change had answers forgotten last.
+	forgot time.Time
 }
 
 type question struct {
@@ -63,14 +67,19 @@ func ask[T any](l *Live, what string, netns uint32, read func() (T, error)) (T, 
 	return recall.Ask(l.kept, question{what, netns}, read)
 }
 
-// changed forgets what a link's going down or coming up has made untrue: the next
-// packet may go another way for it.
+// changed forgets of links and routes what a change has made untrue: the next packet may
+// go another way for it. On a node that changes all the time it does so now and then, as
+// answers would else never be kept.
 func (l *Live) changed(e *model.NodeEvent) {
 	switch e.What {
-	case model.LinkDown, model.LinkUp, model.LinkDeleted:
-		for _, what := range []string{"links", "routes"} {
-			l.kept.Forget(question{what, e.Netns})
-		}
+	case model.LinkDown, model.LinkUp, model.LinkDeleted, model.RouteAdded, model.RouteDeleted:
+	default:
+		return
+	}
+	if now := time.Now(); now.Sub(l.forgot) >= forgetEvery {
+		l.forgot = now
+		l.kept.Forget(question{"links", e.Netns})
+		l.kept.Forget(question{"routes", e.Netns})
 	}
 }
 
