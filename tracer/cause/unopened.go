@@ -47,13 +47,31 @@ func (c *Collector) Unopened(p *model.Packet) {
 		if len(c.unopened.order) >= maxUnopened {
 			return
 		}
-		at = &unopenedPacket{first: p, claim: c.diagnose(p)}
+		q := &inquiry{p: p, d: p.Drop, state: c.state, start: &c.start, mem: &c.mem}
+		at = &unopenedPacket{first: p, claim: q.socketOfDevice(c.diagnose(p))}
 		if c.unopened.by == nil {
 			c.unopened.by = make(map[signature]*unopenedPacket)
 		}
 		c.unopened.by[s], c.unopened.order = at, append(c.unopened.order, at)
 	}
 	at.last, at.count = p.Time, at.count+1
+}
+
+// socketOfDevice: a WireGuard device that is down has no socket (wg_stop,
+// drivers/net/wireguard/device.c, 6.12), so that nobody takes what its peers send.
+func (q *inquiry) socketOfDevice(c *claim) *claim {
+	if c == nil || c.code != "no-listener" {
+		return c
+	}
+	l, _ := q.sentBy(q.d.Tunnel)
+	if l == nil || l.Up {
+		return c
+	}
+	down := &claim{code: "tunnel-broken", subject: l.Name, missing: c.missing, fix: tunnelUp(l)}
+	down.summary = fmt.Sprintf("the tunnel interface %s is set down, so that nobody here takes WireGuard's packets (UDP port %d)", l.Name, q.d.Tunnel.DstPort)
+	down.evidence = []string{"ip link: " + linkWords(l), q.died()}
+	q.whoSetDown(down, q.state.Node(), l)
+	return down
 }
 
 // unopenedDeaths tells of encrypted packets that died, where something of the flow that would
@@ -127,7 +145,7 @@ func (c *Collector) missingFrom(l *node.Link, peer *node.WireGuardPeer, s *unope
 func (c *Collector) answersMissing(l *node.Link, peer *node.WireGuardPeer, s *unopenedPacket) *found {
 	var f *found
 	for _, p := range c.silent() {
-		if p.told || !peer.Allows(p.far.Addr()) || s.last.Before(p.first.Time) {
+		if p.told || p.noted != nil || !peer.Allows(p.far.Addr()) || s.last.Before(p.first.Time) {
 			continue
 		}
 		p.told = true

@@ -46,6 +46,9 @@ func TestEncryptedDeaths(t *testing.T) {
 			p.Hops = append(p.Hops, model.Hop{Stage: model.StageEncapsulate, Netns: nodeNS, Place: "node", Interface: "wireguard.cali", IfIndex: 3})
 		})
 	}
+	refused := func(p *model.Packet) {
+		p.Drop = &model.Drop{Reason: "NO_SOCKET", Function: "__udp4_lib_rcv+0x1", Stage: model.StageDeliver, Netns: nodeNS, Place: "node", Interface: "eth0", IfIndex: 2, Tunnel: p.Drop.Tunnel}
+	}
 	never := func(p *recordedPlace) { p.WireGuard[0].Peers[1].Handshake = time.Time{} }
 	rule := "rule 3 of INPUT in filter: -A INPUT -p udp -m udp --dport 51820 -j DROP\n"
 	for name, tc := range map[string]struct {
@@ -66,6 +69,8 @@ func TestEncryptedDeaths(t *testing.T) {
 		"of nobody's endpoint":      {from(podA), []*model.Packet{left()}, []*model.Packet{encrypted(node2, 4500)}, nil, "left-node", nil, model.Forward},
 		"before anything was asked": {from(podA), []*model.Packet{left()}, []*model.Packet{encrypted(node2, 51820, func(p *model.Packet) { p.Time = p.Time.Add(-time.Minute) })}, nil, "left-node", nil, model.Forward},
 		"nothing came at all":       {from(remote), nil, []*model.Packet{encrypted(node2, 51820)}, nil, "tunnel-blocked", []string{"nothing of the flow from 10.244.2.3, which is behind that peer, was seen to come out of wireguard.cali", rule}, model.Forward},
+		"its device is down": {from(remote), nil, []*model.Packet{encrypted(node2, 51820, refused)}, func(p *recordedPlace) { p.Links[1].Up = false }, "tunnel-broken", []string{
+			"The tunnel interface wireguard.cali is set down, so that nobody here takes WireGuard's packets (UDP port 51820); so died 1 encrypted packet", "ip link: wireguard.cali <DOWN>"}, model.Forward},
 		"nothing came, may not send": {from(remote), nil, nil, func(p *recordedPlace) {
 			p.WireGuard[0].Peers[1].AllowedIPs = nil
 			p.RouteRules[0].Flags, p.RouteRules[0].Mark, p.RouteRules[0].Mask = node.RuleInvert, 0x100000, 0x100000 // as Felix makes it
