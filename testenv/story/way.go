@@ -55,10 +55,16 @@ func wayCases() []scenarioCase {
 		c.protos, c.shape = packets, patient
 		return c
 	}
+	// What leaves bare arrives: TCP's answer would come again, by the mended tunnel.
+	datagrams := func(c scenarioCase) scenarioCase {
+		c.protos = packets
+		return c
+	}
 	return []scenarioCase{
 		row("tunnel-blocked", "tunnel-blocked", tunnels, out, inFilter("OUTPUT", "site-known-protocols-only", blocked)),
 		row("tunnel-blocked-return", "tunnel-blocked-return", ipipTunnels, out, inFilter("INPUT", "site-known-protocols-only", back)),
-		row("tunnel-down", "tunnel-device-down", tunnels, out, always(astray)),
+		row("tunnel-down", "tunnel-device-down", slices.Concat(ipipTunnels, []cluster.Dataplane{cluster.FlannelWireGuard}), out, always(astray)),
+		datagrams(row("tunnel-down-bare", "tunnel-device-down", []cluster.Dataplane{cluster.CalicoWireGuard}, out, always(astray))),
 		row("tunnel-down-in", "tunnel-device-down", ipipTunnels, in, always(unwanted)),
 		row("tunnel-no-node", "tunnel-no-node", ipipTunnels, out, always(refused)),
 		slow(row("tunnel-wrong-node", "tunnel-wrong-node", ipipTunnels, out, always(unanswered))),
