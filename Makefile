@@ -8,7 +8,7 @@ KERNELS   ?= 6.1 7.3 6.12 6.18
 SCENARIO  ?=
 LIST      ?=
 CASE      ?= .
-VM_TIMEOUT ?= 28m
+VM_TIMEOUT ?= 34m
 
 GO          := .ci/go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
