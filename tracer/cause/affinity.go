@@ -18,9 +18,9 @@ import (
 var affine = regexp.MustCompile(`-m recent --rcheck --seconds (\d+) .*--name (\S+)`)
 
 // tellCandidates adds the rules that translate to where a packet of a new connection went,
-// and those that lead to them by affinity.
+// if the one that did is not known, and those that lead to them by affinity.
 func (q *inquiry) tellCandidates(c *claim, t *translation) {
-	if t.rule != nil || !t.fresh || t.ipvs {
+	if !t.fresh || t.ipvs {
 		return
 	}
 	sets, err := q.state.Rules(t.hop.Netns)
@@ -38,11 +38,18 @@ func (q *inquiry) tellCandidates(c *claim, t *translation) {
 		}
 		return found
 	}
-	to := all(func(_ meaning.Rule, text string) bool { return targets.MatchString(text) && sendsTo(text, t.to) })
-	for _, r := range to {
-		c.evidence = append(c.evidence, namedRule(ruleOf(r))+": "+r.Text)
+	var chains []string
+	if t.rule != nil {
+		chains = []string{t.rule.Chain}
+	} else {
+		for _, r := range all(func(_ meaning.Rule, text string) bool { return targets.MatchString(text) && sendsTo(text, t.to) }) {
+			c.evidence = append(c.evidence, namedRule(ruleOf(r))+": "+r.Text)
+			chains = append(chains, r.Chain)
+		}
+	}
+	for _, chain := range chains {
 		for _, led := range all(func(_ meaning.Rule, text string) bool {
-			return affine.MatchString(text) && strings.HasSuffix(text, "-j "+r.Chain)
+			return affine.MatchString(text) && strings.HasSuffix(text, "-j "+chain)
 		}) {
 			m := affine.FindStringSubmatch(led.Text)
 			c.evidence = append(c.evidence, namedRule(ruleOf(led))+": "+led.Text)

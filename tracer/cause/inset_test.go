@@ -75,8 +75,14 @@ func TestRuleByItsTarget(t *testing.T) {
 		"by chance":     {"new", []string{to, other}, "rule 1 of KUBE-SEP-OLD in nat", "affinity"},
 		"none":          {"new", []string{other}, "(not known which)", "KUBE-SEP"},
 		"a known entry": {"established", []string{led, to, other}, "conntrack's entry of its connection", "affinity"},
+		"seen matching": {"new", []string{led, to, other}, "session affinity a client stays there for 10800 s", "(not known which)"},
 	} {
-		found := diagnoseAll(t, with(tc.rules...), refused(tc.state))
+		packet := refused(tc.state)
+		if name == "seen matching" {
+			packet.Hops = append(packet.Hops, model.Hop{Stage: model.StageNetfilter, Netns: nodeNS, Place: "node", Hook: "PREROUTING", Table: "nat", RuleSource: model.RuleExact,
+				Rules: []model.Rule{{Family: "ip", Table: "nat", Chain: "KUBE-SEP-OLD", Number: 1, Text: to}}})
+		}
+		found := diagnoseAll(t, with(tc.rules...), packet)
 		if len(found) != 1 || found[0].Code != "no-listener" || !strings.Contains(words(found[0]), tc.says) || strings.Contains(words(found[0]), tc.never) {
 			t.Errorf("%s: want %q, never %q: %+v", name, tc.says, tc.never, found)
 		}
