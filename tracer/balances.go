@@ -10,8 +10,6 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/recall"
 )
@@ -62,22 +60,9 @@ func (b *balanceBook) Balances(netns uint32) bool {
 	return len(services) > 0
 }
 
-// ipvsProtocol names those that IPVS balances; "" for others.
-func ipvsProtocol(proto uint8) string {
-	switch proto {
-	case unix.IPPROTO_TCP:
-		return "tcp"
-	case unix.IPPROTO_UDP:
-		return "udp"
-	case unix.IPPROTO_SCTP:
-		return "sctp"
-	}
-	return ""
-}
-
 // BalancedTo implements journey.Places. What cannot be asked was not seen to be so.
 func (b *balanceBook) BalancedTo(netns uint32, proto uint8, client, virtual, real netip.AddrPort) bool {
-	name, now := ipvsProtocol(proto), time.Now()
+	name, now := node.IPVSProtocol(proto), time.Now()
 	if name == "" || now.Before(b.next) {
 		return false
 	}

@@ -63,7 +63,7 @@ func TestBalancedTo(t *testing.T) {
 	} {
 		asked, warned := 0, 0
 		b := newBalanceBook(nil, func(netns uint32, proto string, c, v netip.AddrPort) (node.BalancedConnection, bool, error) {
-			if asked++; netns != 1 || proto != ipvsProtocol(tc.proto) || c != client || v != virtual {
+			if asked++; netns != 1 || proto != node.IPVSProtocol(tc.proto) || c != client || v != virtual {
 				t.Errorf("%s: asked for %d %s %s %s", name, netns, proto, c, v)
 			}
 			return tc.entry, tc.ok, tc.failed

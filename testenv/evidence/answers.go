@@ -50,8 +50,14 @@ func getsSource(c *Court, m []string, _ model.Finding) string {
 // countsUDP: a counter is as high as was said, in one of the places; it may have risen
 // since.
 func countsUDP(c *Court, m []string, _ model.Finding) string {
-	was, _ := strconv.ParseUint(m[3], 10, 64) // digits, as the form says
-	is, _ := strconv.ParseUint(m[4], 10, 64)
+	was, err := strconv.ParseUint(m[3], 10, 64)
+	if err != nil {
+		return err.Error()
+	}
+	is, err := strconv.ParseUint(m[4], 10, 64)
+	if err != nil {
+		return err.Error()
+	}
 	if is <= was {
 		return "it has not risen"
 	}

@@ -29,11 +29,9 @@ func (q *inquiry) tellCandidates(c *claim, t *translation) {
 		return
 	}
 	all := func(fits func(r meaning.Rule, text string) bool) (found []meaning.Rule) {
-		for _, rules := range []Rules{sets.Legacy, sets.NFT} {
-			for r := range rules.All() {
-				if r.Table == "nat" && len(found) < alsoShown && fits(r, quoted.ReplaceAllString(r.Text, `""`)) {
-					found = append(found, r)
-				}
+		for r := range sets.All() {
+			if r.Table == "nat" && len(found) < alsoShown && fits(r, quoted.ReplaceAllString(r.Text, `""`)) {
+				found = append(found, r)
 			}
 		}
 		return found

@@ -111,11 +111,9 @@ func (q *inquiry) offersOf(netns uint32, addr netip.Addr) (all []offer) {
 	if err != nil {
 		return nil
 	}
-	for _, rules := range []Rules{sets.Legacy, sets.NFT} {
-		for r := range rules.All() {
-			if o, ok := offerOf(r, addr); ok {
-				all = append(all, o)
-			}
+	for r := range sets.All() {
+		if o, ok := offerOf(r, addr); ok {
+			all = append(all, o)
 		}
 	}
 	services, err := q.state.VirtualServices(netns)

@@ -107,11 +107,9 @@ func (q *inquiry) rulesOfPort(port int) (found []meaning.Rule) {
 	sets, err := q.state.Rules(q.state.Node())
 	q.gap(err)
 	names := regexp.MustCompile(fmt.Sprintf(`\b[sd]?ports?\b[^-]*\b%d\b`, port))
-	for _, set := range []Rules{sets.Legacy, sets.NFT} {
-		for r := range set.All() {
-			if strings.Contains(r.Text, "tcp") && names.MatchString(r.Text) && killing.MatchString(r.Text) {
-				found = append(found, r)
-			}
+	for r := range sets.All() {
+		if strings.Contains(r.Text, "tcp") && names.MatchString(r.Text) && killing.MatchString(r.Text) {
+			found = append(found, r)
 		}
 	}
 	return found

@@ -47,7 +47,7 @@ func (q *inquiry) invalidByItself(c *claim) {
 	}
 	c.summary += "; " + what
 	c.missing = append(c.missing, "which of these: its bytes were not looked at")
-	c.fix = []string{fmt.Sprintf("have the kernel say why: sysctl -w net.netfilter.nf_conntrack_log_invalid=%d, then dmesg -w | grep nf_ct_proto (and 0 again)", protoNumbers[q.p.Proto])}
+	c.fix = []string{fmt.Sprintf("have the kernel say why: sysctl -w net.netfilter.nf_conntrack_log_invalid=%d, then dmesg -w | grep nf_ct_proto (and 0 again)", protocols[q.p.Proto])}
 	if !ok || checks != 0 {
 		offload := "tx off"
 		if q.p.Proto == "sctp" {

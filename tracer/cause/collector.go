@@ -74,9 +74,7 @@ func (c *Collector) Start(s *model.Start) {
 // of the trace may be somewhere else now.
 func (c *Collector) Node(e *model.NodeEvent) {
 	c.mem.history.note(e)
-	if live, ok := c.state.(*Live); ok {
-		live.changed(e)
-	}
+	c.state.Changed(e)
 	for _, end := range []*model.End{&c.start.Src, &c.start.Dst} {
 		if e.End != nil && end.Given == e.End.Given {
 			*end = *e.End

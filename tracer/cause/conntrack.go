@@ -13,8 +13,6 @@ import (
 	"regexp"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
@@ -88,11 +86,9 @@ func (q *inquiry) exempted(o *outside, netns uint32) {
 	var all []string
 	sets, err := q.state.Rules(netns)
 	q.gap(err)
-	for _, rules := range []Rules{sets.Legacy, sets.NFT} {
-		for r := range rules.All() {
-			if exempts(r.Text) && len(all) < shownExemptions {
-				all = append(all, namedRule(ruleOf(r))+": "+r.Text)
-			}
+	for r := range sets.All() {
+		if exempts(r.Text) && len(all) < shownExemptions {
+			all = append(all, namedRule(ruleOf(r))+": "+r.Text)
 		}
 	}
 	o.missing = append(o.missing, "which rule exempts it; those there that do so: "+orElse(strings.Join(all, "; "), "none that could be read"))
@@ -159,9 +155,6 @@ func (q *inquiry) takenForNew(o *outside, netns uint32) {
 	o.fix = append(o.fix, "let the client connect again")
 }
 
-// protoNumbers are the protocols whose connections can be asked for.
-var protoNumbers = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP, "icmp": unix.IPPROTO_ICMP, "icmpv6": unix.IPPROTO_ICMPV6}
-
 // connection asks for conntrack's entry of the packet, by its addresses as it came
 // to the namespace.
 func (q *inquiry) connection(netns uint32) (node.Connection, bool) {
@@ -177,7 +170,7 @@ func (q *inquiry) connection(netns uint32) (node.Connection, bool) {
 // flow are the packet's addresses as it came to a namespace; ok is false where
 // conntrack has no connection by them.
 func (q *inquiry) flow(netns uint32) (f node.Flow, ok bool) {
-	proto, ok := protoNumbers[q.p.Proto]
+	proto, ok := protocols[q.p.Proto]
 	if !ok || q.p.ICMP != "" && !strings.HasPrefix(q.p.ICMP, "echo-") {
 		return f, false
 	}
@@ -248,11 +241,9 @@ func (q *inquiry) passesKnown() bool {
 	}
 	sets, err := q.state.Rules(q.d.Netns)
 	q.gap(err)
-	for _, rules := range []Rules{sets.Legacy, sets.NFT} {
-		for r := range rules.All() {
-			if way[chain{r.Table, r.Chain}] && knownPasses.MatchString(quoted.ReplaceAllString(r.Text, `""`)) {
-				return true
-			}
+	for r := range sets.All() {
+		if way[chain{r.Table, r.Chain}] && knownPasses.MatchString(quoted.ReplaceAllString(r.Text, `""`)) {
+			return true
 		}
 	}
 	return false

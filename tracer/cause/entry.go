@@ -23,7 +23,7 @@ func stale(q *inquiry) *claim {
 	if t == nil || t.rule != nil || t.ipvs || t.hop.Hook != "PREROUTING" && t.hop.Hook != "OUTPUT" || q.balanced(t.hop.Netns) {
 		return nil
 	}
-	proto, ok := protoNumbers[q.p.Proto]
+	proto, ok := protocols[q.p.Proto]
 	if !ok {
 		return nil
 	}
@@ -84,18 +84,16 @@ func (q *inquiry) targetsOf(t *translation) (named bool, now string) {
 		q.gap(err)
 		return true, ""
 	}
-	for _, rules := range []Rules{sets.Legacy, sets.NFT} {
-		for r := range rules.All() {
-			text := quoted.ReplaceAllString(r.Text, `""`)
-			if !targets.MatchString(text) {
-				continue
-			}
-			if namedMaps.MatchString(text) || sendsTo(text, t.to) {
-				return true, ""
-			}
-			if now == "" && mentions(text, t.asked.Addr()) {
-				now = namedRule(ruleOf(r)) + ": " + r.Text
-			}
+	for r := range sets.All() {
+		text := quoted.ReplaceAllString(r.Text, `""`)
+		if !targets.MatchString(text) {
+			continue
+		}
+		if namedMaps.MatchString(text) || sendsTo(text, t.to) {
+			return true, ""
+		}
+		if now == "" && mentions(text, t.asked.Addr()) {
+			now = namedRule(ruleOf(r)) + ": " + r.Text
 		}
 	}
 	return false, now
@@ -178,7 +176,7 @@ func mentions(rule string, a netip.Addr) bool {
 // packet now, so that it goes on as it is. It is told only of a rule that asks for
 // nothing but the address, protocol and port.
 func overtaken(q *inquiry) *claim {
-	proto, ok := protoNumbers[q.p.Proto]
+	proto, ok := protocols[q.p.Proto]
 	if !ok || q.p.DstPort == 0 || lastTranslation(q.p) != nil || q.isReply() {
 		return nil
 	}
@@ -196,20 +194,18 @@ func overtaken(q *inquiry) *claim {
 	}
 	sets, err := q.state.Rules(h.Netns)
 	q.gap(err)
-	for _, rules := range []Rules{sets.Legacy, sets.NFT} {
-		for r := range rules.All() {
-			if r.Table != "nat" || r.Chain != "PREROUTING" && r.Chain != "KUBE-SERVICES" || !plainlyFor(r.Text, q.p) {
-				continue
-			}
-			c := &claim{subject: fmt.Sprint(flow.Dst), summary: fmt.Sprintf("stale conntrack entry: %s goes on untranslated, though %s would translate it: the entry is older than the rule", flow.Dst, namedRule(ruleOf(r)))}
-			c.evidence = []string{fmt.Sprintf("conntrack -L in this node: %s %s", q.p.Proto, connectionWords(entry)), namedRule(ruleOf(r)) + ": " + r.Text}
-			if q.p.Outcome.Died() {
-				c.evidence = append(c.evidence, q.died())
-			}
-			c.missing = []string{"when the entry was made, and when the rule"}
-			c.fix = q.entryFix(flow)
-			return c
+	for r := range sets.All() {
+		if r.Table != "nat" || r.Chain != "PREROUTING" && r.Chain != "KUBE-SERVICES" || !plainlyFor(r.Text, q.p) {
+			continue
 		}
+		c := &claim{subject: fmt.Sprint(flow.Dst), summary: fmt.Sprintf("stale conntrack entry: %s goes on untranslated, though %s would translate it: the entry is older than the rule", flow.Dst, namedRule(ruleOf(r)))}
+		c.evidence = []string{fmt.Sprintf("conntrack -L in this node: %s %s", q.p.Proto, connectionWords(entry)), namedRule(ruleOf(r)) + ": " + r.Text}
+		if q.p.Outcome.Died() {
+			c.evidence = append(c.evidence, q.died())
+		}
+		c.missing = []string{"when the entry was made, and when the rule"}
+		c.fix = q.entryFix(flow)
+		return c
 	}
 	return nil
 }

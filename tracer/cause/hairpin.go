@@ -95,11 +95,9 @@ func (q *inquiry) tellMasquerade(c *claim, t *translation, who *masquerader) {
 		return
 	}
 	var all []meaning.Rule
-	for _, rules := range []Rules{sets.Legacy, sets.NFT} {
-		for r := range rules.All() {
-			if len(all) < shownExemptions && sourceTargets.MatchString(quoted.ReplaceAllString(r.Text, `""`)) {
-				all = append(all, r)
-			}
+	for r := range sets.All() {
+		if len(all) < shownExemptions && rewritesSource(r.Text) {
+			all = append(all, r)
 		}
 	}
 	if len(all) == 0 {

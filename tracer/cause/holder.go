@@ -98,7 +98,7 @@ func (q *inquiry) tellHairpin(c *claim, pod *node.Link) {
 func lostByPod(q *inquiry, u *unheard) bool {
 	self := q.state.Node()
 	host := q.link(u.at.Netns, int(u.at.IfIndex))
-	if u.at.Netns != self || host == nil || host.PeerNetns == 0 || host.PeerNetns == self || host.Kind != "veth" || !slices.Contains(q.state.Members(), host.PeerNetns) {
+	if u.at.Netns != self || host == nil || host.PeerNetns == 0 || host.PeerNetns == self || host.Kind != "veth" || !q.isMember(host.PeerNetns) {
 		return false
 	}
 	pod := q.link(host.PeerNetns, host.PeerIndex)

@@ -23,7 +23,7 @@ func insertFailed(q *inquiry) *claim {
 	if q.d.Hook != "INPUT" && q.d.Hook != "POSTROUTING" || q.d.Rule != nil || q.d.Table != "" || q.p.Outcome != model.Dropped {
 		return nil
 	}
-	proto, ok := protoNumbers[q.p.Proto]
+	proto, ok := protocols[q.p.Proto]
 	if h := lastHop(q.p, func(h *model.Hop) bool { return h.Netns == q.d.Netns && h.CTState != "" }); !ok || h == nil || h.CTState != "new" {
 		return nil
 	}
@@ -66,12 +66,16 @@ func (q *inquiry) placeTaken(last node.Flow, holder node.Connection) *claim {
 // sourceTargets are rules that rewrite a source.
 var sourceTargets = regexp.MustCompile(`-j (SNAT|MASQUERADE)( |$)|(^|[ {])(snat|masquerade)( |$)`)
 
+func rewritesSource(rule string) bool {
+	return sourceTargets.MatchString(quoted.ReplaceAllString(rule, `""`))
+}
+
 // sourceRule names the rule that rewrote the source: as it was seen, else those that
 // may have.
 func (q *inquiry) sourceRule(c *claim) {
 	for _, h := range q.p.Hops {
 		for _, r := range h.Rules {
-			if h.Netns == q.d.Netns && sourceTargets.MatchString(quoted.ReplaceAllString(r.Text, `""`)) {
+			if h.Netns == q.d.Netns && rewritesSource(r.Text) {
 				c.evidence = append(c.evidence, namedRule(&r)+": "+r.Text)
 				return
 			}
@@ -80,11 +84,9 @@ func (q *inquiry) sourceRule(c *claim) {
 	sets, err := q.state.Rules(q.d.Netns)
 	q.gap(err)
 	var all []string
-	for _, rules := range []Rules{sets.Legacy, sets.NFT} {
-		for r := range rules.All() {
-			if len(all) < shownExemptions && sourceTargets.MatchString(quoted.ReplaceAllString(r.Text, `""`)) {
-				all = append(all, namedRule(ruleOf(r))+": "+r.Text)
-			}
+	for r := range sets.All() {
+		if len(all) < shownExemptions && rewritesSource(r.Text) {
+			all = append(all, namedRule(ruleOf(r))+": "+r.Text)
 		}
 	}
 	c.missing = append(c.missing, "which rule rewrote it; those there that do so: "+orElse(strings.Join(all, "; "), "none that could be read"))

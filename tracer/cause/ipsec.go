@@ -74,11 +74,8 @@ func (q *inquiry) selected(p *node.IPsecPolicy) bool {
 	e := endsAt(q.p)
 	port := func(want, is uint16) bool { return want == 0 || want == is }
 	return p.Src.Contains(e.Src) && p.Dst.Contains(e.Dst) && port(p.SrcPort, e.SrcPort) && port(p.DstPort, e.DstPort) &&
-		(p.Proto == 0 || p.Proto == ipProtocols[q.p.Proto])
+		(p.Proto == 0 || p.Proto == int(protocols[q.p.Proto]))
 }
-
-// ipProtocols are the numbers of protocols in the IP header.
-var ipProtocols = map[string]int{"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
 
 // demands tells whether a policy wants a state that may not be missing.
 func demands(p *node.IPsecPolicy) bool {

@@ -113,11 +113,9 @@ func (q *inquiry) kubeMasquerade(t *translation, client netip.Addr) *kubeMasquer
 	if client.Is6() {
 		family = "ip6"
 	}
-	for _, rules := range []Rules{sets.Legacy, sets.NFT} {
-		for r := range rules.All() {
-			if r.Family == family && r.Table == "nat" && strings.HasPrefix(r.Text, "-A ") {
-				k.chains[r.Chain] = append(k.chains[r.Chain], r)
-			}
+	for r := range sets.All() {
+		if r.Family == family && r.Table == "nat" && strings.HasPrefix(r.Text, "-A ") {
+			k.chains[r.Chain] = append(k.chains[r.Chain], r)
 		}
 	}
 	return k

@@ -67,10 +67,10 @@ func ask[T any](l *Live, what string, netns uint32, read func() (T, error)) (T, 
 	return recall.Ask(l.kept, question{what, netns}, read)
 }
 
-// changed forgets of links and routes what a change has made untrue: the next packet may
+// Changed implements State. It forgets of links and routes what a change has made untrue: the next packet may
 // go another way for it. On a node that changes all the time it does so now and then, as
 // answers would else never be kept.
-func (l *Live) changed(e *model.NodeEvent) {
+func (l *Live) Changed(e *model.NodeEvent) {
 	switch e.What {
 	case model.LinkDown, model.LinkUp, model.LinkDeleted, model.RouteAdded, model.RouteDeleted:
 	default:

@@ -10,8 +10,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/pathtrace/pathtrace/tracer/ruleset/ipset"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 )
@@ -52,19 +50,6 @@ type setState interface {
 	InSet(netns uint32, set string, e setEntry) (setHolding, error)
 }
 
-// ipProtocol is the number of a protocol that services are of; 0 for others.
-func ipProtocol(name string) uint8 {
-	switch name {
-	case "tcp":
-		return unix.IPPROTO_TCP
-	case "udp":
-		return unix.IPPROTO_UDP
-	case "sctp":
-		return unix.IPPROTO_SCTP
-	}
-	return 0
-}
-
 // InSet implements State.
 func (l *Live) InSet(netns uint32, set string, e setEntry) (setHolding, error) {
 	return ask(l, fmt.Sprint("ipset ", set, " ", e), netns, func() (found setHolding, err error) {
@@ -99,7 +84,7 @@ func inSet(name string, e setEntry) (found setHolding, err error) {
 	if dims := strings.Join(set.Dimensions(), ","); dims != e.dimensions() {
 		return setMissing, fmt.Errorf("ipset %s is of type %s, which does not hold %s", name, set.Type, e)
 	}
-	answer, err := sets.Contains(name, ipset.Element{Type: set.Type, IP: e.addr, Second: e.second, Port: e.port, Proto: ipProtocol(e.proto)})
+	answer, err := sets.Contains(name, ipset.Element{Type: set.Type, IP: e.addr, Second: e.second, Port: e.port, Proto: protocols[e.proto]})
 	switch {
 	case errors.Is(err, ipset.ErrNoSet):
 		return setMissing, nil

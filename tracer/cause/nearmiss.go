@@ -99,12 +99,8 @@ func (q *inquiry) allowing() (all []meaning.Rule) {
 	}
 	sets, err := q.state.Rules(q.d.Netns)
 	q.gap(err)
-	rules := sets.NFT
-	if q.d.Backend == "legacy" {
-		rules = sets.Legacy
-	}
 	pass := bits(tested, q.d.Rule.Text)
-	for r := range rules.All() {
+	for r := range sets.of(q.d.Backend).All() {
 		if !asked[r.Chain] || r.Family != q.d.Rule.Family || r.Table != q.d.Rule.Table {
 			continue
 		}

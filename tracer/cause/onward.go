@@ -7,10 +7,13 @@ package cause
 // others of the kind fared better. "In good order" is said only of what passes both.
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
@@ -46,15 +49,8 @@ func (q *inquiry) handedTo() (at *model.Hop, entry node.Neighbor, ok bool) {
 	if !ok {
 		return at, entry, false
 	}
-	entry, ok = q.neighbor(at.Netns, l.Index, orAddr(hop, dst))
+	entry, ok = q.neighbor(at.Netns, l.Index, cmp.Or(hop, dst))
 	return at, entry, ok
-}
-
-func orAddr(a, b netip.Addr) netip.Addr {
-	if a.IsValid() {
-		return a
-	}
-	return b
 }
 
 // oneHop is the gateway by which a look-up leads out of an interface, not valid where the
@@ -68,8 +64,6 @@ func (w way) oneHop(index int) (gateway netip.Addr, ok bool) {
 	return r.Gateway, r.LinkIndex == index
 }
 
-const nudPermanent = 0x80 // NUD_PERMANENT, linux/neighbour.h
-
 // doubtful is the entry of the next hop, where its link-layer address is one that nobody
 // asks for, or that of an interface of the node's own; ok is false where it is neither, or
 // somebody answered by that next hop.
@@ -79,7 +73,7 @@ func (q *inquiry) doubtful() (at *model.Hop, entry node.Neighbor, own *node.Link
 		return at, entry, nil, false
 	}
 	own = q.findLink(at.Netns, func(l *node.Link) bool { return strings.EqualFold(l.MAC, entry.MAC) && !l.Loopback })
-	return at, entry, own, own != nil || entry.State&nudPermanent != 0 && !q.answeredBy(at, entry.Addr)
+	return at, entry, own, own != nil || entry.State&unix.NUD_PERMANENT != 0 && !q.answeredBy(at, entry.Addr)
 }
 
 // misdirected tells that a packet may have gone to the wrong neighbour.
@@ -94,7 +88,7 @@ func (q *inquiry) tellHandedTo(c *claim) {
 	if !ok {
 		return
 	}
-	written := entry.State&nudPermanent != 0
+	written := entry.State&unix.NUD_PERMANENT != 0
 	who := fmt.Sprintf("%s at %s", entry.Addr, entry.MAC)
 	c.evidence = append(c.evidence, fmt.Sprintf("ip neigh: %s lladdr %s dev %s %s, at %s", entry.Addr, entry.MAC, at.Interface, stateWords(entry.State), at.Place))
 	c.certain = false

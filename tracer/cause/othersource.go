@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -302,6 +303,7 @@ func (q *inquiry) tellWildcard(c *claim, to, place string) bool {
 	c.summary = fmt.Sprintf("packets to %s arrived at %s, and no answer from there was seen; its socket is bound to all addresses, so that what it answers may bear %s, which the client has not asked and may refuse", to, place, w.from.Addr())
 	c.evidence = append(c.evidence, w.words(q, place)...)
 	c.missing = append(c.missing, "whether it answered: an answer with another address is no packet of this trace")
-	c.fix = append(w.fix(q.p.Src)[2:], w.fix(q.p.Src)[:2]...)
+	fix := w.fix(q.p.Src)
+	c.fix = slices.Concat(fix[2:], fix[:2]) // first see whether it answers
 	return true
 }

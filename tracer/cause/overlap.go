@@ -35,12 +35,13 @@ func (n *near) seeOutsider(p *model.Packet) {
 		return
 	}
 	h := p.Hops[0]
-	if h.Place != "node" || h.Stage != model.StageReceive || h.IfIndex == 0 || slices.ContainsFunc(p.Hops, func(h model.Hop) bool { return h.Stage == model.StageDecapsulate }) {
+	if h.Place != "node" || h.Stage != model.StageReceive || h.IfIndex == 0 {
 		return
 	}
-	if _, known := n.outsiders[p.Src]; !known {
-		n.outsiders[p.Src] = outsider{p.ID, h.Netns, int(h.IfIndex), h.Interface}
+	if _, known := n.outsiders[p.Src]; known || lastHop(p, func(h *model.Hop) bool { return h.Stage == model.StageDecapsulate }) != nil {
+		return
 	}
+	n.outsiders[p.Src] = outsider{p.ID, h.Netns, int(h.IfIndex), h.Interface}
 }
 
 // outsider tells that packets of an address came in from outside, by another interface

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
@@ -17,8 +18,6 @@ import (
 )
 
 var (
-	// masquerades are rules that rewrite a source, as iptables-save and nft print them.
-	masquerades = regexp.MustCompile(`-j (MASQUERADE|SNAT)( |$)|(^|[ {])(masquerade|snat)( |$)`)
 	// letsBy are rules that end a packet's way through a chain without rewriting it.
 	letsBy = regexp.MustCompile(`-j (RETURN|ACCEPT)( |$)|(^|[ {])(return|accept)$`)
 	// onlyBy is the interface that a rule asks for on the way out; "!" before it: any other.
@@ -78,14 +77,8 @@ var sharedNetwork = netip.MustParsePrefix("100.64.0.0/10")
 
 func privateAddr(a netip.Addr) bool { return a.IsPrivate() || sharedNetwork.Contains(a) }
 
-func (q *inquiry) isMember(netns uint32) bool {
-	for _, m := range q.state.Members() {
-		if m == netns {
-			return true
-		}
-	}
-	return false
-}
+// isMember tells the namespace of a pod of this node.
+func (q *inquiry) isMember(netns uint32) bool { return slices.Contains(q.state.Members(), netns) }
 
 // knownNode tells an address that the node's own entries name as another node's: the
 // gateway of a route to a network, or the far end of a tunnel.
@@ -154,12 +147,10 @@ func (q *inquiry) rewriters(v6 bool) (all []meaning.Rule, ok bool) {
 	if err != nil {
 		return nil, false
 	}
-	for _, rules := range []Rules{sets.Legacy, sets.NFT} {
-		for r := range rules.All() {
-			other := r.Family == "ip6" && !v6 || r.Family == "ip" && v6
-			if !other && len(all) < maxRewriters && masquerades.MatchString(quoted.ReplaceAllString(r.Text, `""`)) {
-				all = append(all, r)
-			}
+	for r := range sets.All() {
+		other := r.Family == "ip6" && !v6 || r.Family == "ip" && v6
+		if !other && len(all) < maxRewriters && rewritesSource(r.Text) {
+			all = append(all, r)
 		}
 	}
 	return all, true

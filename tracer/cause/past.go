@@ -162,16 +162,7 @@ func (q *inquiry) leavesBy(index int) bool {
 	if l == nil || l.Loopback || l.Kind == "bridge" || l.Kind == "vxlan" {
 		return false
 	}
-	return l.Kind != "veth" || !q.member(l.PeerNetns) && l.PeerNetns != q.state.Node()
-}
-
-func (q *inquiry) member(netns uint32) bool {
-	for _, m := range q.state.Members() {
-		if m == netns {
-			return true
-		}
-	}
-	return false
+	return l.Kind != "veth" || !q.isMember(l.PeerNetns) && l.PeerNetns != q.state.Node()
 }
 
 // words are the evidence of it.

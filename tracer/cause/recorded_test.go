@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/program"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
@@ -94,6 +95,9 @@ func (r *recorded) place(netns uint32) (*recordedPlace, error) {
 	}
 	return nil, fmt.Errorf("netns %d: not recorded", netns)
 }
+
+// Changed implements State: what was recorded stays so.
+func (r *recorded) Changed(*model.NodeEvent) {}
 
 // Node implements State.
 func (r *recorded) Node() uint32 { return r.NodeInode }

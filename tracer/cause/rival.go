@@ -7,6 +7,7 @@ package cause
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -87,30 +88,51 @@ func (q *inquiry) rivalOf(t *translation) *rivalry {
 			}
 		}
 	}
-	if len(r.way) == 0 || slices.ContainsFunc(r.way, func(rule model.Rule) bool { return r.namesExactly(rule.Text, q.p.Proto) }) {
+	if len(r.way) == 0 || slices.ContainsFunc(r.way, func(rule model.Rule) bool {
+		f := fieldsOf(rule.Text)
+		return f.namesExactly(t.asked, q.p.Proto)
+	}) {
 		return nil
 	}
 	sets, err := q.state.Rules(t.hop.Netns)
 	q.gap(err)
-	rules := sets.NFT
-	if t.backend == "legacy" {
-		rules = sets.Legacy
-	}
-	var same []meaning.Rule
-	for rule := range rules.All() {
-		if rule.Table == t.rule.Table && rule.Family == t.rule.Family {
-			same = append(same, rule)
+	var exact, others []meaning.Rule
+	jumps := make(jumps)
+	for rule := range sets.of(t.backend).All() {
+		if rule.Table != t.rule.Table || rule.Family != t.rule.Family {
+			continue
+		}
+		f := fieldsOf(rule.Text)
+		jumps.note(f.target, rule)
+		switch is := f.namesExactly(t.asked, q.p.Proto); {
+		case !r.claims(rule, &f, q.p.Proto, is):
+		case is:
+			exact = append(exact, rule)
+		default:
+			others = append(others, rule)
 		}
 	}
-	for _, exact := range []bool{true, false} {
-		for _, rule := range same {
-			if r.claims(rule, q.p.Proto, exact) && r.comesLater(rule, same) {
-				r.rival, r.exact = rule, exact
-				return r
-			}
+	for i, rule := range slices.Concat(exact, others) {
+		if r.comesLater(rule, jumps) {
+			r.rival, r.exact = rule, i < len(exact)
+			return r
 		}
 	}
 	return nil
+}
+
+// jumps are the first rules that jump to chains.
+type jumps map[string]jump
+
+type jump struct {
+	chain  string
+	number int
+}
+
+func (j jumps) note(target string, by meaning.Rule) {
+	if _, known := j[target]; !known {
+		j[target] = jump{by.Chain, by.Number}
+	}
 }
 
 // toBackend are targets of rules that give an address and port to a backend: DNAT itself,
@@ -120,18 +142,17 @@ func toBackend(target string) bool {
 		slices.ContainsFunc([]string{"KUBE-SVC-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SVL-", "KUBE-XLB-", "CNI-DN-"}, func(p string) bool { return strings.HasPrefix(target, p) })
 }
 
-func (r *rivalry) namesExactly(text, proto string) bool {
-	f := fieldsOf(text)
-	return len(f.dst) > 0 && f.takesDestination(r.t.asked.Addr()) && f.dst[0].IsSingleIP() && f.takesProto(proto) && f.takesPort(r.t.asked.Port())
+// namesExactly tells a rule for that very address and port.
+func (f *fields) namesExactly(asked netip.AddrPort, proto string) bool {
+	return len(f.dst) > 0 && f.takesDestination(asked.Addr()) && f.dst[0].IsSingleIP() && f.takesProto(proto) && f.takesPort(asked.Port())
 }
 
 // claims tells a rule that would send what was asked somewhere else.
-func (r *rivalry) claims(rule meaning.Rule, proto string, exact bool) bool {
-	f := fieldsOf(rule.Text)
+func (r *rivalry) claims(rule meaning.Rule, f *fields, proto string, exact bool) bool {
 	if f.more || len(f.sets) > 0 || len(f.dports) == 0 || !toBackend(f.target) || !f.takesProto(proto) || !f.takesPort(r.t.asked.Port()) || sendsTo(rule.Text, r.t.to) {
 		return false
 	}
-	if exact != r.namesExactly(rule.Text, proto) || !exact && (len(f.dst) > 0 || len(f.src) > 0) {
+	if !exact && (len(f.dst) > 0 || len(f.src) > 0) {
 		return false
 	}
 	// what the packet went through leads where it went
@@ -142,39 +163,39 @@ func (r *rivalry) claims(rule meaning.Rule, proto string, exact bool) bool {
 
 // comesLater finds the chain in which the packet's way and that to the rule part, and
 // tells whether the rule's comes after.
-func (r *rivalry) comesLater(rule meaning.Rule, all []meaning.Rule) bool {
+func (r *rivalry) comesLater(rule meaning.Rule, jumps jumps) bool {
 	chain, number := rule.Chain, rule.Number
 	for range 8 { // deeper than anybody's chains
 		for _, w := range r.way {
-			if w.Chain == chain && w.Number != 0 && r.leads(w, all) {
+			if w.Chain == chain && w.Number != 0 && r.leads(w, jumps) {
 				r.chain, r.before, r.after = chain, w.Number, number
 				return number > w.Number
 			}
 		}
-		at := slices.IndexFunc(all, func(j meaning.Rule) bool { return fieldsOf(j.Text).target == chain })
-		if at < 0 {
+		by, ok := jumps[chain]
+		if !ok {
 			return false
 		}
-		chain, number = all[at].Chain, all[at].Number
+		chain, number = by.chain, by.number
 	}
 	return false
 }
 
 // leads tells whether a rule that the packet met led it to its translation.
-func (r *rivalry) leads(w model.Rule, all []meaning.Rule) bool {
+func (r *rivalry) leads(w model.Rule, jumps jumps) bool {
 	if w.Chain == r.t.rule.Chain && w.Number == r.t.rule.Number {
 		return true
 	}
 	chain := r.t.rule.Chain
 	for range 8 {
-		at := slices.IndexFunc(all, func(j meaning.Rule) bool { return fieldsOf(j.Text).target == chain })
-		if at < 0 {
+		by, ok := jumps[chain]
+		if !ok {
 			return false
 		}
-		if all[at].Chain == w.Chain {
-			return all[at].Number == w.Number
+		if by.chain == w.Chain {
+			return by.number == w.Number
 		}
-		chain = all[at].Chain
+		chain = by.chain
 	}
 	return false
 }

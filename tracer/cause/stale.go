@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
@@ -123,9 +125,8 @@ func (q *inquiry) staleFix(w *wire) []string {
 	if w.from.netns != q.state.Node() {
 		where = "in " + w.place
 	}
-	const permanent = 0x80
 	fix := []string{fmt.Sprintf("%s: ip neigh del %s dev %s: it is asked for again", where, w.to, w.from.link.Name)}
-	if w.known && w.entry.State&permanent != 0 {
+	if w.known && w.entry.State&unix.NUD_PERMANENT != 0 {
 		fix = []string{fmt.Sprintf("the entry is permanent, so it does not mend itself: %s: ip neigh del %s dev %s, and see who wrote it", where, w.to, w.from.link.Name)}
 	}
 	return append(fix, "see what changed the MAC: a pod's interface made again, a bridge that took over another port's MAC (give it one of its own), systemd's MACAddressPolicy",

@@ -8,6 +8,7 @@ package cause
 import (
 	"iter"
 
+	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
@@ -18,6 +19,8 @@ import (
 type State interface {
 	// Node is the inode of the node's own network namespace.
 	Node() uint32
+	// Changed tells it what has changed on the node, before it is asked about that.
+	Changed(e *model.NodeEvent)
 	// Members are the inodes of its pods' namespaces.
 	Members() []uint32
 	Links(netns uint32) ([]node.Link, error)
@@ -66,6 +69,27 @@ type State interface {
 // Of legacy tables the policies are not.
 type RuleSets struct {
 	Legacy, NFT Rules
+}
+
+// All goes through the rules of both.
+func (s RuleSets) All() iter.Seq[meaning.Rule] {
+	return func(yield func(meaning.Rule) bool) {
+		for _, rules := range []Rules{s.Legacy, s.NFT} {
+			for r := range rules.All() {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// of are the rules of a backend, as packets name it.
+func (s RuleSets) of(backend string) Rules {
+	if backend == "legacy" {
+		return s.Legacy
+	}
+	return s.NFT
 }
 
 // Rules are put into words one after the other, each time they are gone through:

@@ -71,17 +71,15 @@ func (q *inquiry) tproxyRule() (rule *model.Rule, port uint16, sure bool) {
 	sets, err := q.state.Rules(q.d.Netns)
 	q.gap(err)
 	e := endsAt(q.p)
-	for _, rules := range []Rules{sets.Legacy, sets.NFT} {
-		for r := range rules.All() {
-			to := tproxyPort(r.Text)
-			if to == 0 || (r.Family == "ip6") != q.ipv6() && r.Family != "inet" || !mayFit(r, q.p.Proto, e.DstPort) {
-				continue
-			}
-			if rule != nil {
-				return nil, 0, false // which of them is not known
-			}
-			rule, port = &model.Rule{Family: r.Family, Table: r.Table, Chain: r.Chain, Number: r.Number, Text: r.Text}, to
+	for r := range sets.All() {
+		to := tproxyPort(r.Text)
+		if to == 0 || (r.Family == "ip6") != q.ipv6() && r.Family != "inet" || !mayFit(r, q.p.Proto, e.DstPort) {
+			continue
 		}
+		if rule != nil {
+			return nil, 0, false // which of them is not known
+		}
+		rule, port = &model.Rule{Family: r.Family, Table: r.Table, Chain: r.Chain, Number: r.Number, Text: r.Text}, to
 	}
 	return rule, port, false
 }

@@ -82,11 +82,9 @@ func (q *inquiry) ruleNames(netns uint32, addr netip.Addr) bool {
 	if err != nil {
 		return true
 	}
-	for _, rules := range []Rules{sets.Legacy, sets.NFT} {
-		for r := range rules.All() {
-			if names(r.Text, addr) || names(r.Element, addr) {
-				return true
-			}
+	for r := range sets.All() {
+		if names(r.Text, addr) || names(r.Element, addr) {
+			return true
 		}
 	}
 	return false

@@ -184,11 +184,9 @@ func (q *inquiry) tellZones(o *outside, own, peer *zoneRule, here, there uint16)
 func (q *inquiry) zonesOf(netns uint32) (all []uint16) {
 	sets, err := q.state.Rules(netns)
 	q.gap(err)
-	for _, rules := range []Rules{sets.Legacy, sets.NFT} {
-		for r := range rules.All() {
-			if z, ok := zoneOf(r.Text); ok && z.id != 0 && len(all) < maxZones && !slices.Contains(all, z.id) {
-				all = append(all, z.id)
-			}
+	for r := range sets.All() {
+		if z, ok := zoneOf(r.Text); ok && z.id != 0 && len(all) < maxZones && !slices.Contains(all, z.id) {
+			all = append(all, z.id)
 		}
 	}
 	return all

@@ -208,6 +208,9 @@ func (s VirtualService) attribute() *nl.RtAttr {
 // ipvsProtos are the protocols that services are of.
 var ipvsProtos = map[uint16]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_SCTP: "sctp"}
 
+// IPVSProtocol names a protocol that IPVS balances; "" for others.
+func IPVSProtocol(number uint8) string { return ipvsProtos[uint16(number)] }
+
 func ipvsProtoNumber(name string) uint16 {
 	for number, proto := range ipvsProtos {
 		if proto == name {
