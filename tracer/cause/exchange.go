@@ -7,6 +7,7 @@ package cause
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +52,7 @@ func (q *inquiry) isReply() bool {
 		return false
 	case p.Proto == "tcp" && strings.Contains(p.TCPFlags, "S"):
 		return strings.Contains(p.TCPFlags, ".")
-	case lastHop(p, func(h *model.Hop) bool { return strings.HasSuffix(h.CTState, "-reply") }) != nil:
+	case calledReply(p):
 		return true // conntrack knows who began
 	case q.mem.maskedAsk(p) != nil:
 		return true // to an address that this node had given the request as its source
@@ -60,6 +61,30 @@ func (q *inquiry) isReply() bool {
 		return b.direction != p.Direction
 	}
 	return p.Direction == model.Return
+}
+
+// calledReply tells that conntrack called the packet itself a reply.
+func calledReply(p *model.Packet) bool {
+	return ownHop(p, func(h *model.Hop) bool { return strings.HasSuffix(h.CTState, "-reply") }) != nil
+}
+
+// ownHop is a hop that fits where the packet was not inside another one; nil: there is
+// none. What conntrack says of the outer packet is about the nodes: a reply is all that
+// the one sends that was heard second.
+func ownHop(p *model.Packet, fits func(h *model.Hop) bool) *model.Hop {
+	at := slices.IndexFunc(p.Hops, func(h model.Hop) bool { return h.Stage == model.StageEncapsulate || h.Stage == model.StageDecapsulate })
+	inside := at < 0 && p.Drop != nil && p.Drop.Tunnel != nil || at >= 0 && p.Hops[at].Stage == model.StageDecapsulate
+	for i := range p.Hops {
+		switch h := &p.Hops[i]; {
+		case h.Stage == model.StageEncapsulate:
+			inside = true
+		case h.Stage == model.StageDecapsulate:
+			inside = false
+		case !inside && fits(h):
+			return h
+		}
+	}
+	return nil
 }
 
 // midway tells a TCP segment that no connection begins with.

@@ -67,7 +67,7 @@ func (m *memory) maskedAsk(p *model.Packet) *peer {
 
 // knownReply tells that conntrack counts a packet to the connection that it answers.
 func knownReply(p *model.Packet) bool {
-	return lastHop(p, func(h *model.Hop) bool { return strings.HasSuffix(h.CTState, "-reply") || h.CTState == "established" }) != nil
+	return ownHop(p, func(h *model.Hop) bool { return strings.HasSuffix(h.CTState, "-reply") || h.CTState == "established" }) != nil
 }
 
 // mask is where the source of what was asked was rewritten; nil: nowhere.

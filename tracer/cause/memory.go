@@ -195,7 +195,7 @@ func asks(p *model.Packet) bool {
 		p.Unwanted || toTunnel(p) || p.Dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return false
 	}
-	return lastHop(p, func(h *model.Hop) bool { return strings.HasSuffix(h.CTState, "-reply") }) == nil
+	return !calledReply(p)
 }
 
 // seeLeaving notes that something was asked of somebody off this node, and gives

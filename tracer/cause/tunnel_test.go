@@ -6,6 +6,7 @@ package cause
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -190,6 +191,38 @@ func TestLeftInTunnel(t *testing.T) {
 	}
 	if found := diagnoseAll(t, state, bare, reply(remote, 80)); len(found) > 0 {
 		t.Errorf("answered, but told %+v", found)
+	}
+}
+
+// That conntrack calls the outer packet a reply says which node was heard first, and nothing
+// of the packet inside: a request is one that an answer is due to.
+func TestOuterReply(t *testing.T) {
+	outer := model.Hop{Stage: model.StageConntrack, Netns: nodeNS, Place: "node", Interface: "eth0", Hook: "OUTPUT", CTState: "established-reply"}
+	left := leaving(func(p *model.Packet) {
+		p.Hops = append(p.Hops, outer)
+		p.Hops[1].Interface, p.Hops[1].Tunnel = "tunl0", &model.Tunnel{Kind: "ipip", Src: node1, Dst: node2}
+	})
+	if found := diagnoseAll(t, tunnelNode(nil), left); len(found) != 1 || found[0].Code != "left-node" {
+		t.Errorf("the outer packet is a reply: told %+v", found)
+	}
+	left = leaving(func(p *model.Packet) { p.Hops = slices.Insert(p.Hops, 1, outer) })
+	if found := diagnoseAll(t, tunnelNode(nil), left); len(found) != 0 {
+		t.Errorf("the packet itself is a reply: told %+v", found)
+	}
+	in := model.Hop{Stage: model.StageConntrack, Netns: nodeNS, Place: "node", Interface: "eth0", Hook: "PREROUTING", CTState: "established-reply"}
+	out := model.Hop{Stage: model.StageDecapsulate, Netns: nodeNS, Place: "node", Interface: "tunl0", IfIndex: 3}
+	for name, c := range map[string]struct {
+		packet *model.Packet
+		want   bool
+	}{
+		"came in a tunnel":         {&model.Packet{Hops: []model.Hop{in, out}}, false},
+		"a reply out of a tunnel":  {&model.Packet{Hops: []model.Hop{in, out, in}}, true},
+		"died in the tunnel":       {&model.Packet{Hops: []model.Hop{in}, Drop: &model.Drop{Tunnel: &model.Tunnel{Kind: "ipip"}}}, false},
+		"a reply that died itself": {&model.Packet{Hops: []model.Hop{in}, Drop: &model.Drop{}}, true},
+	} {
+		if got := calledReply(c.packet); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
 	}
 }
 
