@@ -93,18 +93,23 @@ func (c *Collector) note(p *model.Packet, at *peer) {
 	}
 }
 
-// sentAway tells what was noted of packets that left for an address of this node's
+// lostTheWay tells of packets that were noted to leave for an address of this node's
 // though others of the exchange had arrived there, also where later ones were answered:
-// the way was lost for a while.
-func sentAway(code string) func(c *Collector) []*found {
+// the way was lost for a while. find says for which cause.
+func lostTheWay(find func(q *inquiry, p *peer) *claim) func(c *Collector) []*found {
 	return func(c *Collector) (all []*found) {
 		for _, p := range c.mem.asked {
-			if p.noted == nil || p.noted.code != code || p.told || !p.answered || !p.strayed {
+			if p.noted == nil || p.noted.code != "misrouted" || p.told || !p.answered || !p.strayed {
 				continue // who got no answer at all is among the silent
 			}
+			q := &inquiry{p: p.first, d: &model.Drop{}, state: c.state, start: &c.start, mem: &c.mem}
+			claim := find(q, p)
+			if claim == nil {
+				continue
+			}
 			p.told = true
-			p.noted.direction, p.noted.sum = model.Forward, func(packets int) string { return packetsWords(packets, "packet", "packets") + " left" }
-			all = append(all, &found{claim: p.noted, packets: p.left, ids: p.ids})
+			claim.direction, claim.sum = model.Forward, func(packets int) string { return packetsWords(packets, "packet", "packets") + " left" }
+			all = append(all, &found{claim: claim, packets: p.left, ids: p.ids})
 		}
 		return all
 	}

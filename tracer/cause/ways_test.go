@@ -189,6 +189,19 @@ func TestMisrouted(t *testing.T) {
 	if found := diagnoseAll(t, state, arrived, reply(podB, 80), away(), reply(podB, 80)); len(found) != 1 || found[0].Code != "misrouted" {
 		t.Errorf("the way was lost for a while: %+v", found)
 	}
+	// with its route, which is the cause then of all that went astray
+	sent := func() *model.Packet {
+		p := away()
+		p.Time = deathTime
+		p.Hops = append(p.Hops, model.Hop{Stage: model.StageRoute, Netns: nodeNS, Place: "node", Route: &model.Route{Interface: "eth0", IfIndex: 2}})
+		return p
+	}
+	arrived, other := sent(), sent()
+	arrived.Outcome, other.SrcPort = model.Delivered, other.SrcPort+1
+	found = diagnoseChanged(t, state, []model.NodeEvent{rerouted(-200, model.RouteDeleted, 0, nil)}, arrived, reply(podB, 80), sent(), reply(podB, 80), other)
+	if len(found) != 1 || found[0].Code != "no-route" || len(found[0].Packets) != 2 {
+		t.Errorf("the route was deleted: %+v", found)
+	}
 }
 
 // inAndBack is a request that came to pod A by an uplink, and the reply that left
