@@ -360,5 +360,23 @@ func allowedButCases() []Case {
 			Want: Want{Code: "policy-deny", Direction: model.Forward, Confidence: "certain",
 				Says: []string{`allows tcp port 8080 from 10\.0\.0\.0/8, and this comes from 192\.168\.166\.129`}, Never: []string{wrongLead, `masqueraded at`}},
 		},
+		{
+			Name: "policy-set-without", Reports: []string{"projectcalico/calico#2580", "projectcalico/felix#1347"},
+			Essence: "a pod's policy allows what a set of pods holds, and that lacks the sender",
+			Node:    calico, Setup: join([]string{"node1: ipset create cali40s:web hash:net && ipset add cali40s:web 192.168.166.200 && ipset add cali40s:web $CLIENT"}, ingress("-p tcp -m set --match-set cali40s:web src -m multiport --dports 8080")),
+			Break:   []string{"node1: ipset del cali40s:web $CLIENT"},
+			Traffic: exchange("tcp", client, server),
+			Want: Want{Code: "policy-deny", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`NetworkPolicy default/web-ingress`, `192\.168\.166\.129 is not in the set cali40s:web`, `rule 1 of cali-pi-_0EoDlAMicMSWivwSe1B in filter`, `ipset list cali40s:web`, `not known: whether the set is as the policy wants it`}, Never: []string{`does not allow it`, wrongLead}},
+		},
+		{
+			Name: "policy-set-port", Reports: []string{"projectcalico/calico#8049"},
+			Essence: "a pod's policy allows another port to a set of pods that holds the sender: the port is told, and not the set",
+			Node:    calico, Setup: join([]string{"node1: ipset create cali40s:web hash:net && ipset add cali40s:web $CLIENT"}, ingress("-p tcp -m set --match-set cali40s:web src -m multiport --dports 8080")),
+			Break:   []string{allows(ingressPolicy, "NetworkPolicy default/web-ingress ingress", "-p tcp -m set --match-set cali40s:web src -m multiport --dports 8081:8090")},
+			Traffic: exchange("tcp", client, server),
+			Want: Want{Code: "policy-deny", Direction: model.Forward, Confidence: "certain",
+				Says: []string{`NetworkPolicy default/web-ingress.* does not allow it`, `allows tcp ports 8081-8090, and this is port 8080, the next one`}, Never: []string{`asks the set`, `is not in`, wrongLead}},
+		},
 	}
 }

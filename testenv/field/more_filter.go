@@ -104,7 +104,6 @@ func pluginsRules() []Case {
 			Traffic: exchange("tcp", client, server),
 			Want: Want{Code: "policy-deny", Direction: model.Forward,
 				Says: []string{`KUBE-SRC-ABC`, `10\.244\.1\.2 is (not in|no member of)`, `prod/db`, `kube-router`}, Never: []string{`prod/allow-web .* does not allow it`}},
-			Open: "that the set of the policy lacks the pod is not told, and the policy is said not to allow it",
 		},
 		{
 			Name: "mark-clash", Reports: []string{"kubernetes/kubernetes#113659", "cilium/cilium#8516"},

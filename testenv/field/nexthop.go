@@ -98,7 +98,7 @@ func nexthopCases() []Case {
 			Essence: "a route has two next hops, of which one is dead: some connections work, others do not, as their ports fall",
 			Node:    calico, Places: []string{"other"},
 			Setup:   join(secondRouter("1"), []string{twoHops}, answering("outside", "tcp", offLink, "8080")),
-			Break:   []string{"other: ip link set eth0 down", "node1: ip neigh flush dev eth0"},
+			Break:   []string{"other: ip link set eth0 down", "node1: ip neigh flush dev eth0 to 172.30.0.77", "node1: ping -qc1 -W2 172.30.0.254"},
 			Command: knockAll("AF_INET", offLink), Src: client, Dst: offLink,
 			Want: Want{Code: "neighbor-failed", Direction: model.Forward,
 				Says:  []string{`^nobody answers for the gateway 172\.30\.0\.77 `, `one of the 2 next hops`, `others go (on )?by 172\.30\.0\.254`},

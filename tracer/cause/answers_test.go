@@ -204,10 +204,10 @@ func TestFieldsOf(t *testing.T) {
 		`-A cali-pi-x -s 10.0.0.0/8 -p tcp -m comment --comment "a b" -m multiport --dports 80,90:99 -j MARK --set-xmark 0x10000/0x10000`: {proto: "tcp", src: prefix("10.0.0.0/8"), dports: [][2]uint16{{80, 80}, {90, 99}}, target: "MARK"},
 		"-A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT":                                                                 {local: true, target: "CNI-HOSTPORT-DNAT"},
 		"-A PREROUTING ! -s 10.0.0.0/8 -j X":                                             {more: true, target: "X"},
-		"-A C -m set --match-set cali40s:a src -p udp -m udp --dport 53 -j RETURN":       {proto: "udp", sets: []string{"cali40s:a"}, dports: [][2]uint16{{53, 53}}, target: "RETURN"},
+		"-A C -m set --match-set cali40s:a src -p udp -m udp --dport 53 -j RETURN":       {proto: "udp", sets: []askedSet{{"cali40s:a", "src"}}, dports: [][2]uint16{{53, 53}}, target: "RETURN"},
 		"-A C -p tcp -m tcp --sport 80 -j ACCEPT":                                        {proto: "tcp", more: true, target: "ACCEPT"},
 		"ip daddr 10.96.0.1 tcp dport { 80, 443-445 } counter packets 1 bytes 2 jump c2": {proto: "tcp", dst: prefix("10.96.0.1/32"), dports: [][2]uint16{{80, 80}, {443, 445}}, target: "c2"},
-		"meta l4proto udp ip saddr @s udp dport 53 accept":                               {proto: "udp", sets: []string{"@s"}, dports: [][2]uint16{{53, 53}}, target: "accept"},
+		"meta l4proto udp ip saddr @s udp dport 53 accept":                               {proto: "udp", sets: []askedSet{{name: "@s"}}, dports: [][2]uint16{{53, 53}}, target: "accept"},
 		"tcp sport 80 drop":           {more: true, target: "drop"},
 		"ip daddr != 10.0.0.0/8 drop": {more: true, target: "drop"},
 	} {

@@ -17,11 +17,19 @@ type fields struct {
 	proto    string // "": any
 	src, dst []netip.Prefix
 	dports   [][2]uint16
-	sets     []string // ipsets and nft sets that it asks about addresses or ports
-	local    bool     // that the destination is an address of the node
-	more     bool     // it asks for more than is read here, or for the contrary
-	target   string   // the chain or target that it jumps to
+	sets     []askedSet
+	local    bool   // that the destination is an address of the node
+	more     bool   // it asks for more than is read here, or for the contrary
+	target   string // the chain or target that it jumps to
 }
+
+// askedSet is an ipset or nft set that a rule asks about addresses or ports.
+type askedSet struct {
+	name string
+	of   string // what of the packet: "src", "dst", "dst,dst" with the port; "": not an ipset
+}
+
+func (s askedSet) String() string { return s.name }
 
 // fieldsOf reads a rule as iptables-save or nft prints it.
 func fieldsOf(text string) fields {
@@ -52,7 +60,7 @@ func savedFields(words []string) (f fields) {
 			f.ports(strings.ReplaceAll(value, ":", "-"))
 			i++
 		case "--match-set":
-			f.sets = append(f.sets, value)
+			f.sets = append(f.sets, askedSet{value, strings.Join(words[min(i+2, len(words)):min(i+3, len(words))], "")})
 			i += 2
 		case "--dst-type":
 			f.local, f.more = value == "LOCAL", f.more || value != "LOCAL"
@@ -128,7 +136,7 @@ func nftValue(words []string) (values []string, n int) {
 
 func (f *fields) prefix(source bool, value string) {
 	if strings.HasPrefix(value, "@") {
-		f.sets = append(f.sets, value)
+		f.sets = append(f.sets, askedSet{name: value})
 		return
 	}
 	p, err := netip.ParsePrefix(value)

@@ -8,14 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/ruleset/ipset"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/packet"
 )
 
-// setEntry is an element of the sets that kube-proxy's ipvs mode writes: of hash:ip,port
-// with one address, of hash:ip,port,ip with two, of bitmap:port with none.
+// setEntry is an element of the sets that kube-proxy's ipvs mode and policies write: of
+// hash:ip,port with one address, of hash:ip,port,ip with two, of bitmap:port with none, of
+// hash:ip and hash:net without a protocol.
 type setEntry struct {
 	addr, second netip.Addr
 	proto        string
@@ -25,9 +27,12 @@ type setEntry struct {
 // String is the element as `ipset test` wants it: "10.96.0.20,tcp:80".
 func (e setEntry) String() string {
 	var parts []string
-	if e.addr.IsValid() {
+	switch {
+	case e.addr.IsValid() && e.proto == "":
+		parts = append(parts, e.addr.String())
+	case e.addr.IsValid():
 		parts = append(parts, e.addr.String(), fmt.Sprintf("%s:%d", e.proto, e.port))
-	} else {
+	default:
 		parts = append(parts, fmt.Sprint(e.port))
 	}
 	if e.second.IsValid() {
@@ -81,7 +86,7 @@ func inSet(name string, e setEntry) (found setHolding, err error) {
 	if err != nil {
 		return setMissing, err
 	}
-	if dims := strings.Join(set.Dimensions(), ","); dims != e.dimensions() {
+	if dims := strings.Join(set.Dimensions(), ","); !slices.Contains(e.dimensions(), dims) {
 		return setMissing, fmt.Errorf("ipset %s is of type %s, which does not hold %s", name, set.Type, e)
 	}
 	answer, err := sets.Contains(name, ipset.Element{Type: set.Type, IP: e.addr, Second: e.second, Port: e.port, Proto: protocols[e.proto]})
@@ -97,12 +102,14 @@ func inSet(name string, e setEntry) (found setHolding, err error) {
 }
 
 // dimensions are those of the sets that hold such elements.
-func (e setEntry) dimensions() string {
+func (e setEntry) dimensions() []string {
 	switch {
 	case !e.addr.IsValid():
-		return "port"
-	case !e.second.IsValid():
-		return "ip,port"
+		return []string{"port"}
+	case e.second.IsValid():
+		return []string{"ip,port,ip"}
+	case e.proto == "":
+		return []string{"ip", "net"}
 	}
-	return "ip,port,ip"
+	return []string{"ip,port"}
 }

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
@@ -25,7 +26,7 @@ func policyDenied(q *inquiry) *claim {
 	}
 	c := ofKind(policyFix, meaning.PolicyDeny, meaning.TierEnd, meaning.NoProfile, meaning.AdminDown)(q)
 	if c != nil && m.Kind == meaning.TierEnd && !q.isReply() {
-		q.tellNearMiss(c)
+		q.tellNearMiss(c, m)
 	}
 	return c
 }
@@ -36,11 +37,14 @@ type nearMiss struct {
 	rank int // of several the lowest is told
 	says string
 	fix  string
+	// without is the set that lacks the packet, and all else of the rule takes it.
+	without *askedSet
+	lacks   setEntry
 }
 
 // tellNearMiss adds what the policies that were asked do allow, where that is the packet
 // but for one thing.
-func (q *inquiry) tellNearMiss(c *claim) {
+func (q *inquiry) tellNearMiss(c *claim, m meaning.Meaning) {
 	var best *nearMiss
 	for _, r := range q.allowing() {
 		if n := q.missed(r); n != nil && (best == nil || n.rank < best.rank) {
@@ -51,11 +55,37 @@ func (q *inquiry) tellNearMiss(c *claim) {
 		return
 	}
 	rule := namedRule(ruleOf(best.rule))
-	c.summary += fmt.Sprintf("; %s%s allows %s", rule, policyIn(best.rule.Text), best.says)
+	switch {
+	case best.without != nil: // that the policy itself does not allow it is not known
+		c.summary = fmt.Sprintf("%s do not let it pass, since %s is not in the set %s: %s%s allows %s; so it came to the %s", rulesOf(m), best.lacks, best.without, rule, policyIn(best.rule.Text), best.says, m.What)
+		c.evidence = append(c.evidence, fmt.Sprintf("ipset %s does not hold %s", best.without, best.lacks))
+		c.missing = append(c.missing, "whether the set is as the policy wants it: the policy does not choose that pod, or who writes the set is behind")
+	default:
+		c.summary += fmt.Sprintf("; %s%s allows %s", rule, policyIn(best.rule.Text), best.says)
+	}
 	c.evidence = append(c.evidence, rule+": "+best.rule.Text)
 	c.missing = append(c.missing, "that the rules stood so when it died: those that allow were read right after that")
 	c.fix = slices.DeleteFunc(c.fix, func(fix string) bool { return strings.HasPrefix(fix, "if it should pass already: compare the labels") })
 	c.fix = append([]string{best.fix}, c.fix...)
+}
+
+// rulesOf words whose rules they are that a tier's end speaks for: "the rules of
+// Kubernetes NetworkPolicy prod/allow-web (pod prod/db, by kube-router)".
+func rulesOf(m meaning.Meaning) string {
+	whose, by := "the rules of the policies that apply", []string{}
+	if len(m.Policies) > 0 {
+		whose = "the rules of " + strings.Join(m.Policies, ", ")
+	}
+	if m.Endpoint != "" {
+		by = append(by, "pod "+m.Endpoint)
+	}
+	if m.Owner != "" && !strings.Contains(whose, string(m.Owner)) {
+		by = append(by, "by "+string(m.Owner))
+	}
+	if len(by) == 0 {
+		return whose
+	}
+	return whose + " (" + strings.Join(by, ", ") + ")"
 }
 
 // policyIn is a policy's name in a rule's comment, in brackets.
@@ -113,7 +143,7 @@ func (q *inquiry) allowing() (all []meaning.Rule) {
 
 // isPolicyChain tells the chain of a policy's rules: into a pod, or out of one.
 func isPolicyChain(name string) bool {
-	return strings.Contains(name, "cali-pi-") || strings.Contains(name, "cali-po-")
+	return strings.Contains(name, "cali-pi-") || strings.Contains(name, "cali-po-") || strings.HasPrefix(name, "KUBE-NWPLCY-")
 }
 
 // missed tells what of the packet a rule does not take, if that is one thing.
@@ -127,7 +157,16 @@ func (q *inquiry) missed(r meaning.Rule) *nearMiss {
 	proto, port := f.takesProto(q.p.Proto), f.takesPort(e.DstPort)
 	src, dst := f.takesSource(e.Src), f.takesDestination(e.Dst)
 	n := &nearMiss{rule: r}
+	without, lacks, unread := q.notIn(f.sets, e)
 	switch {
+	case without != nil:
+		if !proto || !port || !src || !dst {
+			return nil // two things are other than it wants
+		}
+		n.without, n.lacks = without, lacks
+		n.says = q.service() + " " + map[bool]string{true: "from", false: "to"}[without.of == "src"] + " what that holds"
+		n.fix = fmt.Sprintf("see what the set holds, and what the policy chooses: ipset list %s; kubectl get pod -A -o wide --show-labels; if the policy chooses %s, the set is behind: see the log of who writes it (%s), and have its pod of this node made anew", without, lacks.addr, orElse(string(meaning.OwnerOf(r)), "the policy's agent"))
+		return n
 	case proto && !port && src && dst && translated && q.p.DstPort != e.DstPort && f.takesPort(q.p.DstPort):
 		n.rank = 1
 		n.says = fmt.Sprintf("%s port %d, the service's port, which was asked for (%s): policies are asked after the translation, when the port is the pod's, %d", q.p.Proto, q.p.DstPort, asked, e.DstPort)
@@ -155,11 +194,35 @@ func (q *inquiry) missed(r meaning.Rule) *nearMiss {
 	default:
 		return nil
 	}
-	if len(f.sets) > 0 {
+	if len(unread) > 0 {
 		n.rank += 10
-		n.says += fmt.Sprintf("; it asks the set %s, too", strings.Join(f.sets, ", "))
+		n.says += fmt.Sprintf("; it asks the set %s, too", strings.Join(unread, ", "))
 	}
 	return n
+}
+
+// notIn looks whether the sets that a rule asks hold what they are asked about: the first
+// that does not, with what it lacks; unread are those that cannot be asked.
+func (q *inquiry) notIn(sets []askedSet, e model.Endpoints) (without *askedSet, lacks setEntry, unread []string) {
+	entries := map[string]setEntry{
+		"src":     {addr: e.Src},
+		"dst":     {addr: e.Dst},
+		"dst,dst": {addr: e.Dst, proto: q.p.Proto, port: e.DstPort},
+	}
+	for i := range sets {
+		entry, can := entries[sets[i].of]
+		if !can {
+			unread = append(unread, sets[i].name)
+			continue
+		}
+		switch h, err := q.state.InSet(q.d.Netns, sets[i].name, entry); {
+		case err != nil || h == setMissing:
+			unread = append(unread, sets[i].name)
+		case h == setWithout && without == nil:
+			without, lacks = &sets[i], entry
+		}
+	}
+	return without, lacks, unread
 }
 
 func prefixWords(all []netip.Prefix) string {
