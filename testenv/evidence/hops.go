@@ -15,8 +15,8 @@ import (
 )
 
 var hopStatements = []statement{
-	{regexp.MustCompile(`^ip route get (\S+)((?: (?:from|iif|mark) \S+)*): via (\S+) dev (\S+)( cache <redirected>)?$`), isUsed},
-	{regexp.MustCompile(`^ip route get (\S+)((?: (?:from|iif|mark) \S+)*): mtu (\d+)$`), hasLearned},
+	{regexp.MustCompile(`^ip route get (\S+)((?: (?:from|iif|mark|ipproto|sport|dport) \S+)*): via (\S+) dev (\S+)( cache <redirected>)?$`), isUsed},
+	{regexp.MustCompile(`^ip route get (\S+)((?: (?:from|iif|mark|ipproto|sport|dport) \S+)*): mtu (\d+)$`), hasLearned},
 	{regexp.MustCompile(`\bnhid (\d+) via (\S+) dev (\S+)`), isObject},
 	{regexp.MustCompile(`^packet #(\d+) from (\S+) came in by (\S+)$`), cameFromBy},
 	{regexp.MustCompile(`^no rule of this node rewrites (IPv4|IPv6) sources \(MASQUERADE, SNAT\)$`), rewritesNone},

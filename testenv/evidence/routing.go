@@ -184,7 +184,7 @@ func questions(p *model.Packet, in *netns.Namespace) (all [][]string) {
 		here = true
 		for _, dst := range dsts {
 			if h.Stage == model.StageReceive {
-				all = append(all, []string{"ip", "route", "get", dst, "from", p.Src.String(), "iif", h.Interface, "mark", fmt.Sprint(h.Mark)})
+				all = append(all, append([]string{"ip", "route", "get", dst, "from", p.Src.String(), "iif", h.Interface, "mark", fmt.Sprint(h.Mark)}, ports(p)...))
 			}
 		}
 	}
@@ -192,6 +192,14 @@ func questions(p *model.Packet, in *netns.Namespace) (all [][]string) {
 		all = append(all, []string{"ip", "route", "get", p.Dst.String(), "from", p.Src.String()})
 	}
 	return all
+}
+
+// ports are what a policy rule may ask of a packet besides.
+func ports(p *model.Packet) []string {
+	if p.Proto != "tcp" && p.Proto != "udp" {
+		return nil
+	}
+	return []string{"ipproto", p.Proto, "sport", fmt.Sprint(p.SrcPort), "dport", fmt.Sprint(p.DstPort)}
 }
 
 func hadMark(c *Court, m []string, f model.Finding) string {

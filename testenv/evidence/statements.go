@@ -251,7 +251,7 @@ func isRoute(c *Court, m []string, _ model.Finding) string {
 }
 
 func noRoute(c *Court, m []string, _ model.Finding) string {
-	dst := strings.TrimSuffix(m[1]+m[2], ",")
+	dst := strings.TrimSuffix(strings.Join(m[1:], ""), ",")
 	if says := c.run(c.node, "ip", "route", "get", dst); says != "" && !strings.Contains(says, "unreachable") {
 		return "ip route get says " + strings.TrimSpace(says)
 	}

@@ -134,7 +134,7 @@ func (c cast) variables() []string {
 // All lists all cases by name.
 func All() []Case {
 	all := slices.Concat(routingCases(), linkCases(), natCases(), ruleCases(), programCases(),
-		moreLinkCases(), moreRoutingCases(), moreNATCases(), moreFilterCases(), tunnelCases(), ipvsCases(), ipsecCases(), nexthopCases(), answerCases(), nearCases(), goodOrderCases())
+		moreLinkCases(), moreRoutingCases(), moreNATCases(), moreFilterCases(), tunnelCases(), ipvsCases(), ipsecCases(), nexthopCases(), answerCases(), nearCases(), goodOrderCases(), remoteCases())
 	slices.SortFunc(all, func(a, b Case) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }

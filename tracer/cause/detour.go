@@ -165,14 +165,18 @@ func (q *inquiry) tellDetour(c *claim, at *model.Hop) bool {
 	return true
 }
 
-// tellMain adds what main would say to a look-up that another table answered.
-func (q *inquiry) tellMain(c *claim, w way, a routing.Answer) {
+// tellMain adds what main would say to a look-up that another table answered; true if
+// that is a way.
+func (q *inquiry) tellMain(c *claim, w way, a routing.Answer) bool {
 	if a.Table == unix.RT_TABLE_MAIN || a.Table == unix.RT_TABLE_LOCAL {
-		return
+		return false
 	}
-	if m, ok := w.fib.InTable(w.asked, unix.RT_TABLE_MAIN); ok && m.Error == 0 {
-		c.evidence = append(c.evidence, "table main would lead to: "+w.routeText(*m.Route))
+	m, ok := w.fib.InTable(w.asked, unix.RT_TABLE_MAIN)
+	if !ok || m.Error != 0 {
+		return false
 	}
+	c.evidence = append(c.evidence, "table main would lead to: "+w.routeText(*m.Route))
+	return true
 }
 
 // sentOut is where the packet was handed to an interface that leads off the node or

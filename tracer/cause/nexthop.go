@@ -407,23 +407,36 @@ func (q *inquiry) tellSeveral(c *claim) {
 	}
 }
 
-// learnedSize words what a way allows that the node has learned to be narrow: it was told
+// sizeOfRoute words what a way allows that is narrower than the link it leads by: the
+// route has an MTU of its own (RTAX_MTU), or the node has learned one: it was told
 // so by ICMP, and keeps that for the destination alone (ip_rt_update_pmtu,
 // net/ipv4/route.c). What is forwarded is held against it where ip_forward_use_pmtu is 1,
 // or the table's route has the MTU.
-func (q *inquiry) learnedSize(c *claim, unknown string) string {
+func (q *inquiry) sizeOfRoute(c *claim, by *node.Link, unknown string) string {
 	w := q.wayOf(q.d.Netns)
 	used := q.used(w)
 	if used == nil || used.MTU == 0 || q.p.Length <= uint32(used.MTU) {
 		return unknown
 	}
 	c.evidence = append(c.evidence, fmt.Sprintf("%s: mtu %d", w.getCommand(), used.MTU))
-	if used.Expires == 0 {
-		return fmt.Sprintf("%d bytes, the MTU of the route to %s", used.MTU, w.asked.Dst)
+	if by != nil {
+		c.evidence = append(c.evidence, "ip link: "+linkWords(by))
 	}
 	flag := ""
 	if w.asked.Dst.Is6() {
 		flag = " -6"
+	}
+	if a, sure := w.sure(); used.Expires == 0 && sure && a.Route != nil {
+		table := ""
+		if a.Route.Table != unix.RT_TABLE_MAIN {
+			table = " table " + tableName(uint32(a.Route.Table))
+		}
+		c.fix = append(c.fix, fmt.Sprintf("see the route, and who gives it that MTU: ip%s route show %s%s", flag, a.Route.Dst, table),
+			"the senders' interfaces and their routes must not have more: make new pods after it, those that run keep their MTU",
+			"let ICMP \"fragmentation needed\" through to the sender, so that it learns the size by itself")
+	}
+	if used.Expires == 0 {
+		return fmt.Sprintf("%d bytes, the MTU of the route to %s", used.MTU, w.asked.Dst)
 	}
 	if use, ok := q.sysctl(q.d.Netns, "ipv4/ip_forward_use_pmtu"); ok && use != 0 && flag == "" {
 		c.evidence = append(c.evidence, fmt.Sprintf("net.ipv4.ip_forward_use_pmtu = %d", use))

@@ -116,7 +116,15 @@ func (q *inquiry) refusedByRoute(c *claim, w way, a routing.Answer) {
 	words := q.routeWords(q.d.Netns, r)
 	c.summary = fmt.Sprintf("%s has no route of its own to %s, so that %q eats the packet", q.place(), dst, words)
 	c.evidence = append(c.evidence, "the way to it: "+w.words())
-	q.tellMain(c, w, a)
+	if q.tellMain(c, w, a) && a.Rule != nil {
+		c.subject = fmt.Sprintf("policy rule %d %s", a.Rule.Priority, words)
+		c.summary = fmt.Sprintf("%s of %s looks up table %s for packets to %s, where %q eats them; table main has a way", ruleWords(a.Rule), q.place(), tableName(a.Table), dst, words)
+		q.tellRuleChange(c)
+		family := familyFlag(a.Rule)
+		c.fix = []string{fmt.Sprintf("see the rule and its table: ip%s rule show pref %d; ip%s route show table %s", family, a.Rule.Priority, family, tableName(a.Table)),
+			"find who wrote them (a VPN, a firewall, network scripts): have it leave this flow out, or give the table a route for it", w.getCommand() + "   # says the same"}
+		return
+	}
 	q.tellLostRoute(c, dst)
 	if q.refusedOutsider(c, dst, r, words) {
 		return
@@ -271,7 +279,18 @@ func (w way) getCommand() string {
 	if w.asked.Mark.Known && w.asked.Mark.Value != 0 {
 		says += fmt.Sprintf(" mark %#x", w.asked.Mark.Value)
 	}
+	if w.asked.Proto.Known && slices.ContainsFunc(w.fib.Rules, asksPorts) {
+		says += " ipproto " + protocolName(w.asked.Proto.Value)
+		if w.asked.SrcPort != 0 || w.asked.DstPort != 0 {
+			says += fmt.Sprintf(" sport %d dport %d", w.asked.SrcPort, w.asked.DstPort)
+		}
+	}
 	return says
+}
+
+// asksPorts tells a rule that not every packet between two addresses is the same to.
+func asksPorts(r node.PolicyRule) bool {
+	return r.Proto != 0 || r.SrcPorts != [2]uint16{} || r.DstPorts != [2]uint16{}
 }
 
 // tellLostRoute says who took the route to an address away, if that was while it

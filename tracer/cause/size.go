@@ -26,13 +26,14 @@ func tooBig(q *inquiry) *claim {
 	if c := q.tooBigOnceInside(out); c != nil {
 		return c
 	}
+	by := out
 	if out != nil && q.p.Length <= uint32(out.MTU) {
 		out = nil // not the link, then: the route has an MTU of its own, say
 	}
 	c := &claim{certain: told, evidence: []string{q.died()}}
 	limit := "what the way allows"
 	if out == nil {
-		limit = q.learnedSize(c, limit)
+		limit = q.sizeOfRoute(c, by, limit)
 	}
 	if out != nil {
 		limit = fmt.Sprintf("%d bytes, the MTU of %s", out.MTU, out.Name)
@@ -128,7 +129,9 @@ func (q *inquiry) outLink() *node.Link {
 // widths compares the sender's MTU with that of the way.
 func (q *inquiry) widths(c *claim, out *node.Link) {
 	if out == nil {
-		c.fix = append(c.fix, "see the MTUs along the way: ip link; tracepath -n "+endsAt(q.p).Dst.String())
+		if len(c.fix) == 0 {
+			c.fix = []string{"see the MTUs along the way: ip link; tracepath -n " + endsAt(q.p).Dst.String()}
+		}
 		return
 	}
 	if pod, ok := q.podOf(q.p.Src); ok {

@@ -38,6 +38,7 @@ var causes = []cause{
 	{"no-listener", tproxyUnheard},
 	{"rule-drop", strangersRule},
 	{"rule-drop", overLimit},
+	{"rule-drop", reversePathRule},
 	{"rule-drop", hookPolicy},
 	{"rule-drop", anyRule},
 	// the kernel gave its reason

@@ -202,8 +202,8 @@ func selectors(r *node.PolicyRule) (words []string) {
 		add(true, "uidrange %d-%d", r.UIDs[0], r.UIDs[1])
 	}
 	add(r.Proto != 0, "ipproto %s", protocolName(r.Proto))
-	add(r.SrcPorts != [2]uint16{}, "sport %s", portWords(r.SrcPorts))
-	add(r.DstPorts != [2]uint16{}, "dport %s", portWords(r.DstPorts))
+	add(r.SrcPorts != [2]uint16{}, "sport %s", portWords(r.SrcPorts)+portMask(r.SrcMask))
+	add(r.DstPorts != [2]uint16{}, "dport %s", portWords(r.DstPorts)+portMask(r.DstMask))
 	return words
 }
 
@@ -212,6 +212,14 @@ func hostOrPrefix(p netip.Prefix) string {
 		return p.Addr().String()
 	}
 	return p.String()
+}
+
+// portMask is the part of a port that a rule asks for: "/0xff00"; "" is all of it.
+func portMask(mask uint16) string {
+	if mask == 0 || mask == 1<<16-1 {
+		return ""
+	}
+	return fmt.Sprintf("/%#x", mask)
 }
 
 func portWords(r [2]uint16) string {

@@ -52,6 +52,7 @@ type PolicyRule struct {
 	TOS                  uint8        // 0: any
 	Proto                uint8        // 0: any
 	SrcPorts, DstPorts   [2]uint16    // from, to; both 0: any
+	SrcMask, DstMask     uint16       // 0: a range; else those bits of the port are asked, as SrcPorts[0] has them
 	UIDs                 *[2]uint32   // from, to; nil: any
 	L3MDev               bool         // applies to interfaces of a VRF, whose table it looks up
 	SuppressPrefixLength int          // a route that short is not taken; -1: any is
@@ -103,8 +104,10 @@ var errShort = errors.New("the kernel's answer is too short")
 
 // Attributes of rules that x/sys lacks (linux/fib_rules.h, 6.16).
 const (
-	fraDSCP     = 25
-	fraDSCPMask = 30
+	fraDSCP      = 25
+	fraSportMask = 28 // with each rule that asks for a port, from 6.15: all bits of one port, none of a range
+	fraDportMask = 29
+	fraDSCPMask  = 30
 
 	wholeDSCP = 0x3f // mask of all its bits
 )
@@ -182,6 +185,10 @@ func (r *PolicyRule) take(kind uint16, value []byte, srcBits, dstBits uint8) err
 		r.SrcPorts, ok = portsOf(value)
 	case unix.FRA_DPORT_RANGE:
 		r.DstPorts, ok = portsOf(value)
+	case fraSportMask:
+		ok = number16(value, &r.SrcMask)
+	case fraDportMask:
+		ok = number16(value, &r.DstMask)
 	case unix.FRA_PROTOCOL, unix.FRA_FLOW, unix.FRA_PAD:
 		ok = true
 	default:
@@ -198,6 +205,14 @@ func number32(value []byte, to *uint32) bool {
 		return false
 	}
 	*to = binary.NativeEndian.Uint32(value)
+	return true
+}
+
+func number16(value []byte, to *uint16) bool {
+	if len(value) < 2 {
+		return false
+	}
+	*to = binary.NativeEndian.Uint16(value)
 	return true
 }
 

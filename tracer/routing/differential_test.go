@@ -81,7 +81,7 @@ func (w *world) rules() (lines []string, tables []int) {
 		}
 		selectors := []string{
 			"from " + pick(w.r, w.srcNets), "to " + pick(w.r, w.nets[1:]).String(), "iif " + pick(w.r, append(w.links, "lo", "gone0")),
-			fmt.Sprintf("fwmark %#x", 1+w.r.IntN(3)), "fwmark 0x10/0x30", "fwmark 0/0x1", "ipproto tcp dport 80-90", "ipproto udp", "sport 5000-6000",
+			fmt.Sprintf("fwmark %#x", 1+w.r.IntN(3)), "fwmark 0x10/0x30", "fwmark 0/0x1", "ipproto tcp dport 80-90", "ipproto tcp dport 80", "dport 53", "ipproto udp", "sport 5000-6000",
 			"uidrange 0-10", "uidrange 1000-2000", "oif " + pick(w.r, w.links), "tos 0x10",
 		}
 		for range 1 + w.r.IntN(2) - w.r.IntN(8)/7 {

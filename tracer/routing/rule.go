@@ -134,8 +134,19 @@ func matchPorts(l *lookup, r *node.PolicyRule) (answer, string) {
 	if !l.q.Proto.Known {
 		return maybe, "it asks for protocol or ports, and the packet's are not known"
 	}
-	within := func(r [2]uint16, port uint16) bool { return r == [2]uint16{} || port >= r[0] && port <= r[1] }
-	return of((r.Proto == 0 || r.Proto == l.q.Proto.Value) && within(r.SrcPorts, l.q.SrcPort) && within(r.DstPorts, l.q.DstPort)), ""
+	return of((r.Proto == 0 || r.Proto == l.q.Proto.Value) && portWithin(r.SrcPorts, r.SrcMask, l.q.SrcPort) && portWithin(r.DstPorts, r.DstMask, l.q.DstPort)), ""
+}
+
+// portWithin: a port is within a range, or has the bits that a mask leaves
+// (fib_rule_port_match, include/net/fib_rules.h, 6.15).
+func portWithin(ports [2]uint16, mask, port uint16) bool {
+	switch {
+	case ports == [2]uint16{}:
+		return true
+	case mask != 0:
+		return (port^ports[0])&mask == 0
+	}
+	return port >= ports[0] && port <= ports[1]
 }
 
 func matchUID(l *lookup, r *node.PolicyRule) (answer, string) {
