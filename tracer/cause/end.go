@@ -46,14 +46,22 @@ func noListener(q *inquiry) *claim {
 		q.tellListeners(c, e, place)
 		return c
 	}
+	where := "in the pod (kubectl exec, or nsenter -t PID -n)"
+	if q.d.Netns == q.state.Node() {
+		where = "on this node"
+	}
 	c.fix = []string{
-		fmt.Sprintf("see what listens there: ss -ln%s in the pod (kubectl exec, or nsenter -t PID -n)", q.p.Proto[:1]),
+		fmt.Sprintf("see what listens there: ss -ln%s %s", q.p.Proto[:1], where),
 		fmt.Sprintf(loopbackFix+" is not reached from outside: let it listen on 0.0.0.0 or %s", e.Dst),
 		"if the pod has just started: see its readiness; if a service leads there: compare its targetPort with the container's port",
 	}
 	q.tellListeners(c, e, place)
-	if t != nil {
+	switch {
+	case t != nil:
 		q.tellCandidates(c, t)
+		q.tellServiceOnLink(c, t.asked.Addr())
+	case q.d.Netns == q.state.Node():
+		q.tellPortElsewhere(c, e)
 	}
 	return c
 }

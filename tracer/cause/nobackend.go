@@ -45,6 +45,7 @@ func emptyService(q *inquiry) *claim {
 		}
 		c.evidence = slices.Insert(c.evidence, 1, led...)
 	}
+	q.tellServiceOnLink(c, e.Dst)
 	return c
 }
 

@@ -129,6 +129,40 @@ func fromOutside(q *inquiry, u *unheard) bool {
 	return true
 }
 
+// tellServiceOnLink adds to a claim about what was asked of a service that its cluster IP
+// is of a network that the node is on: a host there may be meant, and the rules take what
+// is for it. A load balancer's address is meant to be of one.
+func (q *inquiry) tellServiceOnLink(c *claim, asked netip.Addr) {
+	self := q.state.Node()
+	out := q.linkOfNetwork(asked)
+	if out == nil || !slices.ContainsFunc(q.offersOf(self, asked), func(o offer) bool { return o.cluster }) {
+		return
+	}
+	c.summary += fmt.Sprintf("; %s is a cluster IP, and of the network of this node's %s, too: the two address ranges overlap, and if a host there was meant, the service's rules took what was for it", asked, out.Name)
+	c.evidence = append(c.evidence, "the way to it without those rules: "+q.wayFor(self, asked).words())
+	if e, known := q.neighbor(self, out.Index, asked); known {
+		c.evidence = append(c.evidence, fmt.Sprintf("ip neigh: %s dev %s %s", asked, out.Name, stateWords(e.State)))
+	}
+	c.missing = append(c.missing, fmt.Sprintf("whether the service or a host of %s was meant", out.Name))
+	c.fix = append(c.fix, fmt.Sprintf("if a host was meant: see whether there is one (arping -I %s %s), and give services a range that no network has which is talked to (--service-cluster-ip-range, a new ServiceCIDR); until then keep such addresses from services", out.Name, asked))
+}
+
+// linkOfNetwork is the interface of the node on whose own network an address is; nil: on
+// none that leads off the node.
+func (q *inquiry) linkOfNetwork(addr netip.Addr) *node.Link {
+	self := q.state.Node()
+	w := q.wayFor(self, addr)
+	a, sure := w.sure()
+	if !sure || a.Route == nil || a.Error != 0 || a.Route.Gateway.IsValid() || len(a.Hops) != 1 {
+		return nil
+	}
+	out := q.link(self, a.Hops[0].LinkIndex)
+	if out == nil || out.Kind == "veth" && out.PeerNetns != 0 && q.isMember(out.PeerNetns) || tunnelKindOf(out) != nil || !q.onLink(out.Index, addr) {
+		return nil
+	}
+	return out
+}
+
 // widerRoute: the route that leads to an interface is wider than what is behind it, a
 // default route by a pod's veth, say, and comes before one that would lead elsewhere.
 func widerRoute(q *inquiry, u *unheard) bool {
