@@ -7,6 +7,7 @@ package evidence
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,6 +26,9 @@ var nearStatements = []statement{
 	{regexp.MustCompile(`^the way from (\S+) to (\S+): rule \d+ .*\bdev (\S+)`), leadsFrom},
 	// ss
 	{regexp.MustCompile(`^ss -ln([tu]): (\S+:\d+) at (.+?)(?:, of (\S+) \(pid (\d+)\))?$`), socketAt},
+	{regexp.MustCompile(`^ip -d link: (\S+) is a tun device`), isTun},
+	{regexp.MustCompile(`^(\S+) is held open by (\S+) \(pid (\d+)\)$`), opensTun},
+	{regexp.MustCompile(`^/proc/(\d+)/status: State: ([A-Za-z])`), doesNow},
 	{regexp.MustCompile(`^ss -nt: (\S+) to (\S+) at (.+), of (\S+) \(pid (\d+)\)$`), connectedAt},
 	{regexp.MustCompile(`^ss -ln([tu]): none on port (\d+) at (.+?)(?:, but on (.+))?$`), noSocketAt},
 }
@@ -158,4 +162,34 @@ func connectedAt(c *Court, m []string, _ model.Finding) string {
 		}
 	}
 	return "ss shows no such connection"
+}
+
+func isTun(c *Court, m []string, _ model.Finding) string {
+	if !c.anywhere(func(out string) bool { return strings.Contains(out, "tun type tun") }, "ip", "-d", "link", "show", "dev", m[1]) {
+		return "ip -d link says nowhere that it is a tun"
+	}
+	return ""
+}
+
+func opensTun(_ *Court, m []string, _ model.Finding) string {
+	files, _ := filepath.Glob("/proc/" + m[3] + "/fdinfo/*")
+	for _, f := range files {
+		if raw, err := os.ReadFile(f); err == nil && slices.Contains(strings.Fields(string(raw)), m[1]) {
+			return whoseIs(m[2], m[3])
+		}
+	}
+	return "no open file of that process is that device's"
+}
+
+func doesNow(_ *Court, m []string, _ model.Finding) string {
+	raw, err := os.ReadFile("/proc/" + m[1] + "/status")
+	if err != nil {
+		return err.Error()
+	}
+	now := regexp.MustCompile(`State:\s+([A-Za-z])`).FindStringSubmatch(string(raw))
+	asleep := func(s string) bool { return strings.Contains("SRD", s) } // it runs: of these it is now the one, now the other
+	if now == nil || now[1] != m[2] && !(asleep(now[1]) && asleep(m[2])) {
+		return "it is " + fmt.Sprint(now)
+	}
+	return ""
 }

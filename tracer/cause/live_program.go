@@ -24,6 +24,9 @@ type programState interface {
 	Programs(netns uint32, ifindex int) ([]program.Program, error)
 	// SocketPrograms lists the cgroup programs over a packet's socket.
 	SocketPrograms(netns uint32, s SocketAt) (SocketPrograms, error)
+	// TunOwners are the processes that hold a tun or tap device of a namespace open. It
+	// takes a look at the open files of all processes.
+	TunOwners(netns uint32, name string) []TunOwner
 	// Proc reads a file below /proc/net, such as sockstat.
 	Proc(netns uint32, name string) (string, error)
 }
@@ -46,6 +49,25 @@ type SocketPrograms struct {
 	// Programs are those on that cgroup and above it; without an owner those on the
 	// cgroups of all processes of the namespace.
 	Programs []program.Program
+}
+
+// TunOwner is a process behind a tun device, and what it does, as /proc/PID/status words
+// it: "T (stopped)".
+type TunOwner struct {
+	program.Holder
+	State string
+}
+
+// TunOwners implements State.
+func (l *Live) TunOwners(netns uint32, name string) []TunOwner {
+	all, _ := ask(l, "owners of tun "+name, netns, func() (all []TunOwner, err error) {
+		host := program.NewHost(l.ns.Proc())
+		for _, h := range host.TunOwners(netns, name) {
+			all = append(all, TunOwner{h, host.StateOf(h.PID)})
+		}
+		return all, nil
+	})
+	return all
 }
 
 // Proc implements State.

@@ -50,10 +50,11 @@ type recordedPlace struct {
 	Programs    map[int][]program.Program `json:",omitempty"` // by interface
 	OverSockets map[string]SocketPrograms `json:",omitempty"` // by side
 	// Connections and Stats are not recorded: made by hand.
-	Connections []node.Connection   `json:"-"`
-	Stats       node.ConntrackStats `json:"-"`
-	Balanced    madeBalancer        `json:"-"`
-	Sets        map[string][]string `json:"-"` // ipsets and their elements
+	Connections []node.Connection     `json:"-"`
+	Stats       node.ConntrackStats   `json:"-"`
+	Balanced    madeBalancer          `json:"-"`
+	Sets        map[string][]string   `json:"-"` // ipsets and their elements
+	TunOwners   map[string][]TunOwner `json:"-"` // by the device's name
 	// Learned are ways beside the tables, by destination.
 	Learned map[netip.Addr]node.UsedRoute `json:"-"`
 	UDP     []node.Socket                 `json:"-"`
@@ -193,6 +194,14 @@ func (r *recorded) Listeners(netns uint32, proto string) (all []node.Listener, e
 
 // madeOwner is the process that has every socket that somebody made with an inode.
 var madeOwner = program.Holder{PID: 812, Comm: "server"}
+
+// TunOwners implements State.
+func (r *recorded) TunOwners(netns uint32, name string) []TunOwner {
+	if p, err := r.place(netns); err == nil {
+		return p.TunOwners[name]
+	}
+	return nil
+}
 
 // SocketOwner implements State.
 func (r *recorded) SocketOwner(inode uint64) (program.Holder, bool) { return madeOwner, inode != 0 }

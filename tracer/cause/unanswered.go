@@ -45,6 +45,9 @@ func (q *inquiry) noAnswer(p *peer) *claim {
 	to := farWords(p)
 	if q.p.Outcome == model.Unknown {
 		last := q.p.Hops[len(q.p.Hops)-1]
+		if c := q.handedToProgram(&last, to); c != nil {
+			return c
+		}
 		return &claim{subject: place,
 			summary:  fmt.Sprintf("packets to %s were last seen at %s, and neither their end nor an answer was seen", to, at(last.Place, last.Interface)),
 			evidence: []string{fmt.Sprintf("the last that was seen of #%d: %s at %s", q.p.ID, last.Stage, at(last.Place, last.Interface))}, sum: sentWords,

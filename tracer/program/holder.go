@@ -43,6 +43,48 @@ func (h Host) SocketOwner(inode uint64) (owner Holder, ok bool) {
 	return owner, ok
 }
 
+// TunOwners are the processes of a network namespace that hold a tun or tap device of it
+// open, by its name (tun_chr_show_fdinfo, drivers/net/tun.c, 6.12); not more than
+// mostHolders.
+func (h Host) TunOwners(netns uint32, name string) (all []Holder) {
+	h.files(func(pid int, fd, target string) bool {
+		if !strings.HasSuffix(target, "/net/tun") || slices.ContainsFunc(all, func(have Holder) bool { return have.PID == pid }) {
+			return true
+		}
+		info, err := os.ReadFile(fmt.Sprintf("%s/%d/fdinfo/%s", h.proc, pid, fd))
+		if err == nil && opens(string(info), name) && h.inNamespace(pid, netns) {
+			all = append(all, Holder{pid, h.comm(pid)})
+		}
+		return len(all) < mostHolders
+	})
+	return all
+}
+
+// opens tells whether a file's fdinfo is that of a tun device of a name.
+func opens(fdinfo, name string) bool {
+	for line := range strings.Lines(fdinfo) {
+		if value, ok := strings.CutPrefix(line, "iff:"); ok {
+			return strings.TrimSpace(value) == name
+		}
+	}
+	return false
+}
+
+// StateOf is what a process does, as /proc/PID/status words it: "S (sleeping)"; "" if it
+// has ended.
+func (h Host) StateOf(pid int) string {
+	raw, err := os.ReadFile(fmt.Sprintf("%s/%d/status", h.proc, pid))
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(raw)) {
+		if value, ok := strings.CutPrefix(line, "State:"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
 // Whose fills in who holds programs, and, where nobody does, as what they are pinned.
 func (h Host) Whose(programs []Program) {
 	if !slices.ContainsFunc(programs, func(p Program) bool { return p.ID != 0 }) {
@@ -90,12 +132,16 @@ func (h Host) InNamespace(netns uint32) (all []int) {
 		if time.Now().After(until) {
 			return all
 		}
-		var st unix.Stat_t
-		if unix.Stat(fmt.Sprintf("%s/%d/ns/net", h.proc, pid), &st) == nil && uint32(st.Ino) == netns {
+		if h.inNamespace(pid, netns) {
 			all = append(all, pid)
 		}
 	}
 	return all
+}
+
+func (h Host) inNamespace(pid int, netns uint32) bool {
+	var st unix.Stat_t
+	return unix.Stat(fmt.Sprintf("%s/%d/ns/net", h.proc, pid), &st) == nil && uint32(st.Ino) == netns
 }
 
 func (h Host) processes() (all []int) {

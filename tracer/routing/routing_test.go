@@ -122,3 +122,24 @@ func TestFirstRulesOfIPv6Gone(t *testing.T) {
 		t.Errorf("without main's rule, with another: %+v", f.Lookup(q))
 	}
 }
+
+// From 6.15 a port that a rule asks for comes with a mask.
+func TestPortMask(t *testing.T) {
+	for _, c := range []struct {
+		ports      [2]uint16
+		mask, port uint16
+		want       bool
+	}{
+		{[2]uint16{}, 0, 80, true},
+		{[2]uint16{80, 80}, 0xffff, 80, true},
+		{[2]uint16{80, 80}, 0xffff, 81, false},
+		{[2]uint16{80, 90}, 0, 85, true},
+		{[2]uint16{80, 90}, 0, 91, false},
+		{[2]uint16{0x1f00, 0x1f00}, 0xff00, 0x1f90, true},
+		{[2]uint16{0x1f00, 0x1f00}, 0xff00, 0x2090, false},
+	} {
+		if got := portWithin(c.ports, c.mask, c.port); got != c.want {
+			t.Errorf("%v mask %#x, port %d: %v", c.ports, c.mask, c.port, got)
+		}
+	}
+}
