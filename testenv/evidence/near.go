@@ -29,6 +29,7 @@ var nearStatements = []statement{
 	{regexp.MustCompile(`^ip -d link: (\S+) is a tun device`), isTun},
 	{regexp.MustCompile(`^(\S+) is held open by (\S+) \(pid (\d+)\)$`), opensTun},
 	{regexp.MustCompile(`^/proc/(\d+)/status: State: ([A-Za-z])`), doesNow},
+	{regexp.MustCompile(`^ss -ant: (\d+) connections to (\S+) from (\S+), \d+ of them in TIME-WAIT$`), areConnected},
 	{regexp.MustCompile(`^ss -nt: (\S+) to (\S+) at (.+), of (\S+) \(pid (\d+)\)$`), connectedAt},
 	{regexp.MustCompile(`^ss -ln([tu]): none on port (\d+) at (.+?)(?:, but on (.+))?$`), noSocketAt},
 }
@@ -192,4 +193,19 @@ func doesNow(_ *Court, m []string, _ model.Finding) string {
 		return "it is " + fmt.Sprint(now)
 	}
 	return ""
+}
+
+func areConnected(c *Court, m []string, _ model.Finding) string {
+	for _, in := range c.places {
+		n := 0
+		for line := range strings.Lines(c.run(in, "ss", "-Hant", "dst", m[2])) {
+			if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[3], m[3]+":") && f[0] != "LISTEN" {
+				n++
+			}
+		}
+		if fmt.Sprint(n) == m[1] {
+			return ""
+		}
+	}
+	return "ss counts that many nowhere"
 }

@@ -18,7 +18,7 @@ import (
 
 var statements = []statement{
 	// sysctl
-	{regexp.MustCompile(`\bnet\.([\w./@-]+) = (-?\d+)`), isSysctl},
+	{regexp.MustCompile(`\bnet\.([\w./@-]+) = (-?\d+(?: \d+)*)`), isSysctl},
 	{regexp.MustCompile(`\bnet\.([\w./@-]+) does not exist`), noSysctl},
 	// ip link
 	{regexp.MustCompile(`(\S+) <([A-Z,_-]+)> mtu (\d+)(: it is up again)?`), isLink},
@@ -82,6 +82,7 @@ func isSysctl(c *Court, m []string, _ model.Finding) string {
 		if err != nil {
 			continue
 		}
+		v = strings.Join(strings.Fields(v), " ") // of several values `sysctl` and /proc part them with tabs
 		if v == m[2] || fits(v, m[2]) {
 			return ""
 		}

@@ -122,3 +122,36 @@ func lost(r *recorded) {
 		return r.Dst == netip.PrefixFrom(podA, 32) && r.Type == unix.RTN_UNICAST
 	})
 }
+
+// A pod whose local ports are all taken towards the one that is asked sends nothing.
+func TestNoLocalPort(t *testing.T) {
+	to := netip.AddrPortFrom(podB, 80)
+	socket := func(port uint16, state int) node.Socket {
+		return node.Socket{Local: netip.AddrPortFrom(podA, port), Remote: to, State: state}
+	}
+	for name, tc := range map[string]struct {
+		reserved string
+		sockets  []node.Socket
+		told     bool
+	}{
+		"all":             {"", []node.Socket{socket(40000, node.TCPEstablished), socket(40001, node.TCPTimeWait), socket(40002, node.TCPEstablished)}, true},
+		"but for one":     {"", []node.Socket{socket(40000, node.TCPEstablished), socket(40002, node.TCPEstablished), socket(50000, node.TCPEstablished)}, false},
+		"which is kept":   {"39990-39999,40001", []node.Socket{socket(40000, node.TCPEstablished), socket(40002, node.TCPEstablished)}, true},
+		"to another port": {"", []node.Socket{socket(40000, node.TCPEstablished), socket(40001, node.TCPEstablished), {Local: netip.AddrPortFrom(podA, 40002), Remote: netip.AddrPortFrom(podB, 81), State: node.TCPEstablished}}, false},
+		"none":            {"", nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := madeNode()
+			p := state.Places[podNS]
+			p.Sysctls = map[string]string{"ipv4/ip_local_port_range": "40000\t40002", "ipv4/ip_local_reserved_ports": tc.reserved}
+			p.Sockets = tc.sockets
+			says, never := []string{"no local port left towards 10.244.1.3:80", "net.ipv4.ip_local_port_range = 40000 40002"}, ""
+			if !tc.told {
+				says, never = []string{"nothing was sent while it was traced"}, "local port"
+			}
+			c := New(state, func(line string) { t.Errorf("could not be asked: %s", line) })
+			c.Start(&model.Start{Type: model.TypeStart, Src: model.End{Given: "a", Netns: podNS}, Dst: model.End{Given: podB.String(), Addresses: model.Prefixes{netip.PrefixFrom(podB, 32)}}})
+			wantOne(t, c.Findings(), "not-sent", Likely, says, never)
+		})
+	}
+}

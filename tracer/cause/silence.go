@@ -87,6 +87,9 @@ func (q *inquiry) senderSide(c *claim, pod uint32) {
 	}
 	c.evidence = append(c.evidence, "its way to "+dst.String()+": "+q.wayFor(pod, dst).words())
 	q.callsRefused(c, pod)
+	if q.noLocalPort(c, pod) {
+		return
+	}
 	hop, one := q.hopTo(pod, dst)
 	if n, ok := q.neighbor(pod, r.LinkIndex, hop); ok && one {
 		c.evidence = append(c.evidence, fmt.Sprintf("its neighbour %s is %s", hop, stateWords(n.State)))

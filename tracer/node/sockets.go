@@ -23,6 +23,7 @@ import (
 const (
 	TCPEstablished = 1
 	TCPSynSent     = 2
+	TCPTimeWait    = 6
 	TCPListen      = 10
 )
 
