@@ -361,6 +361,18 @@ func allowedButCases() []Case {
 				Says: []string{`allows tcp port 8080 from 10\.0\.0\.0/8, and this comes from 192\.168\.166\.129`}, Never: []string{wrongLead, `masqueraded at`}},
 		},
 		{
+			Name: "policy-tunnel-source", Reports: []string{"projectcalico/calico#1987", "rancher/rke2#1227", "projectcalico/calico#721"},
+			Essence: "a policy allows the other node's address, and what that node sends itself comes through the tunnel with the tunnel interface's address",
+			Node:    plain(cluster.CalicoLegacy, 2),
+			Setup: join(ingress("-p tcp -m multiport --dports 8080"), []string{"node1: iptables-legacy -I cali-pi-_0EoDlAMicMSWivwSe1B 1 -m comment --comment 'NetworkPolicy default/web-ingress ingress' -s $VTEP2/32 -p tcp -m multiport --dports 8080 -j MARK --set-xmark 0x10000/0x10000",
+				"node1: iptables-legacy -R cali-pi-_0EoDlAMicMSWivwSe1B 2 -m comment --comment 'NetworkPolicy default/web-ingress ingress' -s $NODE2/32 -p tcp -m multiport --dports 8080 -j MARK --set-xmark 0x10000/0x10000"}),
+			Break:   []string{"node1: iptables-legacy -D cali-pi-_0EoDlAMicMSWivwSe1B 1"},
+			Command: knock("node2", "$SERVER", "8080"), Src: "${VTEP2}", Dst: "${SERVER}",
+			Want: Want{Code: "policy-deny", Direction: model.Forward,
+				Says: []string{`192\.168\.104\.0`, `172\.30\.0\.2`, `tunnel`}},
+		},
+
+		{
 			Name: "policy-set-without", Reports: []string{"projectcalico/calico#2580", "projectcalico/felix#1347"},
 			Essence: "a pod's policy allows what a set of pods holds, and that lacks the sender",
 			Node:    calico, Setup: join([]string{"node1: ipset create cali40s:web hash:net && ipset add cali40s:web 192.168.166.200 && ipset add cali40s:web $CLIENT"}, ingress("-p tcp -m set --match-set cali40s:web src -m multiport --dports 8080")),

@@ -113,5 +113,17 @@ time.sleep(60)' &`, "client: for i in $(seq 100); do [ -s $DIR/full ] && exit 0;
 			Want: Want{Code: "no-listener", Direction: model.Forward,
 				Says: []string{`172\.30\.0\.9:8080`, `prod/registry`, `KUBE-SVC-Z`, `172\.30\.0\.0/24|link of eth0|eth0's (own )?(net|subnet)|overlap`}},
 		},
+		{
+			Name: "service-by-net1", Reports: []string{"kubernetes/kubernetes#53089", "k8snetworkplumbingwg/multus-cni#1183"},
+			Essence: "the pod's default route leads by its second interface, so that what it asks a service for never meets the node's rules",
+			Node:    calico, Places: []string{"lan"},
+			Setup: []string{"client: ip link add net1 type veth peer name eth0 netns $NS_lan && ip link set net1 up && ip addr add 172.31.20.2/24 dev net1",
+				"lan: ip link set eth0 up && ip addr add 172.31.20.1/24 dev eth0",
+				nat + "-A PREROUTING -d 10.96.3.45/32 -p tcp -m comment --comment 'default/web:http cluster IP' -m tcp --dport 80 -j DNAT --to-destination $SERVER:8080"},
+			Break:   []string{"client: ip route replace default via 172.31.20.1 dev net1"},
+			Command: knock("client", "10.96.3.45", "80"), Src: client, Dst: "10.96.3.45",
+			Want: Want{Code: "not-sent", Direction: model.Forward, Exit: 3,
+				Says: []string{`net1`, `default via 172\.31\.20\.1 dev net1`, `service|default/web`}, Never: []string{`in good order`, `nothing was sent`}},
+		},
 	}
 }

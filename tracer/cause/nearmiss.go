@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
@@ -183,6 +184,11 @@ func (q *inquiry) missed(r meaning.Rule) *nearMiss {
 		n.rank = 4
 		n.says = fmt.Sprintf("it from %s, which sent it: the source was rewritten to %s before the policy was asked", q.p.Src, e.Src)
 		n.fix = fmt.Sprintf("keep the source (externalTrafficPolicy: Local; no masquerade between pods), or allow %s, too", e.Src)
+	case proto && port && dst && !src && q.sentByNode(f) != nil:
+		n.rank = 4
+		outer := q.sentByNode(f)
+		n.says = fmt.Sprintf("it from %s, the node that sent it, and this comes from %s: what a node sends into the tunnel itself has the address of its tunnel interface as source", outer.Src, e.Src)
+		n.fix = fmt.Sprintf("allow the nodes' tunnel addresses as well: %s (kubectl get node -o yaml | grep -i -e tunnel -e public-ip; Calico: the first address of a block of that node's), or the nodes by a selector (Calico: HostEndpoints, which hold their tunnel addresses)", e.Src)
 	case proto && port && dst && !src && len(f.dports) > 0:
 		n.rank = 6
 		n.says = fmt.Sprintf("%s port %d from %s, and this comes from %s", q.p.Proto, e.DstPort, prefixWords(f.src), e.Src)
@@ -199,6 +205,25 @@ func (q *inquiry) missed(r meaning.Rule) *nearMiss {
 		n.says += fmt.Sprintf("; it asks the set %s, too", strings.Join(unread, ", "))
 	}
 	return n
+}
+
+// sentByNode is the outer header of a packet that came through a tunnel, where a rule takes
+// the outer source and the inner one is the tunnel interface of that node: a route leads by
+// it, or its MAC is known there.
+func (q *inquiry) sentByNode(f fields) *model.Tunnel {
+	h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageDecapsulate && h.Tunnel != nil })
+	if h == nil || !f.takesSource(h.Tunnel.Src) {
+		return nil
+	}
+	self, src := q.state.Node(), endsAt(q.p).Src
+	routes, err := q.state.Routes(self)
+	q.gap(err)
+	if slices.ContainsFunc(routes, func(r node.Route) bool {
+		return slices.ContainsFunc(r.Hops(), func(hop node.NextHop) bool { return hop.Gateway == src })
+	}) {
+		return h.Tunnel
+	}
+	return nil
 }
 
 // notIn looks whether the sets that a rule asks hold what they are asked about: the first

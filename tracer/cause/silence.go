@@ -6,6 +6,7 @@ package cause
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
 	"github.com/pathtrace/pathtrace/tracer/node"
@@ -86,6 +87,9 @@ func (q *inquiry) senderSide(c *claim, pod uint32) {
 		return
 	}
 	c.evidence = append(c.evidence, "its way to "+dst.String()+": "+q.wayFor(pod, dst).words())
+	if q.sendsElsewhere(c, pod, q.link(pod, r.LinkIndex), dst) {
+		return
+	}
 	q.callsRefused(c, pod)
 	if q.noLocalPort(c, pod) {
 		return
@@ -97,4 +101,28 @@ func (q *inquiry) senderSide(c *claim, pod uint32) {
 			c.summary = fmt.Sprintf("no packet of the flow was seen: nobody answers the source pod's ARP for %s", hop)
 		}
 	}
+}
+
+// sendsElsewhere: the pod's way leads by another interface than that by which it hangs on
+// the node (one of Multus, say), so that what it sends meets none of the node's rules.
+func (q *inquiry) sendsElsewhere(c *claim, pod uint32, out *node.Link, dst netip.Addr) bool {
+	self := q.state.Node()
+	own := q.findLink(pod, func(l *node.Link) bool { return l.Kind == "veth" && l.PeerNetns == self })
+	if own == nil || out == nil || out.Loopback || out.Index == own.Index || out.Kind == "veth" && out.PeerNetns == self || !standsAlone(out) {
+		return false
+	}
+	c.summary = fmt.Sprintf("no packet of the flow was seen: the source pod sends to %s by %s, not by %s, by which it hangs on this node: none of this node's rules is asked there", dst, out.Name, own.Name)
+	c.evidence = append(c.evidence, "in the source pod: "+linkWords(out))
+	if offers := q.offersOf(self, dst); len(offers) > 0 {
+		c.summary += fmt.Sprintf(", and %s is a service's address, which only they translate", dst)
+		c.evidence = append(c.evidence, offers[0].said)
+	}
+	c.fix = append(c.fix, fmt.Sprintf("in the pod: have its default route, or one for the services and the pods, lead by %s (k8s.v1.cni.cncf.io/networks: default-route; the second network's IPAM must give no gateway)", own.Name))
+	return true
+}
+
+// standsAlone tells an interface that nothing else of its namespace carries: a VLAN, a
+// bond or a tunnel may lead by the pod's own interface again.
+func standsAlone(l *node.Link) bool {
+	return l.Kind == "veth" || l.Kind == "" || l.Kind == "macvlan" || l.Kind == "ipvlan"
 }
