@@ -16,6 +16,7 @@ import (
 
 // answerStatements are tried behind those of the other files.
 var answerStatements = []statement{
+	{regexp.MustCompile(`^ip -6 addr: (\S+) has none but link-local ones$`), hasLinkLocalOnly},
 	{regexp.MustCompile(`^ss -lnu: (\S+) listens in `), listensUDP},
 	{regexp.MustCompile(`^ip route get (\S+), there: src (\S+)$`), getsSource},
 	{regexp.MustCompile(`^nstat of .*: Udp(6?)(\w+) \(.*\) was (\d+) when .*, and is (\d+)$`), countsUDP},
@@ -209,4 +210,8 @@ func hasLocal(c *Court, m []string, _ model.Finding) string {
 		}
 	}
 	return "table local has none such"
+}
+
+func hasLinkLocalOnly(c *Court, m []string, _ model.Finding) string {
+	return strings.TrimSpace(c.run(c.node, "ip", "-6", "-o", "addr", "show", "dev", m[1], "scope", "global"))
 }

@@ -125,5 +125,16 @@ time.sleep(60)' &`, "client: for i in $(seq 100); do [ -s $DIR/full ] && exit 0;
 			Want: Want{Code: "not-sent", Direction: model.Forward, Exit: 3,
 				Says: []string{`net1`, `default via 172\.31\.20\.1 dev net1`, `service|default/web`}, Never: []string{`in good order`, `nothing was sent`}},
 		},
+		{
+			Name: "masquerade6-link-local", Reports: []string{"(own)"},
+			Essence: "the uplink has no global IPv6 address, so that masquerading takes its link-local one, which no router passes on",
+			Node:    calico,
+			Setup: []string{"outside: ip -6 addr add fe80::1/64 dev br0 nodad; ip -6 addr add 2001:db8:99::7/128 dev lo; sysctl -qw net.ipv6.conf.all.forwarding=1; ip -6 addr add 2001:db8:1::ff/64 dev br0 nodad",
+				"node1: ip -6 addr add 2001:db8:1::1/64 dev eth0 nodad; ip -6 route replace default via fe80::1 dev eth0; ip6tables-legacy -t nat -A POSTROUTING -s fd00:10:166::/48 ! -d fd00:10:166::/48 -m comment --comment cali:nat-outgoing -j MASQUERADE"},
+			Break:   []string{"node1: ip -6 addr del 2001:db8:1::1/64 dev eth0; ip -6 route replace default via fe80::1 dev eth0", "outside: ip -6 route add blackhole fe80::/10 metric 1; nft add table ip6 r; nft add chain ip6 r i '{ type filter hook prerouting priority 0; }'; nft add rule ip6 r i ip6 saddr fe80::/10 ip6 daddr 2001:db8:99::7 drop"},
+			Command: "client: ping -6 -c2 -i0.3 -W1 2001:db8:99::7", Src: "${CLIENT6}", Dst: "2001:db8:99::7",
+			Want: Want{Code: "left-node", Direction: model.Forward, Exit: wellHere,
+				Says: []string{`fe80::`, `link-local`, `MASQUERADE`, `no global`}, Never: []string{`in good order`}},
+		},
 	}
 }

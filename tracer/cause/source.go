@@ -63,6 +63,16 @@ func (q *inquiry) leftAs(c *claim, h *model.Hop, far, by string) {
 		}
 	}
 	c.evidence = append(c.evidence, fmt.Sprintf("ip addr: %s has %s", l.Name, src))
+	if src.Is6() && src.IsLinkLocalUnicast() {
+		c.summary = fmt.Sprintf("packets to %s left this node by %s with the source %s in place of %s, and no answer came back while it was traced: that source is link-local, good for one link only, and no router passes it on", far, by, src, h.Before.Src)
+		if len(others) == 0 {
+			c.summary += fmt.Sprintf("; %s has no global IPv6 address that MASQUERADE could take", l.Name)
+			c.evidence = append(c.evidence, fmt.Sprintf("ip -6 addr: %s has none but link-local ones", l.Name))
+		}
+		c.fix = append(c.fix, fmt.Sprintf("give %s a global IPv6 address back: ip -6 addr show dev %s; with forwarding on, router advertisements are taken with accept_ra = 2 only", l.Name, l.Name),
+			"or let the rule name an address that is routed here (SNAT --to-source)")
+		return
+	}
 	if len(others) == 0 {
 		return
 	}
