@@ -76,9 +76,12 @@ const (
 	RoleBridge  Role = "bridge" // cni0
 )
 
+// farPod is the pod of the second node.
+const farPod = "default/web2"
+
 // Nodes is how many nodes the scenario takes.
 func (s *Scenario) Nodes() int {
-	if s.CrossNode {
+	if s.CrossNode || s.Traffic.Src == farPod || s.Traffic.Dst == farPod {
 		return 2
 	}
 	return 1
