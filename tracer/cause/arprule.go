@@ -63,8 +63,8 @@ func arpDropped(q *inquiry, u *unheard) bool {
 			c.evidence = append(c.evidence, fmt.Sprintf("rule %d of %s in arp %s: %s", rule.Number, rule.Chain, rule.Table, rule.Text))
 			c.missing = slices.DeleteFunc(c.missing, func(m string) bool { return strings.HasPrefix(m, "why it does not answer") })
 			c.missing = append(c.missing, "the rule was read off the rule set: ARP itself is not traced")
-			c.fix = []string{fmt.Sprintf("see it count: nft list table arp %s (arptables -nvL, where that wrote it)", rule.Table),
-				fmt.Sprintf("if nobody needs it: nft -a list chain arp %s %s, then nft delete rule arp %s %s handle NUMBER; find who wrote it, or it comes back", rule.Table, rule.Chain, rule.Table, rule.Chain)}
+			c.fix = []string{fmt.Sprintf("see it count: nft list table arp %s (arptables -nvL, where that wrote it)", shellWord(rule.Table)),
+				fmt.Sprintf("if nobody needs it: nft -a list chain arp %s %s, then nft delete rule arp %s %s handle NUMBER; find who wrote it, or it comes back", shellWord(rule.Table), shellWord(rule.Chain), shellWord(rule.Table), shellWord(rule.Chain))}
 			return true
 		}
 	}

@@ -111,10 +111,10 @@ func removal(h *model.Hop, r *model.Rule) string {
 	}
 	if text, ok := strings.CutPrefix(r.Text, "-A "); ok {
 		if tool := toolOf(h.Backend, orElse(r.Family, h.Family), r.Table); tool != "" {
-			return in + tool + " -D " + text
+			return in + tool + " -D " + shellRule(text)
 		}
 	} else if r.Handle != 0 {
-		return fmt.Sprintf("%snft delete rule %s %s %s handle %d", in, r.Family, r.Table, r.Chain, r.Handle)
+		return fmt.Sprintf("%snft delete rule %s %s %s handle %d", in, r.Family, shellWord(r.Table), shellWord(r.Chain), r.Handle)
 	}
 	return ""
 }

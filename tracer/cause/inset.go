@@ -66,9 +66,10 @@ func (q *inquiry) tellSet(c *claim) {
 	if q.d.Place != "node" && q.d.Place != "" {
 		in = "in " + q.d.Place + "'s network namespace (nsenter -t PID -n): "
 	}
-	see, add, del := fmt.Sprintf("ipset test %s %s; ipset list %s", s.name, s.addr, s.name), fmt.Sprintf("ipset add %s %s", s.name, s.addr), fmt.Sprintf("ipset del %s %s", s.name, s.addr)
+	name := shellWord(s.name)
+	see, add, del := fmt.Sprintf("ipset test %s %s; ipset list %s", name, s.addr, name), fmt.Sprintf("ipset add %s %s", name, s.addr), fmt.Sprintf("ipset del %s %s", name, s.addr)
 	if s.nft {
-		where := fmt.Sprintf("%s %s %s", family, r.Table, s.name)
+		where := fmt.Sprintf("%s %s %s", family, shellWord(r.Table), name)
 		see, add, del = fmt.Sprintf("nft get element %s { %s }   # with its timeout, if it has one", where, s.addr), fmt.Sprintf("nft add element %s { %s }", where, s.addr), fmt.Sprintf("nft delete element %s { %s }", where, s.addr)
 	}
 	first := c.fix[0]

@@ -166,7 +166,7 @@ func (q *inquiry) missed(r meaning.Rule) *nearMiss {
 		}
 		n.without, n.lacks = without, lacks
 		n.says = q.service() + " " + map[bool]string{true: "from", false: "to"}[without.of == "src"] + " what that holds"
-		n.fix = fmt.Sprintf("see what the set holds, and what the policy chooses: ipset list %s; kubectl get pod -A -o wide --show-labels; if the policy chooses %s, the set is behind: see the log of who writes it (%s), and have its pod of this node made anew", without, lacks.addr, orElse(string(meaning.OwnerOf(r)), "the policy's agent"))
+		n.fix = fmt.Sprintf("see what the set holds, and what the policy chooses: ipset list %s; kubectl get pod -A -o wide --show-labels; if the policy chooses %s, the set is behind: see the log of who writes it (%s), and have its pod of this node made anew", shellWord(without.name), lacks.addr, orElse(string(meaning.OwnerOf(r)), "the policy's agent"))
 		return n
 	case proto && !port && src && dst && translated && q.p.DstPort != e.DstPort && f.takesPort(q.p.DstPort):
 		n.rank = 1

@@ -247,14 +247,14 @@ func (q *inquiry) ruleFix(m meaning.Meaning) (fix []string) {
 	show, remove := "", ""
 	switch {
 	case tool != "":
-		show = fmt.Sprintf("%s -nvL %s --line-numbers", tool, r.Chain)
+		show = fmt.Sprintf("%s -nvL %s --line-numbers", tool, shellWord(r.Chain))
 		if text, ok := strings.CutPrefix(r.Text, "-A "); ok {
-			remove = tool + " -D " + text
+			remove = tool + " -D " + shellRule(text)
 		}
 	default:
-		show = fmt.Sprintf("nft -a list chain %s %s %s", r.Family, r.Table, r.Chain)
+		show = fmt.Sprintf("nft -a list chain %s %s %s", r.Family, shellWord(r.Table), shellWord(r.Chain))
 		if r.Handle != 0 {
-			remove = fmt.Sprintf("nft delete rule %s %s %s handle %d", r.Family, r.Table, r.Chain, r.Handle)
+			remove = fmt.Sprintf("nft delete rule %s %s %s handle %d", r.Family, shellWord(r.Table), shellWord(r.Chain), r.Handle)
 		}
 	}
 	fix = append(fix, "see it: "+in+show)

@@ -66,7 +66,7 @@ func solicitationDropped(q *inquiry, u *unheard) bool {
 				bridge.Name, d.what, u.addr, d.dst, rule.Number, rule.Chain, backend)
 			c.evidence = append(c.evidence, fmt.Sprintf("rule %d of %s in filter: %s", rule.Number, rule.Chain, rule.Text), "net.bridge.bridge-nf-call-ip6tables = 1")
 			c.missing = append(c.missing, "the rule was read off the rule set: neighbour discovery itself is not traced")
-			c.fix = []string{fmt.Sprintf("see it count: ip6tables-%s -nvL %s --line-numbers", backend, rule.Chain),
+			c.fix = []string{fmt.Sprintf("see it count: ip6tables-%s -nvL %s --line-numbers", backend, shellWord(rule.Chain)),
 				fmt.Sprintf("let neighbour discovery pass before it: ip6tables-%s -I FORWARD -i %s -o %s -p icmpv6 --icmpv6-type %s -j ACCEPT, and likewise %s", backend, bridge.Name, bridge.Name, ask.kind, answer.kind)}
 			return true
 		}

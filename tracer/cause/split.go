@@ -147,10 +147,10 @@ func halfWords(a, b half, backend string) string {
 func (q *inquiry) splitFix(killer half) []string {
 	fix := []string{"see the half that killed: " + saveTool(q.d.Family, killer.backend) + " -c (install that iptables if the node has none)"}
 	if text, ok := strings.CutPrefix(q.d.Rule.Text, "-A "); ok {
-		fix = append(fix, "take the rule away: "+q.tool()+" -D "+text)
+		fix = append(fix, "take the rule away: "+q.tool()+" -D "+shellRule(text))
 	}
 	if q.d.Rule.Number == 0 && strings.HasPrefix(q.d.Rule.Text, ":") {
-		fix = append(fix, fmt.Sprintf("set the policy back: %s -P %s ACCEPT", q.tool(), q.d.Rule.Chain))
+		fix = append(fix, fmt.Sprintf("set the policy back: %s -P %s ACCEPT", q.tool(), shellWord(q.d.Rule.Chain)))
 	}
 	return append(fix,
 		"see that all programs of the node use the same backend: update-alternatives --display iptables; Calico: FELIX_IPTABLESBACKEND; kube-proxy: the iptables in its image",

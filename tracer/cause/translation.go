@@ -189,7 +189,7 @@ func (t *translation) sidecarFix(proto string, port uint16) []string {
 	fix := []string{fmt.Sprintf("see whether the proxy that is to listen on %s port %d runs (a service mesh's sidecar): its container's state and log; %sss -ln%s", proto, port, in, proto[:1])}
 	if t.rule != nil {
 		if text, ok := strings.CutPrefix(t.rule.Text, "-A "); ok && t.tool() != "" {
-			fix = append(fix, "if no proxy is to be there any more: "+in+t.tool()+" -D "+text)
+			fix = append(fix, "if no proxy is to be there any more: "+in+t.tool()+" -D "+shellRule(text))
 		}
 	}
 	return append(fix, "the rules are written when the pod starts (istio-init, istio-cni, linkerd-init): make the pod again with, or without, the mesh")
