@@ -250,6 +250,34 @@ func TestNearMiss(t *testing.T) {
 			wantCode(t, diagnoseAll(t, state, p), "policy-deny", tc.says, tc.never)
 		})
 	}
+	const fromSet = "-p tcp -m set --match-set cali40s:a src -m multiport --dports 80" + mark
+	for name, tc := range map[string]struct {
+		allow       string
+		holds       []string
+		source      netip.Addr // not valid: pod A
+		says, never string
+	}{
+		"a set without it":       {fromSet, []string{"10.244.1.9"}, netip.Addr{}, "since 10.244.1.2 is not in the set cali40s:a: rule 1 of cali-pi-p in filter allows tcp port 80 from what that holds", "does not allow it"},
+		"a set with it":          {strings.Replace(fromSet, "80 ", "79:79 ", 1), []string{"10.244.1.2"}, netip.Addr{}, "does not allow it", "set"},
+		"the port, and the set":  {strings.Replace(fromSet, "80 ", "70:79 ", 1), []string{"10.244.1.9"}, netip.Addr{}, "compare the labels", "70-79"},
+		"the port, set unread":   {strings.Replace(fromSet, "80 ", "70:79 ", 1), nil, netip.Addr{}, "ports 70-79, and this is port 80, the next one; it asks the set cali40s:a, too", "is not in"},
+		"a set that is not read": {fromSet, nil, netip.Addr{}, "compare the labels", "is not in"},
+		"the source rewritten":   {fromSet, []string{"10.244.1.2"}, netip.MustParseAddr("192.0.2.9"), "as it does 10.244.1.2, which sent it: the source was rewritten to 192.0.2.9", "ipset list"},
+		"a node's address":       {fromSet, []string{"10.244.1.2"}, netip.MustParseAddr("172.30.0.1"), "as it does 10.244.1.2", "ipset list"},
+		"a tunnel's address":     {fromSet, []string{"10.244.1.9"}, netip.MustParseAddr("10.244.2.0"), "10.244.2.0 is a node's address: that node sent it itself, or masqueraded", "ipset list"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, state := denied(tc.allow)
+			if tc.holds != nil {
+				state.Places[nodeNS].Sets = map[string][]string{"cali40s:a": tc.holds}
+			}
+			if tc.source.IsValid() {
+				p.Hops = append(p.Hops, model.Hop{Stage: model.StageNAT, Netns: nodeNS, Place: "node", Hook: "PREROUTING",
+					Before: &model.Endpoints{Src: podA, SrcPort: 40000, Dst: podB, DstPort: 80}, After: &model.Endpoints{Src: tc.source, SrcPort: 40000, Dst: podB, DstPort: 80}})
+			}
+			wantCode(t, diagnoseAll(t, state, p), "policy-deny", tc.says, tc.never)
+		})
+	}
 }
 
 // TestRival: the later of two NAT rules is told, and only that.

@@ -158,16 +158,9 @@ func (q *inquiry) missed(r meaning.Rule) *nearMiss {
 	proto, port := f.takesProto(q.p.Proto), f.takesPort(e.DstPort)
 	src, dst := f.takesSource(e.Src), f.takesDestination(e.Dst)
 	n := &nearMiss{rule: r}
-	without, lacks, unread := q.notIn(f.sets, e)
 	switch {
-	case without != nil:
-		if !proto || !port || !src || !dst {
-			return nil // two things are other than it wants
-		}
-		n.without, n.lacks = without, lacks
-		n.says = q.service() + " " + map[bool]string{true: "from", false: "to"}[without.of == "src"] + " what that holds"
-		n.fix = fmt.Sprintf("see what the set holds, and what the policy chooses: ipset list %s; kubectl get pod -A -o wide --show-labels; if the policy chooses %s, the set is behind: see the log of who writes it (%s), and have its pod of this node made anew", shellWord(without.name), lacks.addr, orElse(string(meaning.OwnerOf(r)), "the policy's agent"))
-		return n
+	case proto && port && src && dst:
+		return q.missedBySet(r, f.sets)
 	case proto && !port && src && dst && translated && q.p.DstPort != e.DstPort && f.takesPort(q.p.DstPort):
 		n.rank = 1
 		n.says = fmt.Sprintf("%s port %d, the service's port, which was asked for (%s): policies are asked after the translation, when the port is the pod's, %d", q.p.Proto, q.p.DstPort, asked, e.DstPort)
@@ -200,10 +193,38 @@ func (q *inquiry) missed(r meaning.Rule) *nearMiss {
 	default:
 		return nil
 	}
-	if len(unread) > 0 {
+	without, _, unread := q.notIn(f.sets, e)
+	switch {
+	case without != nil:
+		return nil // two things are other than it wants
+	case len(unread) > 0:
 		n.rank += 10
 		n.says += fmt.Sprintf("; it asks the set %s, too", strings.Join(unread, ", "))
 	}
+	return n
+}
+
+// missedBySet tells the set that lacks the packet, where all else of a rule takes it.
+func (q *inquiry) missedBySet(r meaning.Rule, sets []askedSet) *nearMiss {
+	without, lacks, _ := q.notIn(sets, endsAt(q.p))
+	if without == nil {
+		return nil
+	}
+	n := &nearMiss{rule: r, without: without, lacks: lacks}
+	n.says = q.service() + " " + map[bool]string{true: "from", false: "to"}[without.of == "src"] + " what that holds"
+	if sent := q.p.Src; without.of == "src" && sent != lacks.addr {
+		if h, err := q.state.InSet(q.d.Netns, without.name, setEntry{addr: sent}); err == nil && h == setHolds {
+			n.says += fmt.Sprintf(", as it does %s, which sent it: the source was rewritten to %s before the policy was asked", sent, lacks.addr)
+			n.fix = fmt.Sprintf("keep the source: no masquerade between pods (kube-proxy's --cluster-cidr, natOutgoing, ip-masq-agent), externalTrafficPolicy: Local; %s is not what the policy means", lacks.addr)
+			return n
+		}
+	}
+	if without.of == "src" && (q.holds(q.state.Node(), lacks.addr) || q.gateway(lacks.addr)) {
+		n.says += fmt.Sprintf("; %s is a node's address: that node sent it itself, or masqueraded what a pod sent, whom no policy knows then", lacks.addr)
+		n.fix = fmt.Sprintf("see who sent it, on that node; if a pod did: keep its source (kube-proxy's --cluster-cidr, natOutgoing, ip-masq-agent); if the node did: let the policy allow %s", lacks.addr)
+		return n
+	}
+	n.fix = fmt.Sprintf("see what the set holds, and what the policy chooses: ipset list %s; kubectl get pod -A -o wide --show-labels; if the policy chooses %s, the set is behind: see the log of who writes it (%s), and have its pod of this node made anew", shellWord(without.name), lacks.addr, orElse(string(meaning.OwnerOf(r)), "the policy's agent"))
 	return n
 }
 
@@ -215,15 +236,20 @@ func (q *inquiry) sentByNode(f fields) *model.Tunnel {
 	if h == nil || !f.takesSource(h.Tunnel.Src) {
 		return nil
 	}
-	self, src := q.state.Node(), endsAt(q.p).Src
-	routes, err := q.state.Routes(self)
-	q.gap(err)
-	if slices.ContainsFunc(routes, func(r node.Route) bool {
-		return slices.ContainsFunc(r.Hops(), func(hop node.NextHop) bool { return hop.Gateway == src })
-	}) {
+	if q.gateway(endsAt(q.p).Src) {
 		return h.Tunnel
 	}
 	return nil
+}
+
+// gateway tells an address by which a route to some network leads: a node's own, or that of
+// its tunnel. A default route's is a router's.
+func (q *inquiry) gateway(addr netip.Addr) bool {
+	routes, err := q.state.Routes(q.state.Node())
+	q.gap(err)
+	return slices.ContainsFunc(routes, func(r node.Route) bool {
+		return r.Dst.Bits() > 0 && slices.ContainsFunc(r.Hops(), func(hop node.NextHop) bool { return hop.Gateway == addr })
+	})
 }
 
 // notIn looks whether the sets that a rule asks hold what they are asked about: the first
