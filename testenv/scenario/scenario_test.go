@@ -77,7 +77,7 @@ func core(s story.Scenario, first bool) bool {
 	case d.IPVS():
 		return first && s.CrossNode && s.KubeProxy
 	default:
-		return first && s.CrossNode && s.Traffic.Src != "default/web2" && !s.Expect.Lasts
+		return first && s.CrossNode && s.Traffic.Src != "default/web2"
 	}
 }
 

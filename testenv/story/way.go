@@ -35,9 +35,6 @@ func wayCases() []scenarioCase {
 	back := blocked
 	back.Direction = model.Return
 	astray := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.LeftNode}, Interface: []Role{RoleUplink}, Sender: []traffic.Outcome{traffic.Unreachable, traffic.TimedOut}}
-	// The answers die encrypted, which shows by what is missing: of the flow itself only
-	// the requests are told.
-	unheard := Expect{Lasts: true, Outcomes: []model.Outcome{model.LeftNode}, Interface: []Role{RoleUplink}, Sender: silent}
 	refused := Expect{Direction: model.Forward, Outcomes: []model.Outcome{model.Dropped, model.Rejected}, Places: []Role{RoleNode},
 		Sender: []traffic.Outcome{traffic.Unreachable, traffic.TimedOut}}
 	// nothing here takes the protocol: the other node is told
@@ -72,7 +69,6 @@ func wayCases() []scenarioCase {
 		row("tunnel-no-node", "tunnel-no-node", ipipTunnels, out, always(refused)),
 		slow(row("tunnel-wrong-node", "tunnel-wrong-node", ipipTunnels, out, always(unanswered))),
 		slow(row("next-hop-gone", "next-hop-gone", bare, out, always(unanswered))),
-		row("tunnel-blocked-sealed", "tunnel-blocked-return", wireGuardTunnels, out, always(unheard)),
 		row("wireguard-no-peer", "wireguard-no-peer", wireGuardTunnels, out, always(keyless)),
 		row("wireguard-no-peer-in", "wireguard-no-peer", wireGuardTunnels, in, always(foreign)),
 	}
