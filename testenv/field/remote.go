@@ -14,6 +14,7 @@ import (
 // tunReader is a program that serves a tun device, as flanneld does with its udp
 // backend: here it answers pings itself.
 const tunReader = `node1: python3 -c 'import fcntl,struct,os
+os.path.exists("/dev/net/tun") or os.system("modprobe -q tun")
 f=os.open("/dev/net/tun",os.O_RDWR);fcntl.ioctl(f,0x400454ca,struct.pack("16sH",b"flannel0",0x1001))
 os.system("ip addr add 10.99.0.0/32 dev flannel0; ip link set flannel0 up mtu 1472; ip route add 10.99.0.0/16 dev flannel0")
 open(os.environ["DIR"]+"/tun","w").write(str(os.getpid()))

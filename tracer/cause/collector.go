@@ -250,11 +250,24 @@ func (c *Collector) diagnose(p *model.Packet) *claim {
 // lastSeen stands in for the drop of a packet that did not die: the place where
 // it was seen last.
 func lastSeen(p *model.Packet) *model.Drop {
-	h := lastHop(p, func(h *model.Hop) bool { return h.Netns != 0 })
+	h := lastSeenHop(p)
 	if h == nil {
 		return &model.Drop{}
 	}
 	return &model.Drop{Netns: h.Netns, Place: h.Place, Interface: h.Interface, IfIndex: h.IfIndex}
+}
+
+// lastSeenHop is where a packet was last. A hook that took it out of its caller's hands is
+// told when it returns: a bridge's hook takes it through all that follows, out of another
+// interface, before it does (br_nf_pre_routing, net/bridge/br_netfilter_hooks.c, 6.12).
+func lastSeenHop(p *model.Packet) *model.Hop {
+	for i := len(p.Hops) - 1; i >= 0; i-- {
+		h := &p.Hops[i]
+		if h.Netns != 0 && !(h.Verdict == "stolen" && i > 0 && p.Hops[i-1].IfIndex != h.IfIndex) {
+			return h
+		}
+	}
+	return nil
 }
 
 // subject is the place the packet died in, and the rule it died by.

@@ -45,6 +45,9 @@ func (q *inquiry) noAnswer(p *peer) *claim {
 	to := farWords(p)
 	if q.p.Outcome == model.Unknown {
 		last := q.p.Hops[len(q.p.Hops)-1]
+		if h := lastSeenHop(q.p); h != nil {
+			last = *h
+		}
 		if c := q.handedToProgram(&last, to); c != nil {
 			return c
 		}

@@ -63,6 +63,11 @@ func TestWireGuard(t *testing.T) {
 			}
 		})
 	}
+	// of a bridge's hook it is told last that it handed the packet on
+	behindBridge := func(p *model.Packet) *model.Packet {
+		p.Hops = append(p.Hops, model.Hop{Stage: model.StageNetfilter, Netns: nodeNS, Place: "node", Interface: "cni0", IfIndex: 7, Hook: "PREROUTING", Verdict: "stolen"})
+		return p
+	}
 	sealed := func(before time.Duration) *model.Packet { // the handshake of long is 300 s ago, so its key ended 120 s ago
 		return leaving(func(p *model.Packet) {
 			p.Time = p.Time.Add(-before)
@@ -106,6 +111,7 @@ func TestWireGuard(t *testing.T) {
 		"no handshake": {waits(model.Unknown, ""), never, "wireguard", Likely, []string{
 			"ackets to 10.244.2.3 wait in WireGuard (wireguard.cali) for a key: there was no handshake with peer " + keyOfNode2 + " (172.30.0.2:51820) so far",
 			"wg show wireguard.cali latest-handshakes: " + keyOfNode2 + " 0", "tcpdump -ni any udp port 51820"}, ""},
+		"no handshake, behind a bridge":               {behindBridge(waits(model.Unknown, "")), never, "wireguard", Likely, []string{"wait in WireGuard (wireguard.cali) for a key"}, ""},
 		"old handshake":                               {waits(model.Unknown, ""), long, "wireguard", Likely, []string{"and a key is good for 180 s"}, "so far"},
 		"given up on":                                 {waits(model.Dropped, "wg_packet_purge_staged_packets+0x1"), never, "wireguard", Certain, []string{"wait in WireGuard"}, "the packet's end"},
 		"good handshake":                              {waits(model.Unknown, ""), nil, "unanswered", Likely, []string{"last seen at node (wireguard.cali)"}, "handshake"},
