@@ -28,8 +28,6 @@ var nearStatements = []statement{
 	{regexp.MustCompile(`^ss -ln([tu]): (\S+:\d+) at (.+?)(?:, of (\S+) \(pid (\d+)\))?$`), socketAt},
 	{regexp.MustCompile(`^ip -d link: (\S+) is a tun device`), isTun},
 	{regexp.MustCompile(`^(\S+) is held open by (\S+) \(pid (\d+)\)$`), opensTun},
-	{regexp.MustCompile(`^/proc/(\d+)/status: Uid: (\d+), Gid: (\d+)$`), runsAs},
-	{regexp.MustCompile(`^(\d+) connections to (\S+) were handed to port (\d+) of the pod itself$`), handedBack},
 	{regexp.MustCompile(`^/proc/(\d+)/status: State: ([A-Za-z])`), doesNow},
 	{regexp.MustCompile(`^ss -ant: (\d+) connections to (\S+) from (\S+), \d+ of them in TIME-WAIT$`), areConnected},
 	{regexp.MustCompile(`^ss -nt: (\S+) to (\S+) at (.+), of (\S+) \(pid (\d+)\)$`), connectedAt},
@@ -210,31 +208,4 @@ func areConnected(c *Court, m []string, _ model.Finding) string {
 		}
 	}
 	return "ss counts that many nowhere"
-}
-
-func runsAs(_ *Court, m []string, _ model.Finding) string {
-	raw, err := os.ReadFile("/proc/" + m[1] + "/status")
-	if err != nil {
-		return err.Error()
-	}
-	f := strings.Fields(string(raw))
-	if u, g := slices.Index(f, "Uid:"), slices.Index(f, "Gid:"); f[u+2] != m[2] || f[g+2] != m[3] {
-		return "it runs as " + f[u+2] + " and " + f[g+2]
-	}
-	return ""
-}
-
-func handedBack(c *Court, m []string, _ model.Finding) string {
-	ports := make(map[uint16]bool)
-	for _, p := range c.packets {
-		if fmt.Sprintf("%s:%d", p.Dst, p.DstPort) == m[2] && slices.ContainsFunc(p.Hops, func(h model.Hop) bool {
-			return h.After != nil && fmt.Sprint(h.After.DstPort) == m[3]
-		}) {
-			ports[p.SrcPort] = true
-		}
-	}
-	if fmt.Sprint(len(ports)) != m[1] {
-		return fmt.Sprintf("%d were", len(ports))
-	}
-	return ""
 }

@@ -26,22 +26,6 @@ while 1:
  i=bytes([0,0,0,0])+p[24:];i=i[:2]+struct.pack("!H",ck(i+b"\0"*(len(i)%2)))+i[4:]
  os.write(f,p[:12]+p[16:20]+p[12:16]+i)' &`
 
-// proxyToItself takes what it is handed, and asks for the first destination itself, as
-// a sidecar does.
-const proxyToItself = `client: python3 -c 'import socket,struct,threading
-l=socket.create_server(("0.0.0.0",15001));n=0
-def serve(c):
- a=c.getsockopt(0,80,16);port,ip=struct.unpack("!2xH4s8x",a)
- u=socket.create_connection((socket.inet_ntoa(ip),port),2)
- def pump(x,y):
-  try:
-   for d in iter(lambda:x.recv(999),b""): y.sendall(d)
-  except OSError: pass
- threading.Thread(target=pump,args=(u,c),daemon=True).start();pump(c,u)
-while n<40:
- n+=1;c,_=l.accept();threading.Thread(target=serve,args=(c,),daemon=True).start()
-import time;time.sleep(99)' &`
-
 func remoteCases() []Case {
 	calico := plain(cluster.CalicoLegacy, 1)
 	const nat = "node1: iptables-legacy -t nat "
@@ -152,18 +136,6 @@ time.sleep(60)' &`, "client: for i in $(seq 100); do [ -s $DIR/full ] && exit 0;
 			Command: "client: ping -6 -c2 -i0.3 -W1 2001:db8:99::7", Src: "${CLIENT6}", Dst: "2001:db8:99::7",
 			Want: Want{Code: "left-node", Direction: model.Forward, Exit: wellHere,
 				Says: []string{`fe80::`, `link-local`, `MASQUERADE`, `no global`}, Never: []string{`in good order`}},
-		},
-		{
-			Name: "sidecar-loop", Reports: []string{"istio/istio#14443", "istio/istio#12110"},
-			Essence: "the pod's rules hand what its sidecar sends to the sidecar again: it talks to itself until something ends",
-			Node:    calico,
-			Setup: []string{proxyToItself, "client: for i in $(seq 100); do ss -lnt | grep -q :15001 && exit 0; sleep 0.1; done; exit 1",
-				"client: iptables-legacy -t nat -N ISTIO_OUTPUT && iptables-legacy -t nat -N ISTIO_REDIRECT && iptables-legacy -t nat -A OUTPUT -p tcp -j ISTIO_OUTPUT && iptables-legacy -t nat -A ISTIO_OUTPUT -m owner --uid-owner 0 -j RETURN && iptables-legacy -t nat -A ISTIO_OUTPUT -j ISTIO_REDIRECT && iptables-legacy -t nat -A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001"},
-			Break: []string{"client: iptables-legacy -t nat -R ISTIO_OUTPUT 1 -m owner --uid-owner 1337 -j RETURN"},
-			Command: `client: python3 -c 'import socket,os
-s=socket.create_connection((os.environ["SERVER"],8080),2);s.settimeout(1.5);s.sendall(b"x");s.recv(9)'`, Src: client, Dst: server,
-			Want: Want{Code: "loop", Direction: model.Forward,
-				Says: []string{`15001`, `ISTIO_REDIRECT`, `own|itself`, `1337|uid`}, Never: []string{`does not (read|answer)`}},
 		},
 	}
 }

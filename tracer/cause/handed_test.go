@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -153,55 +152,6 @@ func TestNoLocalPort(t *testing.T) {
 			c := New(state, func(line string) { t.Errorf("could not be asked: %s", line) })
 			c.Start(&model.Start{Type: model.TypeStart, Src: model.End{Given: "a", Netns: podNS}, Dst: model.End{Given: podB.String(), Addresses: model.Prefixes{netip.PrefixFrom(podB, 32)}}})
 			wantOne(t, c.Findings(), "not-sent", Likely, says, never)
-		})
-	}
-}
-
-// A proxy whose own connections its pod's rules hand to it again.
-func TestTalksToItself(t *testing.T) {
-	const to = `-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001`
-	lets := func(owner string) string { return "-A ISTIO_OUTPUT -m owner " + owner + " -j RETURN" }
-	for name, tc := range map[string]struct {
-		number int
-		rules  []string
-		told   bool
-	}{
-		"another user":        {fewestOwn, []string{lets("--uid-owner 1337"), to}, true},
-		"too few":             {fewestOwn - 1, []string{lets("--uid-owner 1337"), to}, false},
-		"its user":            {fewestOwn, []string{lets("--uid-owner 1337"), lets("--uid-owner 0"), to}, false},
-		"its group":           {fewestOwn, []string{lets("--uid-owner 1337"), lets("--gid-owner 0"), to}, false},
-		"all but a user":      {fewestOwn, []string{lets("! --uid-owner 1337"), to}, false},
-		"nobody asks for one": {fewestOwn, []string{to}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			state := madeNode()
-			var all []meaning.Rule
-			for i, text := range tc.rules {
-				all = append(all, meaning.Rule{Family: "ip", Table: "nat", Chain: fieldsOfChain(text), Number: i + 1, Text: text})
-			}
-			p := state.Places[podNS]
-			p.Rules = &RuleSets{Legacy: Rules(slices.Values(all))}
-			p.Listening = map[string][]node.Listener{"tcp": {{Local: netip.MustParseAddrPort("0.0.0.0:15001"), Inode: 7, Whole: true}}}
-			var packets []*model.Packet
-			for i := range tc.number {
-				asked := model.Endpoints{Src: podA, SrcPort: uint16(40000 + i), Dst: podB, DstPort: 80}
-				own := asked
-				own.Dst, own.DstPort = netip.MustParseAddr("127.0.0.1"), 15001
-				packets = append(packets, &model.Packet{Direction: model.Forward, Time: time.Now().Add(-time.Second), Proto: "tcp", TCPFlags: "S", Src: podA, SrcPort: asked.SrcPort, Dst: podB, DstPort: 80, Outcome: model.Delivered,
-					Hops: []model.Hop{{Stage: model.StageNAT, Netns: podNS, Place: "default/a", Interface: "eth0", IfIndex: 2, Hook: "OUTPUT", CTState: "new", Before: &asked, After: &own},
-						{Stage: model.StageDeliver, Netns: podNS, Place: "default/a", Interface: "lo", IfIndex: 1}}},
-					&model.Packet{Direction: model.Return, Time: time.Now().Add(-time.Second), Proto: "tcp", TCPFlags: "S.", Src: own.Dst, SrcPort: own.DstPort, Dst: podA, DstPort: asked.SrcPort, Outcome: model.Delivered,
-						Hops: []model.Hop{{Stage: model.StageDeliver, Netns: podNS, Place: "default/a", Interface: "lo", IfIndex: 1}}})
-			}
-			found := diagnoseAll(t, state, packets...)
-			if !tc.told {
-				if len(found) > 0 {
-					t.Errorf("told %+v", found)
-				}
-				return
-			}
-			wantOne(t, found, "loop", Likely, []string{"default/a opens connections to 10.244.1.3:80 again and again", "port 15001 of its own by its own rule 2 of ISTIO_REDIRECT in nat",
-				"server (pid 812), gets its own connections back, since it runs as user 0, group 0, and the rules let out those of user 1337 only", "8 connections to 10.244.1.3:80 were handed to port 15001"}, "")
 		})
 	}
 }

@@ -23,8 +23,6 @@ type socketState interface {
 	// SocketOwner is the process that has a socket, by the socket's inode; ok is false
 	// where none was found. It takes a look at the open files of all processes.
 	SocketOwner(inode uint64) (owner program.Holder, ok bool)
-	// Identity is what a process runs as; ok is false where that is not known.
-	Identity(pid int) (who Identity, ok bool)
 }
 
 // Others implements State.
@@ -47,16 +45,4 @@ func (l *Live) SocketOwner(inode uint64) (program.Holder, bool) {
 		return owner, nil
 	})
 	return owner, owner.PID != 0
-}
-
-// Identity is what a process runs as, in the node's own user namespace: what rules ask of
-// the sender.
-type Identity struct {
-	UID, GID uint32
-}
-
-// Identity implements State.
-func (l *Live) Identity(pid int) (Identity, bool) {
-	uid, gid, err := program.NewHost(l.ns.Proc()).IdentityOf(pid)
-	return Identity{uid, gid}, err == nil
 }

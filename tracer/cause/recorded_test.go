@@ -203,12 +203,6 @@ func (r *recorded) TunOwners(netns uint32, name string) []TunOwner {
 	return nil
 }
 
-// Identity implements State.
-func (r *recorded) Identity(pid int) (Identity, bool) { return madeIdentity, pid != 0 }
-
-// madeIdentity is what every process of a made node runs as.
-var madeIdentity = Identity{UID: 0, GID: 0}
-
 // SocketOwner implements State.
 func (r *recorded) SocketOwner(inode uint64) (program.Holder, bool) { return madeOwner, inode != 0 }
 

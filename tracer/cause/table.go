@@ -109,7 +109,6 @@ var closings = []closing{
 	{"stale-conntrack", closingOf(wentAstray("stale-conntrack"))},
 	{"loop", closingOf(loopAstray)},
 	{"loop", loopsBack},
-	{"loop", talksToItself},
 	{"asymmetric-return", asymmetricReturn},
 	{"conntrack-unknown", closingOf(wentAstray("conntrack-unknown"))},
 	{"vxlan-broken", closingOf(wentAstray("vxlan-broken"))},

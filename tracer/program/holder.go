@@ -85,34 +85,6 @@ func (h Host) StateOf(pid int) string {
 	return ""
 }
 
-// IdentityOf is what a process runs as: its effective user and group, which sockets that
-// it makes have.
-func (h Host) IdentityOf(pid int) (uid, gid uint32, err error) {
-	raw, err := os.ReadFile(fmt.Sprintf("%s/%d/status", h.proc, pid))
-	if err != nil {
-		return 0, 0, fmt.Errorf("process %d: %w", pid, err)
-	}
-	found := 0
-	for line := range strings.Lines(string(raw)) {
-		var id uint32
-		name, values, _ := strings.Cut(line, ":")
-		if f := strings.Fields(values); len(f) == 4 && (name == "Uid" || name == "Gid") {
-			if n, _ := fmt.Sscan(f[1], &id); n != 1 {
-				continue
-			}
-			if found++; name == "Uid" {
-				uid = id
-			} else {
-				gid = id
-			}
-		}
-	}
-	if found != 2 {
-		return 0, 0, fmt.Errorf("process %d: its status tells no user and group", pid)
-	}
-	return uid, gid, nil
-}
-
 // Whose fills in who holds programs, and, where nobody does, as what they are pinned.
 func (h Host) Whose(programs []Program) {
 	if !slices.ContainsFunc(programs, func(p Program) bool { return p.ID != 0 }) {
