@@ -257,19 +257,24 @@ func TestNearMiss(t *testing.T) {
 		source      netip.Addr // not valid: pod A
 		says, never string
 	}{
-		"a set without it":       {fromSet, []string{"10.244.1.9"}, netip.Addr{}, "since 10.244.1.2 is not in the set cali40s:a: rule 1 of cali-pi-p in filter allows tcp port 80 from what that holds", "does not allow it"},
-		"a set with it":          {strings.Replace(fromSet, "80 ", "79:79 ", 1), []string{"10.244.1.2"}, netip.Addr{}, "does not allow it", "set"},
-		"the port, and the set":  {strings.Replace(fromSet, "80 ", "70:79 ", 1), []string{"10.244.1.9"}, netip.Addr{}, "compare the labels", "70-79"},
-		"the port, set unread":   {strings.Replace(fromSet, "80 ", "70:79 ", 1), nil, netip.Addr{}, "ports 70-79, and this is port 80, the next one; it asks the set cali40s:a, too", "is not in"},
-		"a set that is not read": {fromSet, nil, netip.Addr{}, "compare the labels", "is not in"},
-		"the source rewritten":   {fromSet, []string{"10.244.1.2"}, netip.MustParseAddr("192.0.2.9"), "as it does 10.244.1.2, which sent it: the source was rewritten to 192.0.2.9", "ipset list"},
-		"a node's address":       {fromSet, []string{"10.244.1.2"}, netip.MustParseAddr("172.30.0.1"), "as it does 10.244.1.2", "ipset list"},
-		"a tunnel's address":     {fromSet, []string{"10.244.1.9"}, netip.MustParseAddr("10.244.2.0"), "10.244.2.0 is a node's address: that node sent it itself, or masqueraded", "ipset list"},
+		"a set without it":             {fromSet, []string{"10.244.1.9"}, netip.Addr{}, "rule 1 of cali-pi-p in filter allows tcp port 80 from what that holds, and 10.244.1.2 is not in the set cali40s:a", "does not allow it"},
+		"a set with it":                {strings.Replace(fromSet, "80 ", "79:79 ", 1), []string{"10.244.1.2"}, netip.Addr{}, "allows tcp ports 79 to what is in its sets, as this is, and this is port 80", "not in the set"},
+		"a service's port comes first": {fromSet + "\n-p tcp -m multiport --dports 70:79" + mark, []string{"10.244.1.9"}, netip.Addr{}, "rule 2 of cali-pi-p in filter allows tcp ports 70-79", "is not in"},
+		"several sets":                 {fromSet + "\n" + strings.Replace(fromSet, "40s:a", "40s:b", 1), []string{"10.244.1.9"}, netip.Addr{}, "ask for what 2 sets hold (cali40s:a, cali40s:b), and 10.244.1.2 is in none of them", "is not in the set"},
+		"a router's address":           {fromSet, []string{"10.244.1.9"}, netip.MustParseAddr("172.30.0.77"), "172.30.0.77 is not in the set", "a node's address"},
+		"the port, and the set":        {strings.Replace(fromSet, "80 ", "70:79 ", 1), []string{"10.244.1.9"}, netip.Addr{}, "compare the labels", "70-79"},
+		"the port, set unread":         {strings.Replace(fromSet, "80 ", "70:79 ", 1), nil, netip.Addr{}, "ports 70-79, and this is port 80, the next one; it asks the set cali40s:a, too", "is not in"},
+		"a set that is not read":       {fromSet, nil, netip.Addr{}, "compare the labels", "is not in"},
+		"the source rewritten":         {fromSet, []string{"10.244.1.2"}, netip.MustParseAddr("192.0.2.9"), "as it does 10.244.1.2, which sent it: the source was rewritten to 192.0.2.9", "ipset list"},
+		"a node's address":             {fromSet, []string{"10.244.1.2"}, netip.MustParseAddr("172.30.0.1"), "as it does 10.244.1.2", "ipset list"},
+		"a tunnel's address":           {fromSet, []string{"10.244.1.9"}, netip.MustParseAddr("10.244.2.0"), "10.244.2.0 is a node's address: that node sent it itself, or masqueraded", "ipset list"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, state := denied(tc.allow)
+			p, state := denied(strings.Split(tc.allow, "\n")...)
+			node1 := state.Places[nodeNS]
+			node1.Routes = append(node1.Routes, node.Route{Dst: netip.MustParsePrefix("10.50.0.0/16"), Gateway: netip.MustParseAddr("172.30.0.77"), LinkIndex: 2, Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST})
 			if tc.holds != nil {
-				state.Places[nodeNS].Sets = map[string][]string{"cali40s:a": tc.holds}
+				node1.Sets = map[string][]string{"cali40s:a": tc.holds, "cali40s:b": tc.holds}
 			}
 			if tc.source.IsValid() {
 				p.Hops = append(p.Hops, model.Hop{Stage: model.StageNAT, Netns: nodeNS, Place: "node", Hook: "PREROUTING",

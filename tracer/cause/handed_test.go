@@ -57,12 +57,15 @@ func TestPortElsewhere(t *testing.T) {
 	}{
 		"a node port":            {[]string{nodePort, jumpFor}, []string{"80 is the port of default/web:http on this node (rule 1 of KUBE-NODEPORTS in nat), " + told, "nodePortAddresses"}, "in the pod"},
 		"a host port":            {[]string{hostPort}, []string{"80 is a port that its NAT rules translate (rule 1 of CNI-HOSTPORT-DNAT in nat), " + told}, "in the pod"},
+		"a cluster IP's":         {[]string{`-A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m comment --comment "default/kubernetes:https cluster IP" -m tcp --dport 80 -j KUBE-SVC-ABC`}, []string{"see what listens there: ss -lnt on this node"}, "default/kubernetes"},
 		"of all addresses":       {[]string{nodePort, jumpFor, jumpAll}, []string{"nothing listens on tcp port 80"}, told},
 		"a chain nobody asks":    {[]string{nodePort}, []string{"nothing listens on tcp port 80"}, told},
 		"one that asks for more": {[]string{`-A C -d 172.30.0.9/32 -p tcp -m tcp --dport 80 -m mark --mark 0x1 -j DNAT --to-destination 10.244.1.3:80`}, []string{"nothing listens"}, told},
 	} {
 		t.Run(name, func(t *testing.T) {
 			state := madeNode()
+			eth0 := &state.Places[nodeNS].Links[0]
+			eth0.Addrs = append(eth0.Addrs, netip.MustParsePrefix("172.30.0.9/24"))
 			var all []meaning.Rule
 			for i, text := range tc.rules {
 				all = append(all, meaning.Rule{Family: "ip", Table: "nat", Chain: fieldsOfChain(text), Number: i + 1, Text: text})

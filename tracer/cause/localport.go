@@ -65,6 +65,9 @@ func (q *inquiry) localPorts(netns uint32) (r portRange, ok bool) {
 
 // noLocalPort tells that a pod has no local port left towards an end of the flow.
 func (q *inquiry) noLocalPort(c *claim, pod uint32) bool {
+	if q.start.Proto != "" && q.start.Proto != "tcp" {
+		return false // the sockets that are looked at are TCP's
+	}
 	ports, ok := q.localPorts(pod)
 	if !ok {
 		return false
@@ -78,7 +81,7 @@ func (q *inquiry) noLocalPort(c *claim, pod uint32) bool {
 	taken, waiting := make(map[way]map[uint16]bool), make(map[way]int)
 	for _, s := range sockets {
 		w := way{s.Local.Addr(), s.Remote}
-		if !ports.holds(s.Local.Port()) || s.State == node.TCPListen || !given(q.start.Dst, s.Remote.Addr()) {
+		if !ports.holds(s.Local.Port()) || s.State == node.TCPListen || !given(q.start.Dst, s.Remote.Addr()) || q.start.Port != 0 && q.start.Port != s.Remote.Port() {
 			continue
 		}
 		if taken[w] == nil {
@@ -95,7 +98,7 @@ func (q *inquiry) noLocalPort(c *claim, pod uint32) bool {
 		if len(used) == 0 || len(used) < ports.size() {
 			continue
 		}
-		c.summary = fmt.Sprintf("no packet of the flow was seen: the source pod has no local port left towards %s, so that connect() fails (EADDRNOTAVAIL): all %d that the kernel may choose have a connection to it", w.to, len(used))
+		c.summary = fmt.Sprintf("no packet of the flow was seen: the source pod has no local port left towards %s, so that TCP's connect() to it fails (EADDRNOTAVAIL): all %d that the kernel may choose have a connection to it", w.to, len(used))
 		c.evidence = append(c.evidence, "net.ipv4.ip_local_port_range = "+ports.words, fmt.Sprintf("ss -ant: %d connections to %s from %s, %d of them in TIME-WAIT", len(used), w.to, w.from, waiting[w]))
 		c.missing = append(c.missing, "that it was so when it was to be sent: sockets are read when the trace is over")
 		c.fix = append(c.fix, fmt.Sprintf("see who has them: ss -antp dst %s in the pod; keep connections and use them again (keep-alive, a pool)", w.to),

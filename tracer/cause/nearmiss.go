@@ -32,6 +32,12 @@ func policyDenied(q *inquiry) *claim {
 	return c
 }
 
+// A set that lacks the packet tells least: most sets are for others.
+const (
+	rankOfSetHeld   = 7
+	rankOfSetMissed = 8
+)
+
 // nearMiss is a rule that allows all of the packet but one thing.
 type nearMiss struct {
 	rule meaning.Rule
@@ -47,9 +53,15 @@ type nearMiss struct {
 // but for one thing.
 func (q *inquiry) tellNearMiss(c *claim, m meaning.Meaning) {
 	var best *nearMiss
-	for _, r := range q.allowing() {
-		if n := q.missed(r); n != nil && (best == nil || n.rank < best.rank) {
+	var others []string // further sets that lack the same
+	for _, r := range q.allowing(m.Direction) {
+		n := q.missed(r)
+		switch {
+		case n == nil:
+		case best == nil || n.rank < best.rank:
 			best = n
+		case n.without != nil && best.without != nil && n.lacks == best.lacks && n.without.name != best.without.name && !slices.Contains(others, n.without.name):
+			others = append(others, n.without.name)
 		}
 	}
 	if best == nil {
@@ -58,8 +70,14 @@ func (q *inquiry) tellNearMiss(c *claim, m meaning.Meaning) {
 	rule := namedRule(ruleOf(best.rule))
 	switch {
 	case best.without != nil: // that the policy itself does not allow it is not known
-		c.summary = fmt.Sprintf("%s do not let it pass, since %s is not in the set %s: %s%s allows %s; so it came to the %s", rulesOf(m), best.lacks, best.without, rule, policyIn(best.rule.Text), best.says, m.What)
+		c.summary = fmt.Sprintf("%s do not let it pass: %s%s allows %s, and %s is not in the set %s; so it came to the %s", rulesOf(m), rule, policyIn(best.rule.Text), best.says, best.lacks, best.without, m.What)
 		c.evidence = append(c.evidence, fmt.Sprintf("ipset %s does not hold %s", best.without, best.lacks))
+		for _, name := range others[:min(len(others), alsoShown)] {
+			c.evidence = append(c.evidence, fmt.Sprintf("ipset %s does not hold %s", name, best.lacks))
+		}
+		if len(others) > 0 {
+			c.summary = fmt.Sprintf("%s do not let it pass: those that allow %s and nothing else ask for what %d sets hold (%s, %s), and %s is in none of them; so it came to the %s", rulesOf(m), q.service(), len(others)+1, best.without, strings.Join(others[:min(len(others), alsoShown)], ", "), best.lacks, m.What)
+		}
 		c.missing = append(c.missing, "whether the set is as the policy wants it: the policy does not choose that pod, or who writes the set is behind")
 	default:
 		c.summary += fmt.Sprintf("; %s%s allows %s", rule, policyIn(best.rule.Text), best.says)
@@ -121,10 +139,11 @@ func bits(re *regexp.Regexp, text string) uint64 {
 // allowing lists the rules that allow something, of the policies that the packet was
 // asked of before the end of its tier (felix/rules/policy.go: allow sets the accept bit,
 // pass the one that the tier's end asks for).
-func (q *inquiry) allowing() (all []meaning.Rule) {
+// Those of the other direction are of another endpoint, whose policies had let it pass.
+func (q *inquiry) allowing(direction string) (all []meaning.Rule) {
 	asked := map[string]bool{}
 	for _, r := range meaning.WayTo(q.p) {
-		if to := fieldsOf(r.Text).target; r.Table == q.d.Rule.Table && isPolicyChain(to) {
+		if to := fieldsOf(r.Text).target; r.Table == q.d.Rule.Table && isPolicyChain(to, direction) && (direction != "" || r.Chain == q.d.Rule.Chain) {
 			asked[to] = true
 		}
 	}
@@ -143,8 +162,14 @@ func (q *inquiry) allowing() (all []meaning.Rule) {
 }
 
 // isPolicyChain tells the chain of a policy's rules: into a pod, or out of one.
-func isPolicyChain(name string) bool {
-	return strings.Contains(name, "cali-pi-") || strings.Contains(name, "cali-po-") || strings.HasPrefix(name, "KUBE-NWPLCY-")
+func isPolicyChain(name, direction string) bool {
+	switch direction {
+	case "ingress":
+		return strings.Contains(name, "cali-pi-")
+	case "egress":
+		return strings.Contains(name, "cali-po-")
+	}
+	return strings.HasPrefix(name, "KUBE-NWPLCY-")
 }
 
 // missed tells what of the packet a rule does not take, if that is one thing.
@@ -190,13 +215,17 @@ func (q *inquiry) missed(r meaning.Rule) *nearMiss {
 		n.rank = 5
 		n.says = fmt.Sprintf("%s ports %s, and this is port %d, the next one", q.p.Proto, portsWords(f.dports), e.DstPort)
 		n.fix = fmt.Sprintf("have the policy's range of ports (port, endPort) take %d: both its ends are within", e.DstPort)
+	case proto && !port && src && dst && len(f.sets) > 0:
+		n.rank = rankOfSetHeld
+		n.says = fmt.Sprintf("%s ports %s to what is in its sets, as this is, and this is port %d", q.p.Proto, portsWords(f.dports), e.DstPort)
+		n.fix = fmt.Sprintf("see which port is meant: let the policy allow %s as well, or ask one of %s", q.service(), portsWords(f.dports))
 	default:
 		return nil
 	}
 	without, _, unread := q.notIn(f.sets, e)
 	switch {
-	case without != nil:
-		return nil // two things are other than it wants
+	case without != nil || n.rank == rankOfSetHeld && len(unread) > 0:
+		return nil // two things are other than it wants, or may be
 	case len(unread) > 0:
 		n.rank += 10
 		n.says += fmt.Sprintf("; it asks the set %s, too", strings.Join(unread, ", "))
@@ -210,7 +239,7 @@ func (q *inquiry) missedBySet(r meaning.Rule, sets []askedSet) *nearMiss {
 	if without == nil {
 		return nil
 	}
-	n := &nearMiss{rule: r, without: without, lacks: lacks}
+	n := &nearMiss{rule: r, rank: rankOfSetMissed, without: without, lacks: lacks}
 	n.says = q.service() + " " + map[bool]string{true: "from", false: "to"}[without.of == "src"] + " what that holds"
 	if sent := q.p.Src; without.of == "src" && sent != lacks.addr {
 		if h, err := q.state.InSet(q.d.Netns, without.name, setEntry{addr: sent}); err == nil && h == setHolds {
@@ -242,13 +271,15 @@ func (q *inquiry) sentByNode(f fields) *model.Tunnel {
 	return nil
 }
 
-// gateway tells an address by which a route to some network leads: a node's own, or that of
-// its tunnel. A default route's is a router's.
+// gateway tells an address by which a route to pods of another node leads, through a tunnel
+// or written by BIRD: that node's own, or its tunnel's. Others may be a router's.
 func (q *inquiry) gateway(addr netip.Addr) bool {
 	routes, err := q.state.Routes(q.state.Node())
 	q.gap(err)
 	return slices.ContainsFunc(routes, func(r node.Route) bool {
-		return r.Dst.Bits() > 0 && slices.ContainsFunc(r.Hops(), func(hop node.NextHop) bool { return hop.Gateway == addr })
+		return slices.ContainsFunc(r.Hops(), func(hop node.NextHop) bool {
+			return hop.Gateway == addr && r.Dst.Bits() > 0 && (r.Protocol == protoBIRD || tunnelKindOf(q.link(q.state.Node(), hop.LinkIndex)) != nil)
+		})
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
+	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
@@ -39,14 +40,23 @@ func (q *inquiry) portsElsewhere(netns uint32, e model.Endpoints) *portElsewhere
 		if f.more || len(f.sets) > 0 || len(f.dports) == 0 || !toBackend(f.target) || !f.takesProto(q.p.Proto) || !f.takesPort(e.DstPort) || !f.takesSource(e.Src) {
 			continue
 		}
-		if !f.takesDestination(e.Dst) {
-			return &portElsewhere{rule: r, on: f.dst}
+		p := &portElsewhere{rule: r, on: f.dst}
+		if f.takesDestination(e.Dst) {
+			p = jumpsElsewhere(sets, r, e.Dst)
 		}
-		if p := jumpsElsewhere(sets, r, e.Dst); p != nil {
+		// a port of a cluster IP or of a balancer's address is none of the node's
+		if p != nil && !slices.ContainsFunc(p.on, func(a netip.Prefix) bool { return !q.holdsOf(netns, a) }) {
 			return p
 		}
 	}
 	return nil
+}
+
+// holdsOf tells that a namespace has an address of a prefix.
+func (q *inquiry) holdsOf(netns uint32, p netip.Prefix) bool {
+	return q.findLink(netns, func(l *node.Link) bool {
+		return slices.ContainsFunc(l.Addrs, func(a netip.Prefix) bool { return p.Contains(a.Addr()) })
+	}) != nil
 }
 
 // jumpsElsewhere: the rule asks for no address, but each that leads to its chain does,
@@ -93,5 +103,5 @@ func (q *inquiry) tellPortElsewhere(c *claim, e model.Endpoints) {
 		c.evidence = append(c.evidence, namedRule(ruleOf(*p.jump))+": "+p.jump.Text)
 	}
 	c.missing = append(c.missing, "that the rules stood so when it came: they were read right after that")
-	c.fix = []string{fmt.Sprintf("ask %s, or have the port taken on %s as well: kube-proxy: --nodeport-addresses (nodePortAddresses; in nftables mode its default is the node's first address); a hostPort: its hostIP", addresses, e.Dst)}
+	c.fix = append([]string{fmt.Sprintf("ask %s, or have the port taken on %s as well: kube-proxy: --nodeport-addresses (nodePortAddresses; in nftables mode its default is the node's first address); a hostPort: its hostIP", addresses, e.Dst)}, c.fix...)
 }

@@ -7,7 +7,10 @@ package cause
 
 import (
 	"regexp"
+	"slices"
 	"strings"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
 var (
@@ -41,4 +44,36 @@ func shellRule(text string) string {
 		}
 		return shellWord(unescape.ReplaceAllString(inner, "$1"))
 	})
+}
+
+// pasteable quotes the names of interfaces in the commands of a fix, where they hold what a
+// shell would take for more: a pod may call its own as it likes, spaces and slashes aside
+// (dev_valid_name, net/core/dev.c, 6.12).
+func (c *Collector) pasteable(f model.Finding) model.Finding {
+	var odd []string
+	for _, netns := range []uint32{c.state.Node(), c.start.Src.Netns, c.start.Dst.Netns} {
+		links, err := c.state.Links(netns)
+		if err != nil || netns == 0 {
+			continue // it was, and was missed, when the finding was made
+		}
+		for _, l := range links {
+			if !plainWord.MatchString(l.Name) && !slices.Contains(odd, l.Name) {
+				odd = append(odd, l.Name)
+			}
+		}
+	}
+	if len(odd) == 0 {
+		return f
+	}
+	slices.SortFunc(odd, func(a, b string) int { return len(b) - len(a) }) // what holds another goes first
+	var pairs []string
+	for _, name := range odd {
+		pairs = append(pairs, shellWord(name), shellWord(name), name, shellWord(name))
+	}
+	quotes := strings.NewReplacer(pairs...)
+	f.Fix = slices.Clone(f.Fix)
+	for i := range f.Fix {
+		f.Fix[i] = quotes.Replace(f.Fix[i])
+	}
+	return f
 }

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/pathtrace/pathtrace/tracer/model"
 )
 
 // A shell that is given a rule's words gets just the words that iptables-save means.
@@ -33,5 +35,18 @@ func TestShellWord(t *testing.T) {
 		if got := shellWord(name); got != want {
 			t.Errorf("%q: %s, want %s", name, got, want)
 		}
+	}
+}
+
+// A pod that calls its interface as a command would be does not get that run.
+func TestPasteable(t *testing.T) {
+	state := madeNode()
+	state.Places[nodeNS].Links[3].Name = "x;reboot"
+	found := diagnoseAll(t, state, dead("NEIGH_FAILED", "neigh_invalidate+0x7e", func(p *model.Packet) { p.Drop.Interface, p.Drop.IfIndex = "x;reboot", 5 }))
+	if len(found) != 1 || !strings.Contains(strings.Join(found[0].Fix, "\n"), "arping -I 'x;reboot' ") {
+		t.Fatalf("told %+v", found)
+	}
+	if bare := strings.ReplaceAll(strings.Join(found[0].Fix, "\n"), "'x;reboot'", ""); strings.Contains(bare, "reboot") {
+		t.Errorf("unquoted: %q", found[0].Fix)
 	}
 }
