@@ -96,7 +96,7 @@ func ipvsOneNode() []Case {
 			Traffic: toBalanced("tcp"),
 			Want: Want{Code: "service-no-backend", Direction: model.Forward, Confidence: "certain",
 				Says:  []string{service, `no real server`, `\brr\b`, `ipvsadm -Ln`, `ready endpoint`},
-				Never: []string{`which of these tables`, `ipvsadm -a`}},
+				Never: []string{`which of these`, `ipvsadm -a`}},
 		}),
 		at(Case{
 			Name: "ipvs-weight-zero", Reports: []string{"kubernetes/kubernetes#77903", "kubernetes/kubernetes#71071"},
@@ -105,7 +105,7 @@ func ipvsOneNode() []Case {
 			Traffic: toBalanced("udp"),
 			Want: Want{Code: "service-no-backend", Direction: model.Forward, Confidence: "certain",
 				Says:  []string{service, `weight 0`, `192\.168\.166\.130:8080`, `\brr\b`},
-				Never: []string{`which of these tables`}},
+				Never: []string{`which of these`}},
 		}),
 		at(Case{
 			Name: "ipvs-stale-server", Reports: []string{"kubernetes/kubernetes#72270"},

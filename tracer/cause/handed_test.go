@@ -94,6 +94,10 @@ func fieldsOfChain(text string) string {
 // A rule that asks for the way back is told with the way that is there.
 func TestReversePathRule(t *testing.T) {
 	const nft, inet = "nft", "inet"
+	before := func(r *recorded) {
+		lost(r)
+		r.Places[nodeNS].Rules = &RuleSets{NFT: Rules(slices.Values([]meaning.Rule{{Backend: nft, Family: inet, Table: "firewalld", Chain: "filter_PREROUTING", Number: 2, Text: "-A filter_PREROUTING -m rpfilter --validmark -j RETURN"}}))}
+	}
 	for name, tc := range map[string]struct {
 		text string
 		to   func(*recorded)
@@ -102,6 +106,8 @@ func TestReversePathRule(t *testing.T) {
 		"nft": {"fib saddr . mark . iif oif missing drop", lost, []string{"it is a reverse path filter", "does not lead out of calia", "leave the rule"}},
 		"iptables": {"-A PREROUTING -m rpfilter --validmark --invert -j DROP", lost,
 			[]string{"it is a reverse path filter", "the way back: rule 32766 looks up table main: default via 172.30.0.254 dev eth0"}},
+		"by what is let go before":  {"-A filter_PREROUTING -j DROP", before, []string{"it is a reverse path filter", "rule 2 of filter_PREROUTING in inet firewalld: -A filter_PREROUTING -m rpfilter --validmark -j RETURN", "leave the rule"}},
+		"nothing is let go before":  {"-A filter_PREROUTING -j DROP", lost, []string{"drops it"}},
 		"loose, and there is a way": {"-A PREROUTING -m rpfilter --loose --invert -j DROP", lost, []string{"not known"}},
 		"the way is back":           {"fib saddr . iif oif missing drop", func(*recorded) {}, []string{"not known"}},
 	} {

@@ -108,7 +108,7 @@ func TestIPVS(t *testing.T) {
 		"a table may have": {inINPUT(func(p *model.Packet) {
 			wasTold("icmp-port-unreachable")(p)
 			p.Drop.Candidates = model.Candidates{{Backend: "nft", Family: "ip", Table: "fw", Chain: "in"}, {Function: "ip_vs_in_hook"}}
-		}), []func(*recorded){ipvsWith()}, "rule-drop", Likely, []string{"which of these tables", "which IPVS balances"}, []string{"has no real server in IPVS"}},
+		}), []func(*recorded){ipvsWith()}, "rule-drop", Likely, []string{"which of these it was: ", "which IPVS balances"}, []string{"has no real server in IPVS"}},
 		"weight 0": {inINPUT(wasTold("icmp-port-unreachable")), []func(*recorded){ipvsWith(server(podBServer, 0))}, "service-no-backend", Certain,
 			[]string{"All real servers of service 10.96.0.20:80/TCP in IPVS have weight 0 (10.244.1.3:8080; scheduler rr)", "ipvsadm -Ln: -> 10.244.1.3:8080 Masq, weight 0"}, nil},
 		"full": {inINPUT(wasTold("icmp-port-unreachable")), []func(*recorded){ipvsWith(server(podBServer, 0), node.RealServer{Addr: goneServer, Method: "Masq", Weight: 1, Upper: 2, Active: 2})}, "service-no-backend", Certain,

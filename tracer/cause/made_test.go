@@ -126,7 +126,7 @@ func TestMade(t *testing.T) {
 		"conntrack full": {dead("NETFILTER_DROP", "nf_hook_slow+0x1", inPrerouting), full,
 			"conntrack-full", "nf_conntrack_count = 262144", Likely},
 		"rule not known": {dead("NETFILTER_DROP", "nf_hook_slow+0x1", inPrerouting), nil,
-			"rule-drop", "which of these tables it was", Likely},
+			"rule-drop", "which of these it was: nf_conntrack_in", Likely},
 		"queue without a listener": {dead("NOT_SPECIFIED", "nf_queue+0x1", toQueue("--queue-num 7")), listens(node.PacketQueue{Number: 8}),
 			"queue-no-listener", "no program listens on queue 7 of this node", Likely},
 		"queue by its number": {dead("NOT_SPECIFIED", "nf_queue+0x1", func(p *model.Packet) {

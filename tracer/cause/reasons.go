@@ -202,7 +202,7 @@ func reasons() []reason {
 // or did before there was one for it.
 func freeingFunctions() map[string]string {
 	return map[string]string{
-		"ip_forward":                     "it was not to be passed on: it was sent to all, or an IPsec policy refused it",
+		"ip_forward":                     "it was not to be passed on: its frame was for others or for all, a socket was to have it (TPROXY), or an IPsec policy refused it",
 		"ip_rcv_finish":                  "its IP options are refused: they are not in order, or hold a source route, which accept_source_route does not allow",
 		"ip_rcv_finish_core":             "its IP options are refused: they are not in order, or hold a source route, which accept_source_route does not allow",
 		"ip_error":                       "the route says that it may not pass: unreachable, prohibited, or no forwarding here",

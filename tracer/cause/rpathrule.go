@@ -23,6 +23,45 @@ var (
 	keyOfLink    = regexp.MustCompile(`\biif\b`)
 )
 
+// The same the other way round: what does come from there is let go, and a rule behind
+// drops all the rest.
+var (
+	fibThere      = regexp.MustCompile(`\bfib saddr((?: \. \w+)*) oif (?:exists|!= 0)\b.* (?:accept|return)$`)
+	rpfilterThere = regexp.MustCompile(`-m rpfilter( --(?:loose|validmark|accept-local))* -j (?:RETURN|ACCEPT)$`)
+	dropsAll      = regexp.MustCompile(`^(?:-A \S+ (?:-m comment --comment \S+ )*-j DROP|(?:counter(?: packets \d+ bytes \d+)? )?drop)$`)
+)
+
+// backAsked is the match by which a rule drops what has no way back; "" is none.
+func backAsked(text string) string {
+	if key := fibBack.FindString(text); key != "" {
+		return key
+	}
+	return rpfilterBack.FindString(text)
+}
+
+// backAskedBefore finds the match in a rule before the one that drops all, in its chain;
+// says is that rule, as evidence.
+func (q *inquiry) backAskedBefore() (key, says string) {
+	d := q.d.Rule
+	if !dropsAll.MatchString(quoted.ReplaceAllString(d.Text, `""`)) {
+		return "", ""
+	}
+	sets, err := q.state.Rules(q.d.Netns)
+	q.gap(err)
+	for r := range sets.of(q.d.Backend).All() {
+		if r.Family != d.Family || r.Table != d.Table || r.Chain != d.Chain || r.Number == 0 || r.Number >= d.Number {
+			continue
+		}
+		text := quoted.ReplaceAllString(r.Text, `""`)
+		for _, re := range []*regexp.Regexp{fibThere, rpfilterThere} {
+			if m := re.FindString(text); m != "" {
+				key, says = m, namedRule(ruleOf(r))+": "+r.Text
+			}
+		}
+	}
+	return key, says
+}
+
 // reversePathRule: a rule drops what does not come from where the way back to its source
 // leads (nft_fib4_eval, net/ipv4/netfilter/nft_fib_ipv4.c; rpfilter_mt,
 // net/ipv4/netfilter/ipt_rpfilter.c and their likes of IPv6, 6.12): they look up the
@@ -32,15 +71,14 @@ func reversePathRule(q *inquiry) *claim {
 	if !ok {
 		return nil
 	}
-	text := quoted.ReplaceAllString(q.d.Rule.Text, `""`)
-	key, loose := fibBack.FindString(text), false
-	if key != "" {
-		loose = !keyOfLink.MatchString(key)
-	} else if key = rpfilterBack.FindString(text); key != "" {
-		loose = strings.Contains(key, "--loose")
-	} else {
+	key, before := backAsked(quoted.ReplaceAllString(q.d.Rule.Text, `""`)), ""
+	if key == "" {
+		key, before = q.backAskedBefore()
+	}
+	if key == "" {
 		return nil
 	}
+	loose := strings.Contains(key, "--loose") || strings.HasPrefix(key, "fib") && !keyOfLink.MatchString(key)
 	e := endsAt(q.p)
 	asked := q.wayOf(q.d.Netns).asked
 	asked.Src, asked.Dst, asked.SrcPort, asked.DstPort, asked.IIF = e.Dst, e.Src, e.DstPort, e.SrcPort, routing.Loopback
@@ -61,6 +99,9 @@ func reversePathRule(q *inquiry) *claim {
 	c.summary += fmt.Sprintf(": it is a reverse path filter, and the way back to %s does not lead out of %s, by which this came in", e.Src, q.d.Interface)
 	if none {
 		c.summary = q.byRule(m).summary + fmt.Sprintf(": it is a reverse path filter, and this node has no route back to %s", e.Src)
+	}
+	if before != "" {
+		c.evidence = append(c.evidence, before)
 	}
 	c.evidence = append(c.evidence, "the way back: "+w.words())
 	c.missing = append(c.missing, "that the way back was the same when it died: routes and rules were read right after that")

@@ -8,6 +8,7 @@ package cause
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -154,8 +155,13 @@ func anyRule(q *inquiry) *claim {
 		return nil
 	}
 	c := &claim{evidence: []string{q.where()}, summary: fmt.Sprintf("a rule of %s in hook %s drops it", tableWords(q.d), q.d.Hook)}
+	which := "which of these tables it was: "
+	if slices.ContainsFunc(q.d.Candidates, func(c model.Candidate) bool { return c.Table == "" }) {
+		c.summary = fmt.Sprintf("something in hook %s drops it: a rule of a table, or what else stands in that hook", q.d.Hook)
+		which = "which of these it was: "
+	}
 	if len(q.d.Candidates) > 0 {
-		c.missing = append(c.missing, "which of these tables it was: "+strings.Join(q.d.Candidates.Strings(), "; "))
+		c.missing = append(c.missing, which+strings.Join(q.d.Candidates.Strings(), "; "))
 	}
 	why := q.d.RuleUnknown
 	if why == "" {
@@ -261,7 +267,10 @@ func (q *inquiry) ruleFix(m meaning.Meaning) (fix []string) {
 	if m.Owner != "" {
 		return append(fix, fmt.Sprintf("%s wrote it and will write it again: change what %s is told, not the rule", m.Owner, m.Owner))
 	}
-	if remove != "" {
+	switch {
+	case r.Element != "" && strings.Contains(r.Text, " vmap "):
+		fix = append(fix, fmt.Sprintf("if nobody needs it: take that element (%s) out of the map, and leave the rule, which asks it of all packets: %snft delete element", r.Element, in))
+	case remove != "":
 		fix = append(fix, "if nobody needs it: "+in+remove)
 	}
 	return append(fix, "find who wrote it, or it comes back: a script, configuration management, a firewall service")

@@ -59,7 +59,9 @@ func (q *inquiry) noAnswer(p *peer) *claim {
 	}
 	c := &claim{subject: place, summary: fmt.Sprintf("packets to %s arrived at %s, and it did not answer while it was traced", to, place)}
 	c.evidence, c.sum = []string{fmt.Sprintf("%s took it in", at(place, iface))}, sentWords
-	c.missing = []string{"whether an answer was due: one-way traffic (logs, metrics) has none"}
+	if q.p.Proto != "tcp" { // TCP answers always
+		c.missing = []string{"whether an answer was due: one-way traffic (logs, metrics) has none"}
+	}
 	port := endsAt(q.p).DstPort
 	switch {
 	case strings.HasPrefix(q.p.Proto, "icmp"):
