@@ -70,7 +70,7 @@ var (
 // Calico's recorded policies let TCP and ICMP of client into server, TCP of web2
 // into server, and everything into client.
 func wayOf(kind cluster.Kind, w way, proto string) (src, dst string) {
-	const client, server, web2 = "default/client", "default/server", "default/web2"
+	const client, server, web2 = "default/client", "default/server", farPod
 	switch {
 	case w == out, w == serviceOut:
 		return client, web2

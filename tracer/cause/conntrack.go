@@ -105,10 +105,7 @@ func exemptionFix(h *model.Hop, r *model.Rule) (fix []string) {
 
 // removal takes a rule away that a packet met; "" where it is not known how.
 func removal(h *model.Hop, r *model.Rule) string {
-	in := ""
-	if h.Place != "node" && h.Place != "" {
-		in = "in " + h.Place + "'s network namespace (nsenter -t PID -n): "
-	}
+	in := enter(h.Place)
 	if text, ok := strings.CutPrefix(r.Text, "-A "); ok {
 		if tool := toolOf(h.Backend, orElse(r.Family, h.Family), r.Table); tool != "" {
 			return in + tool + " -D " + shellRule(text)

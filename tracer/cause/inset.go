@@ -62,10 +62,7 @@ func (q *inquiry) tellSet(c *claim) {
 		return
 	}
 	r := q.d.Rule
-	in, family := "", r.Family
-	if q.d.Place != "node" && q.d.Place != "" {
-		in = "in " + q.d.Place + "'s network namespace (nsenter -t PID -n): "
-	}
+	in, family := enter(q.d.Place), r.Family
 	name := shellWord(s.name)
 	see, add, del := fmt.Sprintf("ipset test %s %s; ipset list %s", name, s.addr, name), fmt.Sprintf("ipset add %s %s", name, s.addr), fmt.Sprintf("ipset del %s %s", name, s.addr)
 	if s.nft {

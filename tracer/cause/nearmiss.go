@@ -70,13 +70,14 @@ func (q *inquiry) tellNearMiss(c *claim, m meaning.Meaning) {
 	rule := namedRule(ruleOf(best.rule))
 	switch {
 	case best.without != nil: // that the policy itself does not allow it is not known
-		c.summary = fmt.Sprintf("%s do not let it pass: %s%s allows %s, and %s is not in the set %s; so it came to the %s", rulesOf(m), rule, policyIn(best.rule.Text), best.says, best.lacks, best.without, m.What)
-		c.evidence = append(c.evidence, fmt.Sprintf("ipset %s does not hold %s", best.without, best.lacks))
-		for _, name := range others[:min(len(others), alsoShown)] {
-			c.evidence = append(c.evidence, fmt.Sprintf("ipset %s does not hold %s", name, best.lacks))
-		}
+		why := fmt.Sprintf("%s%s allows %s, and %s is not in the set %s", rule, policyIn(best.rule.Text), best.says, best.lacks, best.without)
+		shown := append([]string{best.without.name}, others[:min(len(others), alsoShown)]...)
 		if len(others) > 0 {
-			c.summary = fmt.Sprintf("%s do not let it pass: those that allow %s and nothing else ask for what %d sets hold (%s, %s), and %s is in none of them; so it came to the %s", rulesOf(m), q.service(), len(others)+1, best.without, strings.Join(others[:min(len(others), alsoShown)], ", "), best.lacks, m.What)
+			why = fmt.Sprintf("those that allow %s and nothing else ask for what %d sets hold (%s), and %s is in none of them", q.service(), len(others)+1, strings.Join(shown, ", "), best.lacks)
+		}
+		c.summary = fmt.Sprintf("%s do not let it pass: %s; so it came to the %s", rulesOf(m), why, m.What)
+		for _, name := range shown {
+			c.evidence = append(c.evidence, fmt.Sprintf("ipset %s does not hold %s", name, best.lacks))
 		}
 		c.missing = append(c.missing, "whether the set is as the policy wants it: the policy does not choose that pod, or who writes the set is behind")
 	default:
@@ -183,6 +184,10 @@ func (q *inquiry) missed(r meaning.Rule) *nearMiss {
 	proto, port := f.takesProto(q.p.Proto), f.takesPort(e.DstPort)
 	src, dst := f.takesSource(e.Src), f.takesDestination(e.Dst)
 	n := &nearMiss{rule: r}
+	var outer *model.Tunnel
+	if proto && port && dst && !src {
+		outer = q.sentByNode(f)
+	}
 	switch {
 	case proto && port && src && dst:
 		return q.missedBySet(r, f.sets)
@@ -202,9 +207,8 @@ func (q *inquiry) missed(r meaning.Rule) *nearMiss {
 		n.rank = 4
 		n.says = fmt.Sprintf("it from %s, which sent it: the source was rewritten to %s before the policy was asked", q.p.Src, e.Src)
 		n.fix = fmt.Sprintf("keep the source (externalTrafficPolicy: Local; no masquerade between pods), or allow %s, too", e.Src)
-	case proto && port && dst && !src && q.sentByNode(f) != nil:
+	case outer != nil:
 		n.rank = 4
-		outer := q.sentByNode(f)
 		n.says = fmt.Sprintf("it from %s, the node that sent it, and this comes from %s: what a node sends into the tunnel itself has the address of its tunnel interface as source", outer.Src, e.Src)
 		n.fix = fmt.Sprintf("allow the nodes' tunnel addresses as well: %s (kubectl get node -o yaml | grep -i -e tunnel -e public-ip; Calico: the first address of a block of that node's), or the nodes by a selector (Calico: HostEndpoints, which hold their tunnel addresses)", e.Src)
 	case proto && port && dst && !src && len(f.dports) > 0:
@@ -258,17 +262,13 @@ func (q *inquiry) missedBySet(r meaning.Rule, sets []askedSet) *nearMiss {
 }
 
 // sentByNode is the outer header of a packet that came through a tunnel, where a rule takes
-// the outer source and the inner one is the tunnel interface of that node: a route leads by
-// it, or its MAC is known there.
+// the outer source and the inner one is that node's own: a route to its pods leads by it.
 func (q *inquiry) sentByNode(f fields) *model.Tunnel {
 	h := lastHop(q.p, func(h *model.Hop) bool { return h.Stage == model.StageDecapsulate && h.Tunnel != nil })
-	if h == nil || !f.takesSource(h.Tunnel.Src) {
+	if h == nil || !f.takesSource(h.Tunnel.Src) || !q.gateway(endsAt(q.p).Src) {
 		return nil
 	}
-	if q.gateway(endsAt(q.p).Src) {
-		return h.Tunnel
-	}
-	return nil
+	return h.Tunnel
 }
 
 // gateway tells an address by which a route to pods of another node leads, through a tunnel

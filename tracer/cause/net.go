@@ -66,14 +66,7 @@ func (q *inquiry) podOf(addr netip.Addr) (netns uint32, ok bool) {
 
 // holds tells whether an address is one of a namespace's own.
 func (q *inquiry) holds(netns uint32, addr netip.Addr) bool {
-	return q.findLink(netns, func(l *node.Link) bool {
-		for _, p := range l.Addrs {
-			if p.Addr() == addr {
-				return true
-			}
-		}
-		return false
-	}) != nil
+	return q.holderOf(netns, addr) != nil
 }
 
 // routeWords is a route as `ip route` prints it, as far as it is known.

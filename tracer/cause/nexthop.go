@@ -426,16 +426,11 @@ func (q *inquiry) sizeOfRoute(c *claim, by *node.Link, unknown string) string {
 	if w.asked.Dst.Is6() {
 		flag = " -6"
 	}
-	if a, sure := w.sure(); used.Expires == 0 && sure && a.Route != nil {
-		table := ""
-		if a.Route.Table != unix.RT_TABLE_MAIN {
-			table = " table " + tableName(uint32(a.Route.Table))
-		}
-		c.fix = append(c.fix, fmt.Sprintf("see the route, and who gives it that MTU: ip%s route show %s%s", flag, a.Route.Dst, table),
-			"the senders' interfaces and their routes must not have more: make new pods after it, those that run keep their MTU",
-			"let ICMP \"fragmentation needed\" through to the sender, so that it learns the size by itself")
-	}
 	if used.Expires == 0 {
+		if a, sure := w.sure(); sure && a.Route != nil {
+			c.fix = append(c.fix, fmt.Sprintf("see the route, and who gives it that MTU: ip%s route show %s%s", flag, a.Route.Dst, tableOption(uint32(a.Route.Table))),
+				"the senders' interfaces and their routes must not have more: make new pods after it, those that run keep their MTU", letICMP)
+		}
 		return fmt.Sprintf("%d bytes, the MTU of the route to %s", used.MTU, w.asked.Dst)
 	}
 	if use, ok := q.sysctl(q.d.Netns, "ipv4/ip_forward_use_pmtu"); ok && use != 0 && flag == "" {

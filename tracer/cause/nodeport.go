@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/pathtrace/pathtrace/tracer/model"
-	"github.com/pathtrace/pathtrace/tracer/node"
 	"github.com/pathtrace/pathtrace/tracer/ruleset/meaning"
 )
 
@@ -45,18 +44,11 @@ func (q *inquiry) portsElsewhere(netns uint32, e model.Endpoints) *portElsewhere
 			p = jumpsElsewhere(sets, r, e.Dst)
 		}
 		// a port of a cluster IP or of a balancer's address is none of the node's
-		if p != nil && !slices.ContainsFunc(p.on, func(a netip.Prefix) bool { return !q.holdsOf(netns, a) }) {
+		if p != nil && !slices.ContainsFunc(p.on, func(a netip.Prefix) bool { return q.holderIn(netns, a) == nil }) {
 			return p
 		}
 	}
 	return nil
-}
-
-// holdsOf tells that a namespace has an address of a prefix.
-func (q *inquiry) holdsOf(netns uint32, p netip.Prefix) bool {
-	return q.findLink(netns, func(l *node.Link) bool {
-		return slices.ContainsFunc(l.Addrs, func(a netip.Prefix) bool { return p.Contains(a.Addr()) })
-	}) != nil
 }
 
 // jumpsElsewhere: the rule asks for no address, but each that leads to its chain does,

@@ -8,6 +8,7 @@ package cause
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -70,13 +71,13 @@ func heldNotLocal(q *inquiry, p *peer) *claim {
 
 // holderOf is the interface of a namespace that has an address; nil: none.
 func (q *inquiry) holderOf(netns uint32, addr netip.Addr) *node.Link {
+	return q.holderIn(netns, netip.PrefixFrom(addr, addr.BitLen()))
+}
+
+// holderIn is the interface of a namespace that has an address of a prefix; nil: none has.
+func (q *inquiry) holderIn(netns uint32, p netip.Prefix) *node.Link {
 	return q.findLink(netns, func(l *node.Link) bool {
-		for _, p := range l.Addrs {
-			if p.Addr() == addr {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(l.Addrs, func(a netip.Prefix) bool { return p.Contains(a.Addr()) })
 	})
 }
 

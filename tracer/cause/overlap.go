@@ -196,11 +196,7 @@ func widerRoute(q *inquiry, u *unheard) bool {
 	q.changedBy(c, func(e *model.NodeEvent) bool {
 		return (e.What == model.RouteAdded || e.What == model.RouteReplaced) && e.Netns == self && e.Prefix == a.Route.Dst && int(e.IfIndex) == out.Index
 	})
-	table := ""
-	if a.Table != unix.RT_TABLE_MAIN {
-		table = " table " + tableName(a.Table)
-	}
-	c.fix = []string{w.getCommand(), "if nobody wants it: ip route del " + words + table}
+	c.fix = []string{w.getCommand(), "if nobody wants it: ip route del " + words + tableOption(a.Table)}
 	q.tellOwnAddress(c, out, pod)
 	return true
 }

@@ -65,8 +65,9 @@ func (c *Collector) Findings() []model.Finding {
 	})
 	all = c.together(all)
 	out := make([]model.Finding, 0, len(all))
+	odd := c.oddNames()
 	for _, f := range all[:min(len(all), maxFindings)] {
-		out = append(out, c.pasteable(f.finding()))
+		out = append(out, pasteable(f.finding(), odd))
 	}
 	return out
 }
@@ -77,7 +78,7 @@ func (c *Collector) live(k *kase) *model.Finding {
 	claim := *k.claim // what is to come is added at the end
 	claim.evidence, claim.missing = slices.Clone(claim.evidence), slices.Clone(claim.missing)
 	claim.conclude()
-	f := c.pasteable((&found{claim: &claim, packets: k.packets, ids: slices.Clone(k.ids)}).finding())
+	f := pasteable((&found{claim: &claim, packets: k.packets, ids: slices.Clone(k.ids)}).finding(), c.oddNames())
 	f.Live = true
 	said := f.Code + string(f.Direction) + f.Summary
 	if c.said[said] || len(c.said) >= maxFindings {

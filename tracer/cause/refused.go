@@ -138,10 +138,7 @@ func (q *inquiry) refusedByRoute(c *claim, w way, a routing.Answer) {
 		}
 		return
 	}
-	table := ""
-	if r.Table != unix.RT_TABLE_MAIN {
-		table = " table " + tableName(uint32(r.Table))
-	}
+	table := tableOption(uint32(r.Table))
 	c.fix = []string{"see who wants that route: ip route show " + r.Dst.String() + table, "ip route del " + words + table}
 }
 

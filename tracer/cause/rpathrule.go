@@ -43,9 +43,6 @@ func backAsked(text string) string {
 // says is that rule, as evidence.
 func (q *inquiry) backAskedBefore() (key, says string) {
 	d := q.d.Rule
-	if !dropsAll.MatchString(quoted.ReplaceAllString(d.Text, `""`)) {
-		return "", ""
-	}
 	sets, err := q.state.Rules(q.d.Netns)
 	q.gap(err)
 	for r := range sets.of(q.d.Backend).All() {
@@ -71,8 +68,9 @@ func reversePathRule(q *inquiry) *claim {
 	if !ok {
 		return nil
 	}
-	key, before := backAsked(quoted.ReplaceAllString(q.d.Rule.Text, `""`)), ""
-	if key == "" {
+	text, before := quoted.ReplaceAllString(q.d.Rule.Text, `""`), ""
+	key := backAsked(text)
+	if key == "" && dropsAll.MatchString(text) {
 		key, before = q.backAskedBefore()
 	}
 	if key == "" {
@@ -96,10 +94,11 @@ func reversePathRule(q *inquiry) *claim {
 	}
 	c := q.byRule(m)
 	c.subject = "way back " + e.Src.String()
-	c.summary += fmt.Sprintf(": it is a reverse path filter, and the way back to %s does not lead out of %s, by which this came in", e.Src, q.d.Interface)
+	why := fmt.Sprintf("the way back to %s does not lead out of %s, by which this came in", e.Src, q.d.Interface)
 	if none {
-		c.summary = q.byRule(m).summary + fmt.Sprintf(": it is a reverse path filter, and this node has no route back to %s", e.Src)
+		why = fmt.Sprintf("this node has no route back to %s", e.Src)
 	}
+	c.summary += ": it is a reverse path filter, and " + why
 	if before != "" {
 		c.evidence = append(c.evidence, before)
 	}

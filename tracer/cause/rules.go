@@ -243,12 +243,17 @@ func saveTool(family, backend string) string {
 	return name + "-save"
 }
 
+// enter says where a command is to be run, in front of it; "" on the node itself.
+func enter(place string) string {
+	if place == "node" || place == "" {
+		return ""
+	}
+	return "in " + place + "'s network namespace (nsenter -t PID -n): "
+}
+
 // ruleFix shows the rule, and how to take it away if nobody will put it back.
 func (q *inquiry) ruleFix(m meaning.Meaning) (fix []string) {
-	in := ""
-	if q.d.Place != "node" && q.d.Place != "" {
-		in = "in " + q.d.Place + "'s network namespace (nsenter -t PID -n): "
-	}
+	in := enter(q.d.Place)
 	tool, r := q.tool(), q.d.Rule
 	show, remove := "", ""
 	switch {

@@ -46,10 +46,10 @@ func shellRule(text string) string {
 	})
 }
 
-// pasteable quotes the names of interfaces in the commands of a fix, where they hold what a
-// shell would take for more: a pod may call its own as it likes, spaces and slashes aside
-// (dev_valid_name, net/core/dev.c, 6.12).
-func (c *Collector) pasteable(f model.Finding) model.Finding {
+// oddNames quotes the names of interfaces that hold what a shell would take for more: a pod
+// may call its own as it likes, spaces and slashes aside (dev_valid_name, net/core/dev.c,
+// 6.12). nil: there are none.
+func (c *Collector) oddNames() *strings.Replacer {
 	var odd []string
 	for _, netns := range []uint32{c.state.Node(), c.start.Src.Netns, c.start.Dst.Netns} {
 		links, err := c.state.Links(netns)
@@ -63,17 +63,24 @@ func (c *Collector) pasteable(f model.Finding) model.Finding {
 		}
 	}
 	if len(odd) == 0 {
-		return f
+		return nil
 	}
 	slices.SortFunc(odd, func(a, b string) int { return len(b) - len(a) }) // what holds another goes first
 	var pairs []string
 	for _, name := range odd {
-		pairs = append(pairs, shellWord(name), shellWord(name), name, shellWord(name))
+		pairs = append(pairs, shellWord(name), shellWord(name), name, shellWord(name)) // what is quoted stays so
 	}
-	quotes := strings.NewReplacer(pairs...)
+	return strings.NewReplacer(pairs...)
+}
+
+// pasteable quotes odd names in the commands of a fix.
+func pasteable(f model.Finding, odd *strings.Replacer) model.Finding {
+	if odd == nil {
+		return f
+	}
 	f.Fix = slices.Clone(f.Fix)
 	for i := range f.Fix {
-		f.Fix[i] = quotes.Replace(f.Fix[i])
+		f.Fix[i] = odd.Replace(f.Fix[i])
 	}
 	return f
 }

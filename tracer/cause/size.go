@@ -12,6 +12,9 @@ import (
 	"github.com/pathtrace/pathtrace/tracer/node"
 )
 
+// letICMP is a fix of everything that is too big.
+const letICMP = "let ICMP \"fragmentation needed\" through to the sender, so that it learns the size by itself"
+
 // tooBig: larger than the way allows and not to be fragmented (PKT_TOO_BIG, ICMP
 // fragmentation needed); a bridge drops what is too large without a word
 // (br_dev_queue_push_xmit, net/bridge/br_forward.c).
@@ -78,7 +81,7 @@ func (q *inquiry) tooBigOnceInside(tunnel *node.Link) *claim {
 	}
 	c.missing = []string{"that nothing on the way allows even less: the MTUs were read right after"}
 	c.fix = []string{fmt.Sprintf("give the tunnel and the pods an MTU of at most %d: Calico: mtu of the Installation, or veth_mtu in its ConfigMap; Flannel: restart flanneld, it takes that of the uplink", room),
-		"make new pods after it: those that run keep their MTU", "let ICMP \"fragmentation needed\" through to the sender, so that it learns the size by itself"}
+		"make new pods after it: those that run keep their MTU", letICMP}
 	return c
 }
 
@@ -146,5 +149,5 @@ func (q *inquiry) widths(c *claim, out *node.Link) {
 	default:
 		c.fix = append(c.fix, fmt.Sprintf("give %s the MTU of its pod and of the other pods: ip link set %s mtu N", out.Name, out.Name))
 	}
-	c.fix = append(c.fix, "make new pods after it: those that run keep their MTU", "let ICMP \"fragmentation needed\" through to the sender, so that it learns the size by itself")
+	c.fix = append(c.fix, "make new pods after it: those that run keep their MTU", letICMP)
 }

@@ -44,11 +44,11 @@ func (q *inquiry) noAnswer(p *peer) *claim {
 	place, iface := q.end()
 	to := farWords(p)
 	if q.p.Outcome == model.Unknown {
-		last := q.p.Hops[len(q.p.Hops)-1]
-		if h := lastSeenHop(q.p); h != nil {
-			last = *h
+		last := lastSeenHop(q.p)
+		if last == nil {
+			last = &q.p.Hops[len(q.p.Hops)-1]
 		}
-		if c := q.handedToProgram(&last, to); c != nil {
+		if c := q.handedToProgram(last, to); c != nil {
 			return c
 		}
 		return &claim{subject: place,

@@ -137,6 +137,14 @@ func tableName(table uint32) string {
 	return fmt.Sprint(table)
 }
 
+// tableOption is what `ip route` needs to speak of a table; "" for main.
+func tableOption(table uint32) string {
+	if table == unix.RT_TABLE_MAIN {
+		return ""
+	}
+	return " table " + tableName(table)
+}
+
 // ruleWords names a policy rule by its preference and, unless it is for all, what
 // it asks: "rule 1024 (fwmark 0x80/0x80)".
 func ruleWords(r *node.PolicyRule) string {

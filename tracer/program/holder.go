@@ -52,22 +52,12 @@ func (h Host) TunOwners(netns uint32, name string) (all []Holder) {
 			return true
 		}
 		info, err := os.ReadFile(fmt.Sprintf("%s/%d/fdinfo/%s", h.proc, pid, fd))
-		if err == nil && opens(string(info), name) && h.inNamespace(pid, netns) {
+		if err == nil && valueOf(string(info), "iff") == name && h.inNamespace(pid, netns) {
 			all = append(all, Holder{pid, h.comm(pid)})
 		}
 		return len(all) < mostHolders
 	})
 	return all
-}
-
-// opens tells whether a file's fdinfo is that of a tun device of a name.
-func opens(fdinfo, name string) bool {
-	for line := range strings.Lines(fdinfo) {
-		if value, ok := strings.CutPrefix(line, "iff:"); ok {
-			return strings.TrimSpace(value) == name
-		}
-	}
-	return false
 }
 
 // StateOf is what a process does, as /proc/PID/status words it: "S (sleeping)"; "" if it
@@ -77,8 +67,14 @@ func (h Host) StateOf(pid int) string {
 	if err != nil {
 		return ""
 	}
-	for line := range strings.Lines(string(raw)) {
-		if value, ok := strings.CutPrefix(line, "State:"); ok {
+	return valueOf(string(raw), "State")
+}
+
+// valueOf is the value that the first line of a name has in a file of "name: value" lines;
+// "" if there is none.
+func valueOf(text, name string) string {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
 			return strings.TrimSpace(value)
 		}
 	}
@@ -117,12 +113,7 @@ func (h Host) Whose(programs []Program) {
 // holds tells whether a file's fdinfo is that of a program or of a link that keeps it
 // attached (bpf_prog_show_fdinfo, bpf_link_show_fdinfo, kernel/bpf/syscall.c, 6.12).
 func holds(fdinfo string, id uint32) bool {
-	for line := range strings.Lines(fdinfo) {
-		if value, ok := strings.CutPrefix(line, "prog_id:"); ok {
-			return strings.TrimSpace(value) == strconv.FormatUint(uint64(id), 10)
-		}
-	}
-	return false
+	return valueOf(fdinfo, "prog_id") == strconv.FormatUint(uint64(id), 10)
 }
 
 // InNamespace lists the processes of a network namespace.
